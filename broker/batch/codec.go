@@ -1,0 +1,220 @@
+package batch
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math/bits"
+	"sync"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/s2"
+	"github.com/klauspost/compress/zstd"
+	"github.com/pierrec/lz4/v4"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Codec is a compression of the records section, with the numbers of the protocol.
+type Codec uint8
+
+// The codecs that Kafka knows.
+const (
+	None Codec = iota
+	Gzip
+	Snappy
+	LZ4
+	Zstd
+)
+
+var codecNames = [...]string{"none", "gzip", "snappy", "lz4", "zstd"}
+
+// String is the name that Kafka's configuration uses.
+func (c Codec) String() string {
+	if int(c) < len(codecNames) {
+		return codecNames[c]
+	}
+	return fmt.Sprintf("codec %d", uint8(c))
+}
+
+// compressors are the client library's, one a codec; they are pools and hold no settings
+// that could change.
+var compressors = makeCompressors()
+
+func makeCompressors() [len(codecNames)]kgo.Compressor {
+	var cs [len(codecNames)]kgo.Compressor
+	for c, codec := range map[Codec]kgo.CompressionCodec{
+		Gzip:   kgo.GzipCompression(),
+		Snappy: kgo.SnappyCompression(),
+		LZ4:    kgo.Lz4Compression(),
+		Zstd:   kgo.ZstdCompression(),
+	} {
+		cs[c], _ = kgo.DefaultCompressor(codec) // fails for unknown codecs only
+	}
+	return cs
+}
+
+// scratch holds buffers for Encode.
+var scratch = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// compress appends src, compressed, to dst.
+func compress(dst, src []byte, c Codec) ([]byte, error) {
+	if c == None {
+		return append(dst, src...), nil
+	}
+	if int(c) >= len(compressors) {
+		return dst, fmt.Errorf("compress records: unknown %v", c)
+	}
+	buf := scratch.Get().(*bytes.Buffer)
+	defer scratch.Put(buf)
+	buf.Reset()
+	out, used := compressors[c].Compress(buf, src)
+	if Codec(used) != c {
+		return dst, fmt.Errorf("compress records: %v gave up", c)
+	}
+	return append(dst, out...), nil
+}
+
+// errOverLimit says that a decompressor hit the limit; callers turn it into ErrTooLarge.
+var errOverLimit = errors.New("over the limit")
+
+// The client library's own decompressor has no limit that a caller could set, hence the
+// decoders here: what a hostile or damaged batch unpacks to is bounded before memory is
+// taken for it.
+
+var (
+	gzipReaders = sync.Pool{New: func() any { return new(gzip.Reader) }}
+	lz4Readers  = sync.Pool{New: func() any { return lz4.NewReader(nil) }}
+	// zstdReaders has at k decoders that stop at 2^k bytes: a decoder is bound to
+	// its limit when it is made.
+	zstdReaders [32]sync.Pool
+)
+
+// decompress unpacks src into fresh memory, at most max bytes of it.
+func decompress(src []byte, c Codec, max int) ([]byte, error) {
+	switch c {
+	case None:
+		if len(src) > max {
+			return nil, errOverLimit
+		}
+		return bytes.Clone(src), nil
+	case Gzip:
+		r := gzipReaders.Get().(*gzip.Reader)
+		defer gzipReaders.Put(r)
+		if err := r.Reset(bytes.NewReader(src)); err != nil {
+			return nil, err
+		}
+		return readCapped(r, len(src), max)
+	case LZ4:
+		r := lz4Readers.Get().(*lz4.Reader)
+		defer lz4Readers.Put(r)
+		r.Reset(bytes.NewReader(src))
+		return readCapped(r, len(src), max)
+	case Snappy:
+		return unsnappy(src, max)
+	case Zstd:
+		return unzstd(src, max)
+	}
+	return nil, fmt.Errorf("unknown %v", c)
+}
+
+// readCapped reads r to its end; packed is the compressed size, from which the first
+// guess of the size is made.
+func readCapped(r io.Reader, packed, max int) ([]byte, error) {
+	out := make([]byte, 0, min(4*packed+512, max+1))
+	for {
+		n, err := r.Read(out[len(out):cap(out)])
+		out = out[:len(out)+n]
+		if len(out) > max {
+			return nil, errOverLimit
+		}
+		if err == io.EOF {
+			return out, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if len(out) == cap(out) {
+			grown := make([]byte, len(out), min(2*cap(out)+512, max+1))
+			copy(grown, out)
+			out = grown
+		}
+	}
+}
+
+func unzstd(src []byte, max int) ([]byte, error) {
+	// At least 1 MiB, because the limit bounds the window too, which encoders choose
+	// without regard to how little they were given.
+	k := min(bits.Len(uint(max|(1<<20-1))), len(zstdReaders)-1)
+	d, _ := zstdReaders[k].Get().(*zstd.Decoder)
+	if d == nil {
+		var err error
+		d, err = zstd.NewReader(nil, zstd.WithDecoderLowmem(true), zstd.WithDecoderConcurrency(1),
+			zstd.WithDecoderMaxMemory(1<<k), zstd.WithDecoderMaxWindow(128<<20))
+		if err != nil {
+			return nil, err
+		}
+	}
+	defer zstdReaders[k].Put(d)
+	out, err := d.DecodeAll(src, nil)
+	switch {
+	case errors.Is(err, zstd.ErrDecoderSizeExceeded), err == nil && len(out) > max:
+		return nil, errOverLimit
+	case err != nil:
+		return nil, err
+	}
+	return out, nil
+}
+
+// xerialMagic begins the framing that Java's snappy library puts around its blocks; other
+// clients write one bare block.
+var xerialMagic = []byte{0x82, 'S', 'N', 'A', 'P', 'P', 'Y', 0}
+
+// xerialHeader is the size of the magic and two versions.
+const xerialHeader = 16
+
+func unsnappy(src []byte, max int) ([]byte, error) {
+	if len(src) < xerialHeader || !bytes.HasPrefix(src, xerialMagic) {
+		return snappyBlock(nil, src, max)
+	}
+	var out []byte
+	for src = src[xerialHeader:]; len(src) > 0; {
+		if len(src) < 4 {
+			return nil, io.ErrUnexpectedEOF
+		}
+		n := uint64(src[0])<<24 | uint64(src[1])<<16 | uint64(src[2])<<8 | uint64(src[3])
+		if n > uint64(len(src)-4) {
+			return nil, io.ErrUnexpectedEOF
+		}
+		var err error
+		if out, err = snappyBlock(out, src[4:4+n], max); err != nil {
+			return nil, err
+		}
+		src = src[4+n:]
+	}
+	return out, nil
+}
+
+// snappyBlock appends one unpacked block to dst.
+func snappyBlock(dst, block []byte, max int) ([]byte, error) {
+	n, err := s2.DecodedLen(block)
+	if err != nil {
+		return nil, err
+	}
+	if n > max-len(dst) {
+		return nil, errOverLimit
+	}
+	// Snappy unpacks to at most 64 bytes for 3 (a copy); a block that claims more
+	// is refused before memory is taken for the claim.
+	if n > 64*len(block) {
+		return nil, s2.ErrCorrupt
+	}
+	at := len(dst)
+	if cap(dst)-at < n {
+		dst = append(make([]byte, 0, at+n+cap(dst)), dst...)
+	}
+	if _, err := s2.Decode(dst[at:at+n], block); err != nil {
+		return nil, err
+	}
+	return dst[:at+n], nil
+}
