@@ -1,0 +1,98 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// askEvery is the pause between two looks at a broker that is not ready yet.
+const askEvery = 100 * time.Millisecond
+
+// WaitReady returns when every broker that runs and is not paused answers and knows all the others that do; and, if none
+// is down or paused, when every partition has a leader. Its error tells what was missing when ctx ended, or that a
+// broker died, and has the end of that broker's log.
+func (c *Cluster) WaitReady(ctx context.Context) error {
+	var ids []int32
+	for i, b := range c.brokers {
+		if p := b.process(); p != nil && !p.paused.Load() {
+			ids = append(ids, int32(i+1))
+		}
+	}
+	for _, id := range ids {
+		if err := c.waitBroker(ctx, int(id-1), ids); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// waitBroker asks one broker until it is ready.
+func (c *Cluster) waitBroker(ctx context.Context, i int, ids []int32) error {
+	b := c.brokers[i]
+	opts := []kgo.Opt{kgo.SeedBrokers(b.addr), kgo.RetryTimeout(time.Second), kgo.DialTimeout(time.Second)}
+	cl, err := kgo.NewClient(append(opts, c.o.ClientOptions...)...)
+	if err != nil {
+		return fmt.Errorf("wait for broker %d of %s: %w", i, c.o.Name, err)
+	}
+	defer cl.Close()
+	tick := time.NewTicker(askEvery)
+	defer tick.Stop()
+	for {
+		lack := c.ask(ctx, cl, ids)
+		if lack == nil {
+			return nil
+		}
+		p := b.process()
+		if p == nil {
+			return fmt.Errorf("wait for broker %d of %s: it was stopped meanwhile", i, c.o.Name)
+		}
+		select {
+		case <-p.done:
+			return fmt.Errorf("wait for broker %d of %s: it ended: %v; its log ends:\n%s", i, c.o.Name, p.err, tail(b.logPath(), tailLines))
+		case <-ctx.Done():
+			return fmt.Errorf("wait for broker %d of %s: %w: %w; its log ends:\n%s", i, c.o.Name, ctx.Err(), lack, tail(b.logPath(), tailLines))
+		case <-tick.C:
+		}
+	}
+}
+
+// ask returns what the broker behind cl still lacks, nil if nothing.
+func (c *Cluster) ask(ctx context.Context, cl *kgo.Client, ids []int32) error {
+	req := kmsg.NewPtrMetadataRequest()
+	req.Topics = nil // all
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	resp, err := req.RequestWith(ctx, cl.SeedBrokers()[0])
+	if err != nil {
+		return err
+	}
+	known := make([]int32, 0, len(resp.Brokers))
+	for _, b := range resp.Brokers {
+		known = append(known, b.NodeID)
+	}
+	for _, id := range ids {
+		if !slices.Contains(known, id) {
+			return fmt.Errorf("it does not know node %d yet", id)
+		}
+	}
+	if resp.ControllerID < 0 {
+		return errors.New("it knows no controller yet")
+	}
+	if len(ids) < len(c.brokers) {
+		return nil // a partition may have lost its only replica
+	}
+	for _, t := range resp.Topics {
+		for _, p := range t.Partitions {
+			if p.Leader < 0 {
+				return fmt.Errorf("partition %d of topic %s has no leader", p.Partition, *t.Topic)
+			}
+		}
+	}
+	return nil
+}
