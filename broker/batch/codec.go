@@ -143,20 +143,19 @@ func readCapped(r io.Reader, packed, max int) ([]byte, error) {
 }
 
 func unzstd(src []byte, max int) ([]byte, error) {
-	// At least 1 MiB, because the limit bounds the window too, which encoders choose
-	// without regard to how little they were given.
+	// At least 1 MiB, so that small limits share one pool.
 	k := min(bits.Len(uint(max|(1<<20-1))), len(zstdReaders)-1)
 	d, _ := zstdReaders[k].Get().(*zstd.Decoder)
 	if d == nil {
 		var err error
 		d, err = zstd.NewReader(nil, zstd.WithDecoderLowmem(true), zstd.WithDecoderConcurrency(1),
-			zstd.WithDecoderMaxMemory(1<<k), zstd.WithDecoderMaxWindow(128<<20))
+			zstd.WithDecoderMaxMemory(1<<k))
 		if err != nil {
 			return nil, err
 		}
 	}
 	defer zstdReaders[k].Put(d)
-	out, err := d.DecodeAll(src, nil)
+	out, err := d.DecodeAll(shrinkWindow(src, k), nil)
 	switch {
 	case errors.Is(err, zstd.ErrDecoderSizeExceeded), err == nil && len(out) > max:
 		return nil, errOverLimit
@@ -164,6 +163,29 @@ func unzstd(src []byte, max int) ([]byte, error) {
 		return nil, err
 	}
 	return out, nil
+}
+
+// shrinkWindow returns src, one zstd frame, with a window of at most 2^k bytes. Encoders
+// that stream declare the window of their level (8 MiB at 19, 128 MiB at 22) however
+// little they were given, and the decoder refuses a window above its limit. No
+// reference reaches back further than to the start of the data, so a window as large as
+// the most that may come out is as good as any larger one. Format: RFC 8878, 3.1.1.1.
+func shrinkWindow(src []byte, k int) []byte {
+	const (
+		descriptor    = 4 // after the magic number
+		window        = 5 // where the frame is not a single segment
+		singleSegment = 1 << 5
+	)
+	if len(src) <= window || src[descriptor]&singleSegment != 0 {
+		return src
+	}
+	// The window is 2^(10+exponent) and as many eighths more as the lowest bits say.
+	if at := 10 + int(src[window]>>3); at < k || at == k && src[window]&7 == 0 {
+		return src
+	}
+	src = bytes.Clone(src)
+	src[window] = byte(k-10) << 3
+	return src
 }
 
 // xerialMagic begins the framing that Java's snappy library puts around its blocks; other
