@@ -48,11 +48,11 @@ func checkJava() error {
 	}
 	out, err := exec.Command(java, "-version").CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("Java %d is missing: %w", oldestJava, err)
+		return fmt.Errorf("run Java, release %d or newer: %w", oldestJava, err)
 	}
 	v := javaVersion(string(out))
 	if v < oldestJava {
-		return fmt.Errorf("Java %d or newer is missing: %s is version %d", oldestJava, java, v)
+		return fmt.Errorf("run Java, release %d or newer: %s is release %d", oldestJava, java, v)
 	}
 	return nil
 }
