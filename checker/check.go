@@ -1,0 +1,66 @@
+package checker
+
+// Log is the records of one cluster, in offset order within a partition.
+type Log struct {
+	Cluster string
+	Records []Record
+}
+
+// Produced is what a producer at a cluster knows of one record, see Sources.Produced.
+type Produced struct {
+	Cluster string
+	Record  Record
+	Outcome Outcome
+}
+
+// Input is a whole history, for Check.
+type Input struct {
+	Config   Config
+	Sources  []Log
+	Produced []Produced
+	Ledger   []Range
+	// Hops are logs of clusters on the way, see Target.Hop.
+	Hops []Log
+	// Target is the target's log and Reread a later read of it; Reread needs
+	// Config.Reread.
+	Target, Reread []Record
+}
+
+// Check judges a history that fits in slices. The error is about the input.
+func Check(in Input) (Report, error) {
+	src := NewSources()
+	for _, l := range in.Sources {
+		for _, r := range l.Records {
+			if err := src.Add(l.Cluster, r); err != nil {
+				return Report{}, err
+			}
+		}
+	}
+	for _, p := range in.Produced {
+		if err := src.Produced(p.Cluster, p.Record, p.Outcome); err != nil {
+			return Report{}, err
+		}
+	}
+	t := src.Target(in.Config)
+	for _, r := range in.Ledger {
+		if err := t.Ledger(r); err != nil {
+			return Report{}, err
+		}
+	}
+	for _, l := range in.Hops {
+		for _, r := range l.Records {
+			t.Hop(l.Cluster, r)
+		}
+	}
+	for _, r := range in.Target {
+		if err := t.Add(r); err != nil {
+			return Report{}, err
+		}
+	}
+	for _, r := range in.Reread {
+		if err := t.Reread(r); err != nil {
+			return Report{}, err
+		}
+	}
+	return t.Report(), nil
+}

@@ -1,0 +1,174 @@
+package checker
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+)
+
+// history is a whole run, as an Input, that mutations can be made to.
+type history struct {
+	Input
+	rnd *rand.Rand
+}
+
+// partitionsOf is the number of partitions of every topic in the histories.
+const partitionsOf = 2
+
+var topics = []string{"orders", "payments"}
+
+// produce makes the log of an origin: its own records with holes between the offsets, and
+// now and then a record that its producer wrote twice.
+func produce(r *rand.Rand, origin string, n int) Log {
+	l := Log{Cluster: origin}
+	next := map[place]int64{}
+	add := func(rec Record) {
+		at := place{topic: rec.Topic, partition: rec.Partition}
+		rec.Offset = next[at]
+		next[at] += 1 + r.Int64N(2)
+		l.Records = append(l.Records, rec)
+	}
+	for i := range n {
+		uid := fmt.Sprintf("%s-%06d", origin, i)
+		rec := Record{
+			Topic: topics[r.IntN(len(topics))], Partition: r.Int32N(partitionsOf),
+			Timestamp: 1_700_000_000_000 + int64(i), UID: uid, Origin: origin,
+		}
+		rec.Hash = Hash([]byte(uid), []byte("value"), nil, rec.Timestamp)
+		add(rec)
+		if r.IntN(20) == 0 {
+			add(rec)
+		}
+	}
+	return l
+}
+
+// interleave merges logs into one at random, keeping the order of each, as a target log
+// of cluster with the copies marked by the link they came over.
+func interleave(r *rand.Rand, cluster string, via map[string]string, logs ...Log) []Record {
+	var out []Record
+	rest := make([][]Record, len(logs))
+	for i, l := range logs {
+		rest[i] = l.Records
+	}
+	for {
+		rest = slices.DeleteFunc(rest, func(r []Record) bool { return len(r) == 0 })
+		if len(rest) == 0 {
+			return renumber(out)
+		}
+		i := r.IntN(len(rest))
+		rec := rest[i][0]
+		rest[i] = rest[i][1:]
+		if rec.Origin != cluster {
+			rec.Via = via[rec.Origin]
+		}
+		out = append(out, rec)
+	}
+}
+
+// renumber gives the records of each partition offsets in their order, with holes.
+func renumber(recs []Record) []Record {
+	next := map[place]int64{}
+	out := slices.Clone(recs)
+	for i := range out {
+		at := place{topic: out[i].Topic, partition: out[i].Partition}
+		out[i].Offset = next[at]
+		next[at] += 1 + int64(len(out[i].UID))%2
+	}
+	return out
+}
+
+// oneWay is a link a to b.
+func oneWay(seed uint64) history {
+	r := rand.New(rand.NewPCG(seed, 1))
+	a := produce(r, "a", 300)
+	for i := range a.Records {
+		a.Records[i].TimestampType = 1 // kept as the producer's time on the target
+	}
+	h := history{rnd: r}
+	h.Config = Config{Cluster: "b", Reread: true}
+	h.Sources = []Log{a}
+	h.Target = interleave(r, "b", map[string]string{"a": "a"}, a)
+	for i := range h.Target {
+		h.Target[i].TimestampType = 0
+	}
+	return h
+}
+
+// bothWays is a and b with links both ways and writes to the same topics on both sides.
+func bothWays(seed uint64) history {
+	r := rand.New(rand.NewPCG(seed, 2))
+	a, b := produce(r, "a", 200), produce(r, "b", 200)
+	atA := interleave(r, "a", map[string]string{"b": "b"}, a, b)
+	atB := interleave(r, "b", map[string]string{"a": "a"}, a, b)
+	h := history{rnd: r}
+	h.Config = Config{Cluster: "b", Reread: true, ClientsRepeat: true}
+	h.Sources = []Log{{"a", atA}, {"b", atB}}
+	h.Target = slices.Clone(atB)
+	return h
+}
+
+// mesh is a, b, c and d; a comes to d by way of b.
+func mesh(seed uint64) history {
+	r := rand.New(rand.NewPCG(seed, 3))
+	a, b, c, d := produce(r, "a", 100), produce(r, "b", 100), produce(r, "c", 100), produce(r, "d", 100)
+	direct := map[string]string{"a": "a", "b": "b", "c": "c", "d": "d"}
+	hub := map[string]string{"a": "b", "b": "b", "c": "c"}
+	atD := interleave(r, "d", hub, a, b, c, d)
+	h := history{rnd: r}
+	h.Config = Config{Cluster: "d", Reread: true, ClientsRepeat: true}
+	h.Sources = []Log{
+		{"a", interleave(r, "a", direct, a, b, c)},
+		{"b", interleave(r, "b", direct, a, b, c)},
+		{"c", interleave(r, "c", direct, a, b, c)},
+		{"d", atD},
+	}
+	h.Target = slices.Clone(atD)
+	return h
+}
+
+// source returns the truth's record of a copy: its own origin's, not a copy there.
+func (h *history) source(uid, origin string) Record {
+	for _, l := range h.Sources {
+		if l.Cluster != origin {
+			continue
+		}
+		for _, r := range l.Records {
+			if r.UID == uid && r.Origin == origin {
+				return r
+			}
+		}
+	}
+	panic("no source record " + uid)
+}
+
+// pick returns the index in the target of a copy that occurs once and whose partition has
+// another of its origin, that occurs once too, right behind it; and the index of that.
+func (h *history) pick() (i, next int) {
+	count := map[string]int{}
+	for _, r := range h.Target {
+		count[r.UID]++
+	}
+	for {
+		i := h.rnd.IntN(len(h.Target))
+		r := h.Target[i]
+		if r.Origin == h.Config.Cluster || count[r.UID] > 1 {
+			continue
+		}
+		for j := i + 1; j < len(h.Target); j++ {
+			n := h.Target[j]
+			if n.Origin != r.Origin || n.Topic != r.Topic || n.Partition != r.Partition {
+				continue
+			}
+			if count[n.UID] == 1 {
+				return i, j
+			}
+			break
+		}
+	}
+}
+
+// insert puts a record into the target somewhere behind i.
+func (h *history) insert(i int, r Record) {
+	h.Target = slices.Insert(slices.Clone(h.Target), i+1+h.rnd.IntN(len(h.Target)-i), r)
+}

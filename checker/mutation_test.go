@@ -1,0 +1,249 @@
+package checker
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+)
+
+// mutation makes a clean history bad in one way, on the target's side only.
+type mutation struct {
+	name string
+	rule Rule
+	do   func(h *history)
+}
+
+// edit returns a mutation that changes one copy.
+func edit(f func(h *history, r *Record)) func(*history) {
+	return func(h *history) {
+		i, _ := h.pick()
+		f(h, &h.Target[i])
+	}
+}
+
+var mutations = []mutation{
+	{"record is not there", Lost, func(h *history) {
+		i, _ := h.pick()
+		h.Target = slices.Delete(h.Target, i, i+1)
+	}},
+	{"source's own duplicate is removed", Lost, func(h *history) {
+		for i, r := range h.Target {
+			if r.Origin == h.Config.Cluster {
+				continue
+			}
+			for j := i + 1; j < len(h.Target); j++ {
+				if h.Target[j].UID == r.UID {
+					h.Target = slices.Delete(h.Target, j, j+1)
+					h.Config.Complete = true
+					return
+				}
+			}
+		}
+	}},
+	{"ledger names the record beside the one that is missing", Dishonest, func(h *history) {
+		i, next := h.pick()
+		for _, at := range []int{i, next} {
+			s := h.source(h.Target[at].UID, h.Target[at].Origin)
+			h.Ledger = append(h.Ledger, Range{s.Origin, s.Topic, s.Partition, s.Offset, s.Offset, Missing})
+		}
+		h.Target = slices.Delete(h.Target, i, i+1)
+	}},
+	{"record is there twice", Duplicate, func(h *history) {
+		i, _ := h.pick()
+		h.insert(i, h.Target[i])
+	}},
+	{"record is there three times", Duplicate, func(h *history) {
+		i, _ := h.pick()
+		h.insert(i, h.Target[i])
+		h.insert(i, h.Target[i])
+	}},
+	{"two records changed places", Reorder, func(h *history) {
+		i, j := h.pick()
+		h.Target[i], h.Target[j] = h.Target[j], h.Target[i]
+	}},
+	{"record that nobody produced", Phantom, func(h *history) {
+		i, _ := h.pick()
+		r := h.Target[i]
+		r.UID = "made-up"
+		h.insert(i, r)
+	}},
+	{"record of an aborted transaction", Phantom, func(h *history) {
+		i, _ := h.pick()
+		r := h.Target[i]
+		r.UID = "aborted"
+		h.Produced = append(h.Produced, Produced{r.Origin, r, Aborted})
+		h.insert(i, r)
+	}},
+	{"record in doubt that the source does not have", Phantom, func(h *history) {
+		i, _ := h.pick()
+		r := h.Target[i]
+		r.UID, r.Offset = "doubt", -1
+		h.Produced = append(h.Produced, Produced{r.Origin, r, InDoubt})
+		h.insert(i, r)
+	}},
+	{"record of a topic that is not mirrored here", Phantom, func(h *history) {
+		i, _ := h.pick()
+		one := h.Target[i]
+		h.Config.Carries = func(origin, topic string) bool { return origin != one.Origin || topic != one.Topic }
+		h.Target = slices.DeleteFunc(h.Target, func(r Record) bool {
+			return r.Origin == one.Origin && r.Topic == one.Topic && r.UID != one.UID
+		})
+	}},
+	{"contents", Corrupt, edit(func(_ *history, r *Record) { r.Hash[3] ^= 1 })},
+	{"time", Corrupt, edit(func(_ *history, r *Record) { r.Timestamp++ })},
+	{"time type", Corrupt, func(h *history) {
+		for i := range h.Sources { // a source whose times are the producers'
+			for j := range h.Sources[i].Records {
+				h.Sources[i].Records[j].TimestampType = 0
+			}
+		}
+		edit(func(_ *history, r *Record) { r.TimestampType = 1 })(h)
+	}},
+	{"partition", Corrupt, edit(func(_ *history, r *Record) { r.Partition = 1 - r.Partition })},
+	{"copy in another partition", Corrupt, func(h *history) {
+		i, _ := h.pick()
+		r := h.Target[i]
+		r.Partition = 1 - r.Partition
+		h.insert(i, r)
+	}},
+	{"origin", Corrupt, edit(func(h *history, r *Record) { r.Origin = "elsewhere" })},
+	{"topic", Misrouted, edit(func(_ *history, r *Record) { r.Topic = otherTopic(r.Topic) })},
+	{"copy in another topic", Misrouted, func(h *history) {
+		i, _ := h.pick()
+		r := h.Target[i]
+		r.Topic = otherTopic(r.Topic)
+		h.insert(i, r)
+	}},
+	{"offset has another record later", Unstable, func(h *history) {
+		h.Target = renumber(h.Target)
+		h.Reread = slices.Clone(h.Target)
+		h.Reread[h.rnd.IntN(len(h.Reread))].UID = "another"
+	}},
+	{"offset has other contents later", Unstable, func(h *history) {
+		h.Target = renumber(h.Target)
+		h.Reread = slices.Clone(h.Target)
+		h.Reread[h.rnd.IntN(len(h.Reread))].Hash[0] ^= 1
+	}},
+	{"hole has a record later", Unstable, func(h *history) {
+		h.Target = renumber(h.Target)
+		h.Reread = slices.Clone(h.Target)
+		i, _ := h.pick()
+		h.Target = slices.Delete(h.Target, i, i+1)
+		s := h.source(h.Reread[i].UID, h.Reread[i].Origin)
+		h.Ledger = append(h.Ledger, Range{s.Origin, s.Topic, s.Partition, s.Offset, s.Offset, Missing})
+	}},
+	{"record came home", Loop, func(h *history) {
+		i, _ := h.pick()
+		r := h.Target[i]
+		r.Origin, r.Via, r.UID = h.Config.Cluster, "a", "home"
+		h.insert(i, r)
+	}},
+	{"record came home, link unknown", Loop, func(h *history) {
+		i, _ := h.pick()
+		r := h.Target[i]
+		r.Origin, r.Via, r.UID = h.Config.Cluster, "", "home"
+		h.Config.ClientsRepeat = false
+		h.Target = slices.DeleteFunc(h.Target, func(r Record) bool { return r.Origin == h.Config.Cluster })
+		h.insert(i%len(h.Target), r)
+		h.insert(0, r)
+	}},
+	{"record came over two links", Loop, func(h *history) {
+		i, _ := h.pick()
+		r := h.Target[i]
+		r.Via = "elsewhere"
+		h.insert(i, r)
+	}},
+}
+
+func otherTopic(topic string) string {
+	if topic == topics[0] {
+		return topics[1]
+	}
+	return topics[0]
+}
+
+var histories = []struct {
+	name string
+	make func(seed uint64) history
+}{{"one way", oneWay}, {"both ways", bothWays}, {"mesh", mesh}}
+
+// Every mutation of every clean history is found, by its own rule and by no other. Its
+// offsets in the target are given anew, as what is judged is what the log holds.
+func TestCheck_MutationScore(t *testing.T) {
+	caught := map[Rule]bool{}
+	for _, hist := range histories {
+		for _, m := range mutations {
+			t.Run(fmt.Sprintf("%s/%s", hist.name, m.name), func(t *testing.T) {
+				for seed := range uint64(10) {
+					h := hist.make(seed)
+					m.do(&h)
+					if h.Reread == nil {
+						h.Target = renumber(h.Target)
+					}
+					r, err := Check(h.Input)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if got := r.Violated(); !slices.Equal(got, []Rule{m.rule}) {
+						t.Fatalf("seed %d: violated %v, want %v\n%v", seed, got, m.rule, r)
+					}
+					for _, e := range r.Findings[m.rule].Examples {
+						if e.UID == "" || e.Topic == "" || e.Detail == "" {
+							t.Errorf("example %+v", e)
+						}
+					}
+					caught[m.rule] = true
+				}
+			})
+		}
+	}
+	for rule := range rules {
+		if !caught[rule] {
+			t.Errorf("no mutation for %v", rule)
+		}
+	}
+}
+
+func TestCheck_CleanHistories(t *testing.T) {
+	for _, hist := range histories {
+		for _, mode := range []Mode{ExactlyOnce, AtLeastOnce} {
+			for seed := range uint64(20) {
+				h := hist.make(seed)
+				h.Config.Mode, h.Config.Complete = mode, true
+				h.Reread = h.Target
+				r, err := Check(h.Input)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !r.OK() || r.Expected == 0 || r.Copied != r.Expected || r.Pending != 0 {
+					t.Errorf("%s, seed %d: %v", hist.name, seed, r)
+				}
+			}
+		}
+	}
+}
+
+// A mesh of which every cluster is judged with one truth.
+func TestTarget_SeveralShareOneTruth(t *testing.T) {
+	h := mesh(1)
+	src := NewSources()
+	for _, l := range h.Sources {
+		for _, r := range l.Records {
+			if err := src.Add(l.Cluster, r); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, l := range h.Sources {
+		target := src.Target(Config{Cluster: l.Cluster, Complete: true, ClientsRepeat: true,
+			Carries: func(origin, _ string) bool { return origin != "d" }})
+		for _, r := range l.Records {
+			if err := target.Add(r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if r := target.Report(); !r.OK() || r.Copied == 0 || r.Own == 0 {
+			t.Errorf("%s: %v", l.Cluster, r)
+		}
+	}
+}
