@@ -1,0 +1,26 @@
+// Package topology turns the TOML file that describes a fabric into an immutable value and answers, purely, the
+// questions everything else asks of it: which links there are, which topics a link takes, over which links a record of
+// one origin reaches a cluster, and what a producer id says about who wrote a batch.
+//
+// # Guarantees
+//
+//   - A Topology that Parse returned is complete and consistent: names are unique, links join known clusters, patterns
+//     compile, no two clusters share a tag in the producer id. Nothing in it changes afterwards; all methods may be
+//     called from any goroutine.
+//   - Errors are Errors: every fault of a file at once, each as "file:line:column: what; what to do".
+//   - Each (origin, target, topic) has at most one route, and the route to a cluster on the way is the beginning of the
+//     route through it. So if every link copies only what Carries allows, a record arrives at each cluster that can be
+//     reached exactly once, whatever the shape of the graph.
+//   - Secrets are references (file:PATH or env:NAME). A literal secret is refused and never printed.
+//   - Reading is bounded: a file over MaxFileBytes is refused before it is parsed.
+//
+// Relative paths in a file (embedded.dir, file: references) are relative to the folder the file lies in, so that a node
+// finds them whatever its working directory is.
+//
+// # The parser
+//
+// github.com/pelletier/go-toml/v2/unstable does the lexing: of the well-kept TOML libraries it alone gives the
+// position of every key and value (BurntSushi/toml only that of its first error), and its nesting is bounded. The tree
+// on top of it (tree.go) applies TOML's rules about tables set twice, and goes on behind a line that does not parse, so
+// that one missing quote does not hide the other mistakes.
+package topology

@@ -1,0 +1,138 @@
+package topology
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// maxErrors bounds a report: a file with more faults is not a topology with mistakes but something else.
+const maxErrors = 200
+
+// Error is one fault of a topology file.
+type Error struct {
+	File string
+	// Line and Column count from 1; a column is a character, not a byte.
+	Line, Column int
+	// Msg says what is wrong and what to do about it. It never holds a secret.
+	Msg string
+}
+
+// Error gives the fault as file:line:column: what; what to do.
+func (e Error) Error() string { return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Column, e.Msg) }
+
+// Errors are all faults of one file in the order of their places.
+type Errors []Error
+
+// Error gives one fault a line.
+func (e Errors) Error() string {
+	var b strings.Builder
+	for i, err := range e {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		b.WriteString(err.Error())
+	}
+	return b.String()
+}
+
+// diagnostics collects the faults of one source text.
+type diagnostics struct {
+	file  string
+	src   []byte
+	lines []int // offset of each line's first byte
+	list  Errors
+}
+
+func newDiagnostics(file string, src []byte) *diagnostics {
+	d := &diagnostics{file: file, src: src, lines: []int{0}}
+	for i, c := range src {
+		if c == '\n' {
+			d.lines = append(d.lines, i+1)
+		}
+	}
+	return d
+}
+
+// line is the number, from 1, of the line that holds the offset.
+func (d *diagnostics) line(offset int) int {
+	i, exact := slices.BinarySearch(d.lines, offset)
+	if exact {
+		return i + 1
+	}
+	return i
+}
+
+// full tells that no more faults are taken, so that whoever searches for them can stop.
+func (d *diagnostics) full() bool { return len(d.list) >= maxErrors }
+
+func (d *diagnostics) add(offset int, format string, args ...any) {
+	if d.full() {
+		return
+	}
+	msg := "too many errors; mend those above and check again"
+	if len(d.list) < maxErrors-1 {
+		msg = fmt.Sprintf(format, args...)
+	} else {
+		offset = len(d.src)
+	}
+	line := d.line(offset)
+	column := utf8.RuneCount(d.src[d.lines[line-1]:offset]) + 1
+	d.list = append(d.list, Error{File: d.file, Line: line, Column: column, Msg: msg})
+}
+
+// err is nil without faults, else all of them, sorted and without repeats.
+func (d *diagnostics) err() error {
+	if len(d.list) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(d.list, func(a, b Error) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	return slices.Compact(d.list)
+}
+
+// nearest is the candidate a misspelled word most likely meant, or none if all are too far off.
+func nearest(word string, candidates []string) (best string, ok bool) {
+	if len(word) > 64 {
+		return "", false
+	}
+	limit := max(1, min(3, len(word)/3))
+	if len(word) >= 4 {
+		limit = max(limit, 2)
+	}
+	for _, c := range candidates {
+		if len(c) > 64 {
+			continue
+		}
+		if d := distance(strings.ToLower(word), strings.ToLower(c)); d <= limit {
+			best, limit, ok = c, d-1, true
+		}
+	}
+	return best, ok
+}
+
+// distance counts the insertions, deletions, replacements and swaps of neighbours between two short words.
+func distance(a, b string) int {
+	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+		before, last, row = last, row, before
+	}
+	return last[len(b)]
+}
