@@ -23,79 +23,82 @@ func lost(first, last int64) Range {
 	return Range{Cluster: "a", Topic: "t", First: first, Last: last}
 }
 
+// abortedX is what the producer of x knows.
+var abortedX = Produced{"a", Record{Topic: "t", UID: "x", Offset: -1}, Aborted}
+
 // Hand-made histories of one link from a to b; the words are uids.
+var byHand = []struct {
+	name           string
+	source, target string
+	edit           func(*Input)
+	want           []Rule
+	counts         string // of the report, where they matter
+}{
+	{name: "clean", source: "1 2 3", target: "1 2 3"},
+	{name: "empty"},
+	{name: "nothing copied yet", source: "1 2 3"},
+	{name: "pending", source: "1 2 3", target: "1 2", counts: "pending 1"},
+	{name: "pending when complete", source: "1 2 3", target: "1 2", edit: func(in *Input) { in.Config.Complete = true }, want: []Rule{Lost}},
+	{name: "M1", source: "1 2 3", target: "1 3", want: []Rule{Lost}},
+	{name: "M1 start", source: "1 2 3", target: "2 3", want: []Rule{Lost}},
+	{name: "loss in ledger", source: "1 2 3 4", target: "1 4", edit: func(in *Input) { in.Ledger = []Range{lost(1, 1), lost(1, 2)} }, counts: "declared missing 2"},
+	{name: "M1 beside ledger", source: "1 2 3 4", target: "1 4", edit: func(in *Input) { in.Ledger = []Range{lost(2, 2)} }, want: []Rule{Lost}},
+	{name: "M2", source: "1 2 3 4", target: "1 3 4", edit: func(in *Input) { in.Ledger = []Range{lost(1, 2)} }, want: []Rule{Dishonest}},
+	{name: "ledger over holes", source: "1 2", target: "1 2", edit: func(in *Input) { in.Ledger = []Range{lost(5, 9)} }},
+	{name: "M3", source: "1 2", target: "1 2 1", want: []Rule{Duplicate}},
+	{name: "M3 at least once", source: "1 2 3", target: "1 2 1 2 3", edit: func(in *Input) { in.Config.Mode = AtLeastOnce }, counts: "duplicate: 2"},
+	{name: "M3 declared", source: "1 2", target: "1 2 1 2", edit: func(in *Input) {
+		in.Ledger = []Range{{Cluster: "a", Topic: "t", First: 0, Last: 1, Kind: Repeated}}
+	}, counts: "repeated 2"},
+	{name: "source repeats", source: "1 2 1 3", target: "1 2 1 3"},
+	{name: "source repeats, second pending", source: "1 2 3 1", target: "1 2 3", counts: "pending 1"},
+	{name: "M1 repeat removed", source: "1 2 1 3", target: "1 2 3", want: []Rule{Lost}},
+	{name: "M3 above repeats", source: "1 2 1 3", target: "1 2 1 1 3", want: []Rule{Duplicate}},
+	{name: "M4", source: "1 2 3", target: "1 3 2", want: []Rule{Reorder}},
+	{name: "M4 declared", source: "1 2 3", target: "1 3 2", edit: func(in *Input) {
+		in.Ledger = []Range{{Cluster: "a", Topic: "t", First: 1, Last: 1, Kind: Reordered}}
+	}, counts: "reordered 1"},
+	{name: "M5", source: "1 2", target: "1 x 2", want: []Rule{Phantom}},
+	{name: "M5 aborted", source: "1 2", target: "1 x 2", edit: func(in *Input) { in.Produced = []Produced{abortedX} }, want: []Rule{Phantom}, counts: "aborted by its producer"},
+	{name: "aborted and not there", source: "1 2", target: "1 2", edit: func(in *Input) { in.Produced = []Produced{abortedX} }},
+	{name: "survivor", source: "1 2", target: "1 2 x", edit: func(in *Input) {
+		in.Produced = []Produced{{"a", Record{Topic: "t", UID: "x", Offset: -1}, Acked}}
+	}, counts: "survivors 1"},
+	{name: "deleted at source after copy", source: "1 2", target: "1 2 x", edit: func(in *Input) {
+		in.Produced = []Produced{{"a", Record{Topic: "t", UID: "x", Offset: 2}, Acked}}
+	}, counts: "copied 3"},
+	{name: "M1 deleted at source before copy", source: "1 2", target: "1 2", edit: func(in *Input) {
+		in.Sources[0].Records[1].Offset = 5
+		in.Produced = []Produced{{"a", Record{Topic: "t", UID: "x", Offset: 2}, Acked}}
+	}, want: []Rule{Lost}, counts: "acknowledged, neither"},
+	{name: "deleted at source before copy, in ledger", source: "1 2", target: "1 2", edit: func(in *Input) {
+		in.Sources[0].Records[1].Offset = 5
+		in.Produced = []Produced{{"a", Record{Topic: "t", UID: "x", Offset: 2}, Acked}}
+		in.Ledger = []Range{lost(1, 4)}
+	}, counts: "declared missing 1"},
+	{name: "M6", source: "1 2", target: "1 2", edit: func(in *Input) { in.Target[1].Hash[0]++ }, want: []Rule{Corrupt}},
+	{name: "M7", source: "1 2", target: "1 2", edit: func(in *Input) { in.Target[1].Topic = "u" }, want: []Rule{Misrouted}},
+	{name: "renamed", source: "1 2", target: "1 2", edit: func(in *Input) {
+		in.Config.Rename = func(origin, topic string) string { return origin + "." + topic }
+		in.Target[0].Topic, in.Target[1].Topic = "a.t", "a.t"
+	}, counts: "copied 2"},
+	{name: "M7 not renamed", source: "1 2", target: "1 2", edit: func(in *Input) {
+		in.Config.Rename = func(origin, topic string) string { return origin + "." + topic }
+		in.Target[0].Topic = "a.t"
+	}, want: []Rule{Misrouted}},
+	{name: "M9", source: "1 2", target: "1 2", edit: func(in *Input) { in.Reread = log("2 2") }, want: []Rule{Unstable}},
+	{name: "reread grows", source: "1 2 3", target: "1 2", edit: func(in *Input) { in.Reread = log("1 2 3") }},
+	{name: "origin not told", source: "1 2", target: "1 2", edit: func(in *Input) { in.Target[0].Origin, in.Target[1].Origin = "", "" }, counts: "copied 2"},
+	{name: "M11", source: "1", target: "1", edit: func(in *Input) {
+		in.Target = append(in.Target, Record{Topic: "t", Offset: 9, UID: "h", Origin: "b", Via: "a"})
+	}, want: []Rule{Loop}},
+	{name: "own records", source: "1", target: "1", edit: func(in *Input) {
+		in.Target = append(in.Target, Record{Topic: "t", Offset: 9, UID: "h", Origin: "b"})
+	}, counts: "own 1"},
+}
+
 func TestCheck_ByHand(t *testing.T) {
-	aborted := Produced{"a", Record{Topic: "t", UID: "x", Offset: -1}, Aborted}
-	tests := []struct {
-		name           string
-		source, target string
-		edit           func(*Input)
-		want           []Rule
-		counts         string // of the report, where they matter
-	}{
-		{name: "clean", source: "1 2 3", target: "1 2 3"},
-		{name: "empty"},
-		{name: "nothing copied yet", source: "1 2 3"},
-		{name: "pending", source: "1 2 3", target: "1 2", counts: "pending 1"},
-		{name: "pending when complete", source: "1 2 3", target: "1 2", edit: func(in *Input) { in.Config.Complete = true }, want: []Rule{Lost}},
-		{name: "M1", source: "1 2 3", target: "1 3", want: []Rule{Lost}},
-		{name: "M1 start", source: "1 2 3", target: "2 3", want: []Rule{Lost}},
-		{name: "loss in ledger", source: "1 2 3 4", target: "1 4", edit: func(in *Input) { in.Ledger = []Range{lost(1, 1), lost(1, 2)} }, counts: "declared missing 2"},
-		{name: "M1 beside ledger", source: "1 2 3 4", target: "1 4", edit: func(in *Input) { in.Ledger = []Range{lost(2, 2)} }, want: []Rule{Lost}},
-		{name: "M2", source: "1 2 3 4", target: "1 3 4", edit: func(in *Input) { in.Ledger = []Range{lost(1, 2)} }, want: []Rule{Dishonest}},
-		{name: "ledger over holes", source: "1 2", target: "1 2", edit: func(in *Input) { in.Ledger = []Range{lost(5, 9)} }},
-		{name: "M3", source: "1 2", target: "1 2 1", want: []Rule{Duplicate}},
-		{name: "M3 at least once", source: "1 2 3", target: "1 2 1 2 3", edit: func(in *Input) { in.Config.Mode = AtLeastOnce }, counts: "duplicate: 2"},
-		{name: "M3 declared", source: "1 2", target: "1 2 1 2", edit: func(in *Input) {
-			in.Ledger = []Range{{Cluster: "a", Topic: "t", First: 0, Last: 1, Kind: Repeated}}
-		}, counts: "repeated 2"},
-		{name: "source repeats", source: "1 2 1 3", target: "1 2 1 3"},
-		{name: "source repeats, second pending", source: "1 2 3 1", target: "1 2 3", counts: "pending 1"},
-		{name: "M1 repeat removed", source: "1 2 1 3", target: "1 2 3", want: []Rule{Lost}},
-		{name: "M3 above repeats", source: "1 2 1 3", target: "1 2 1 1 3", want: []Rule{Duplicate}},
-		{name: "M4", source: "1 2 3", target: "1 3 2", want: []Rule{Reorder}},
-		{name: "M4 declared", source: "1 2 3", target: "1 3 2", edit: func(in *Input) {
-			in.Ledger = []Range{{Cluster: "a", Topic: "t", First: 1, Last: 1, Kind: Reordered}}
-		}, counts: "reordered 1"},
-		{name: "M5", source: "1 2", target: "1 x 2", want: []Rule{Phantom}},
-		{name: "M5 aborted", source: "1 2", target: "1 x 2", edit: func(in *Input) { in.Produced = []Produced{aborted} }, want: []Rule{Phantom}, counts: "aborted by its producer"},
-		{name: "aborted and not there", source: "1 2", target: "1 2", edit: func(in *Input) { in.Produced = []Produced{aborted} }},
-		{name: "survivor", source: "1 2", target: "1 2 x", edit: func(in *Input) {
-			in.Produced = []Produced{{"a", Record{Topic: "t", UID: "x", Offset: -1}, Acked}}
-		}, counts: "survivors 1"},
-		{name: "deleted at source after copy", source: "1 2", target: "1 2 x", edit: func(in *Input) {
-			in.Produced = []Produced{{"a", Record{Topic: "t", UID: "x", Offset: 2}, Acked}}
-		}, counts: "copied 3"},
-		{name: "M1 deleted at source before copy", source: "1 2", target: "1 2", edit: func(in *Input) {
-			in.Sources[0].Records[1].Offset = 5
-			in.Produced = []Produced{{"a", Record{Topic: "t", UID: "x", Offset: 2}, Acked}}
-		}, want: []Rule{Lost}, counts: "acknowledged, neither"},
-		{name: "deleted at source before copy, in ledger", source: "1 2", target: "1 2", edit: func(in *Input) {
-			in.Sources[0].Records[1].Offset = 5
-			in.Produced = []Produced{{"a", Record{Topic: "t", UID: "x", Offset: 2}, Acked}}
-			in.Ledger = []Range{lost(1, 4)}
-		}, counts: "declared missing 1"},
-		{name: "M6", source: "1 2", target: "1 2", edit: func(in *Input) { in.Target[1].Hash[0]++ }, want: []Rule{Corrupt}},
-		{name: "M7", source: "1 2", target: "1 2", edit: func(in *Input) { in.Target[1].Topic = "u" }, want: []Rule{Misrouted}},
-		{name: "renamed", source: "1 2", target: "1 2", edit: func(in *Input) {
-			in.Config.Rename = func(origin, topic string) string { return origin + "." + topic }
-			in.Target[0].Topic, in.Target[1].Topic = "a.t", "a.t"
-		}, counts: "copied 2"},
-		{name: "M7 not renamed", source: "1 2", target: "1 2", edit: func(in *Input) {
-			in.Config.Rename = func(origin, topic string) string { return origin + "." + topic }
-			in.Target[0].Topic = "a.t"
-		}, want: []Rule{Misrouted}},
-		{name: "M9", source: "1 2", target: "1 2", edit: func(in *Input) { in.Reread = log("2 2") }, want: []Rule{Unstable}},
-		{name: "reread grows", source: "1 2 3", target: "1 2", edit: func(in *Input) { in.Reread = log("1 2 3") }},
-		{name: "origin not told", source: "1 2", target: "1 2", edit: func(in *Input) { in.Target[0].Origin, in.Target[1].Origin = "", "" }, counts: "copied 2"},
-		{name: "M11", source: "1", target: "1", edit: func(in *Input) {
-			in.Target = append(in.Target, Record{Topic: "t", Offset: 9, UID: "h", Origin: "b", Via: "a"})
-		}, want: []Rule{Loop}},
-		{name: "own records", source: "1", target: "1", edit: func(in *Input) {
-			in.Target = append(in.Target, Record{Topic: "t", Offset: 9, UID: "h", Origin: "b"})
-		}, counts: "own 1"},
-	}
-	for _, test := range tests {
+	for _, test := range byHand {
 		t.Run(test.name, func(t *testing.T) {
 			in := Input{Sources: []Log{{"a", log(test.source)}}, Target: log(test.target)}
 			in.Config = Config{Cluster: "b", Reread: true}
