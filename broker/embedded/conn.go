@@ -85,7 +85,7 @@ func (c *conn) next() error {
 		c.g.budget.Release(held)
 		return err
 	}
-	done, err := c.judge(h, *frame, held)
+	done, err := c.judge(h, *frame, &held)
 	if err != nil || done {
 		c.g.budget.Release(held)
 		c.g.buffers.Put(frame)
@@ -176,32 +176,58 @@ func (c *conn) acquire(n int64, deadline time.Time) error {
 }
 
 // judge decides about a whole frame. Done means that it was answered here.
-func (c *conn) judge(h header, frame []byte, held int64) (done bool, err error) {
+func (c *conn) judge(h header, frame []byte, held *int64) (done bool, err error) {
 	if h.key == keyApiVersions && !c.g.versions.supports(h) {
 		return true, c.answer(h, c.g.versions.unsupported(), false)
 	}
-	req, err := parseBody(h, frame[sizeBytes:])
+	shape, err := c.g.shapes.of(h.key, h.version)
+	if err != nil {
+		return false, reject(ReasonVersion, "%v", err)
+	}
+	body, err := bodyOf(frame[sizeBytes:], shape.flexible)
 	if err != nil {
 		return false, err
 	}
-	stores := mustStore(req)
-	if stores && !c.g.storage.allows(len(frame)) {
-		c.g.count.diskRefusals.Add(1)
-		resp := refuse(req)
-		switch {
-		case isSilent(req):
-			return true, nil
-		case resp == nil:
-			return false, reject(ReasonDisk, "%s cannot be stored", kmsg.NameForKey(h.key))
-		}
-		return true, c.answer(h, resp, req.IsFlexible())
+	elements, ok := shape.walk(body, h.key)
+	if !ok {
+		return false, reject(ReasonBody, "%s v%d does not have its shape", kmsg.NameForKey(h.key), h.version)
 	}
-	if isSilent(req) {
+	silent := isSilent(h, body, shape.flexible)
+	stores := mustStore(h.key)
+	if stores && !c.g.storage.allows(len(frame)) {
+		return true, c.refuse(h, body, silent)
+	}
+	if memory := int64(elements) * elementBytes; memory > largeFrame {
+		memory = min(memory, c.g.cfg.MaxBufferedBytes/2)
+		if err := c.acquire(memory, time.Now().Add(c.g.cfg.FrameTimeout)); err != nil {
+			return false, err
+		}
+		*held += memory
+	}
+	if silent {
 		// No answer will come; kfake's own copy lives as long as it takes.
-		c.g.budget.Release(held)
+		c.g.budget.Release(*held)
+		*held = 0
 		return false, nil
 	}
-	return false, c.expect(request{stores: stores, held: held})
+	return false, c.expect(request{stores: stores, held: *held})
+}
+
+// refuse answers a request that must not be stored now.
+func (c *conn) refuse(h header, body []byte, silent bool) error {
+	c.g.count.diskRefusals.Add(1)
+	if silent {
+		return nil
+	}
+	req, err := readRequest(h, body)
+	if err != nil {
+		return err
+	}
+	resp := refuse(req)
+	if resp == nil {
+		return reject(ReasonDisk, "%s cannot be stored", kmsg.NameForKey(h.key))
+	}
+	return c.answer(h, resp, req.IsFlexible())
 }
 
 // expect remembers a request that kfake will answer.

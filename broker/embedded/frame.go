@@ -21,7 +21,6 @@ const (
 	sizeBytes    = 4
 	minHeader    = 10 // key, version, correlation id, length of the client id
 	headerPrefix = 8  // key, version, correlation id
-	maxHeaderTag = 64 // tags in a header; no client sends any
 
 	// maxSmallFrame bounds every request but Produce. The largest honest
 	// ones name some ten thousand partitions.
@@ -83,56 +82,43 @@ func parsePrefix(b []byte) header {
 	}
 }
 
-// parseBody skips the variable part of the header and reads the body. A
-// request that comes back is one that kfake can read too. It aliases frame.
-func parseBody(h header, frame []byte) (kmsg.Request, error) {
-	req := kmsg.RequestForKey(h.key)
-	req.SetVersion(h.version)
+// bodyOf skips the variable part of the header.
+func bodyOf(frame []byte, flexible bool) ([]byte, error) {
 	rest := frame[headerPrefix:]
 	clientID := int(int16(binary.BigEndian.Uint16(rest)))
 	rest = rest[2:]
 	if clientID < -1 || clientID > len(rest) {
 		return nil, reject(ReasonHeader, "client id of %d bytes in a frame of %d", clientID, len(frame))
 	}
-	rest = rest[max(clientID, 0):]
-	if req.IsFlexible() {
-		var ok bool
-		if rest, ok = skipTags(rest); !ok {
-			return nil, reject(ReasonHeader, "header tags do not fit their frame")
-		}
+	w := walker{rest: rest[max(clientID, 0):]}
+	if flexible && !w.tags() {
+		return nil, reject(ReasonHeader, "header tags do not fit their frame")
 	}
-	if err := readRequest(req, rest); err != nil {
+	return w.rest, nil
+}
+
+// readRequest reads a body that was walked before. What it returns aliases
+// body.
+func readRequest(h header, body []byte) (kmsg.Request, error) {
+	req := kmsg.RequestForKey(h.key)
+	req.SetVersion(h.version)
+	read := req.ReadFrom
+	if r, ok := req.(interface{ UnsafeReadFrom([]byte) error }); ok {
+		read = r.UnsafeReadFrom
+	}
+	if err := read(body); err != nil {
 		return nil, reject(ReasonBody, "read %s v%d: %v", kmsg.NameForKey(h.key), h.version, err)
 	}
 	return req, nil
 }
 
-// readRequest reads without copying strings and bytes where kmsg can.
-func readRequest(req kmsg.Request, body []byte) error {
-	if r, ok := req.(interface{ UnsafeReadFrom([]byte) error }); ok {
-		return r.UnsafeReadFrom(body)
+// isSilent reports whether a walked request gets no answer at all: a Produce
+// request with acks 0, which follow the transactional id.
+func isSilent(h header, body []byte, flexible bool) bool {
+	if h.key != int16(kmsg.Produce) {
+		return false
 	}
-	return req.ReadFrom(body)
-}
-
-// skipTags skips a tag section. Unlike kmsg's it looks at the count first.
-func skipTags(b []byte) ([]byte, bool) {
-	count, n := binary.Uvarint(b)
-	if n <= 0 || count > maxHeaderTag {
-		return nil, false
-	}
-	b = b[n:]
-	for range count {
-		_, n := binary.Uvarint(b)
-		if n <= 0 {
-			return nil, false
-		}
-		b = b[n:]
-		size, n := binary.Uvarint(b)
-		if n <= 0 || size > uint64(len(b)-n) {
-			return nil, false
-		}
-		b = b[n+int(size):]
-	}
-	return b, true
+	w := walker{rest: body, flexible: flexible}
+	id := field{kind: text}
+	return w.field(&id) && len(w.rest) >= 2 && binary.BigEndian.Uint16(w.rest) == 0
 }

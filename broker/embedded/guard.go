@@ -20,7 +20,8 @@ type guard struct {
 	budget   *semaphore.Weighted // bytes of large frames, see Config.MaxBufferedBytes
 	taken    chan net.Conn       // to whichever gate is open
 	versions versions            // set before the first gate opens
-	buffers  sync.Pool           // *[]byte of large frames
+	shapes   shapes
+	buffers  sync.Pool // *[]byte of large frames
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}

@@ -5,12 +5,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// mustStore reports whether a positive answer to req promises that something
-// was stored. Group membership (JoinGroup and the like) is not in the list:
-// it heals by itself and readers need it. Deleting topics and records is not
-// either: it makes room.
-func mustStore(req kmsg.Request) bool {
-	switch kmsg.Key(req.Key()) {
+// mustStore reports whether a positive answer to a request of this key promises
+// that something was stored. Group membership (JoinGroup and the like) is not
+// in the list: it heals by itself and readers need it. Deleting topics and
+// records is not either: it makes room.
+func mustStore(key int16) bool {
+	switch kmsg.Key(key) {
 	case kmsg.Produce, kmsg.OffsetCommit, kmsg.TxnOffsetCommit,
 		kmsg.InitProducerID, kmsg.AddPartitionsToTxn, kmsg.AddOffsetsToTxn, kmsg.EndTxn, kmsg.WriteTxnMarkers,
 		kmsg.CreateTopics, kmsg.CreatePartitions, kmsg.AlterConfigs, kmsg.IncrementalAlterConfigs,
@@ -21,12 +21,6 @@ func mustStore(req kmsg.Request) bool {
 		return true
 	}
 	return false
-}
-
-// isSilent reports whether req gets no answer at all.
-func isSilent(req kmsg.Request) bool {
-	p, ok := req.(*kmsg.ProduceRequest)
-	return ok && p.Acks == 0
 }
 
 const refusal = "the disk of this embedded cluster is nearly full; nothing was stored"
