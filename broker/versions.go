@@ -2,8 +2,11 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
+	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -73,8 +76,11 @@ func (w *wire) askVersions(ctx context.Context, version int16) (code int16, err 
 	}
 	var pool framePool
 	buf, err := w.readAnswer(ctx, &pool, 0, maxSmallAnswer, 0)
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+		return 0, fmt.Errorf("%w (a listener that wants TLS hangs up here)", err)
+	}
 	if err != nil {
-		return 0, fmt.Errorf("%w (a listener that wants TLS or SASL hangs up here)", err)
+		return 0, err
 	}
 	code, w.versions, err = decodeVersions(buf.b, version)
 	return code, err
@@ -93,7 +99,7 @@ func decodeVersions(src []byte, version int16) (code int16, v versions, err erro
 		in.tags(nil)
 		v[key] = versionRange{lo, hi}
 	}
-	if in.bad {
+	if in.bad || code == 0 && len(v) == 0 {
 		return 0, nil, protocolErrorf("an ApiVersions answer of %d bytes does not decode", len(src))
 	}
 	return code, v, nil

@@ -37,6 +37,9 @@ const readChunk = 256 << 10
 // firstChunk must arrive before memory for the rest of a frame is taken.
 const firstChunk = 64 << 10
 
+// errNotReady ends the first exchange with a broker that is silent.
+var errNotReady = fmt.Errorf("no answer within %v: %w", dialTimeout, context.DeadlineExceeded)
+
 // aLongTimeAgo is a deadline that has passed, also on the fake clock of a synctest bubble, which starts in 2000.
 var aLongTimeAgo = time.Unix(1, 0)
 
@@ -51,7 +54,7 @@ func dialWire(ctx context.Context, p Profile, b Broker) (*wire, error) {
 	if _, ok := conn.(*net.TCPConn); !ok {
 		w.out = bufio.NewWriterSize(conn, 32<<10) // fewer and larger TLS records
 	}
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, dialTimeout, errNotReady)
 	defer cancel()
 	if err := w.negotiate(ctx); err != nil {
 		return nil, w.fail(fmt.Errorf("negotiate versions with %s: %w", name, err))
@@ -113,7 +116,7 @@ func (w *wire) write(ctx context.Context, pieces net.Buffers) error {
 	if err := w.conn.SetWriteDeadline(time.Now().Add(ioTimeout)); err != nil {
 		return err
 	}
-	if ctx.Err() != nil { // looked at after the deadline is set, so that the end of ctx is never overwritten
+	if ctx.Err() != nil { // as in read
 		return context.Cause(ctx)
 	}
 	err := w.writePieces(pieces)
@@ -141,10 +144,8 @@ func (w *wire) read(ctx context.Context, b []byte, patience time.Duration) error
 	patience = max(patience, ioTimeout)
 	for len(b) > 0 {
 		n := min(len(b), readChunk)
-		if err := w.conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
-			return err
-		}
-		if ctx.Err() != nil {
+		_ = w.conn.SetReadDeadline(time.Now().Add(patience)) // fails on a closed connection only, and the read says how it ended
+		if ctx.Err() != nil {                                // looked at after the deadline is set, so that the end of ctx is never overwritten
 			return context.Cause(ctx)
 		}
 		if _, err := io.ReadFull(w.in, b[:n]); err != nil {
