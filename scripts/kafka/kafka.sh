@@ -2,7 +2,7 @@
 # Real Kafka by hand and for the tests: clusters of one or three brokers on loopback, each broker also a controller.
 # Needs Java 17, and Maven the first time. Data, logs and process ids are in .kafka/run/NAME (or $ISTHMUS_KAFKA_HOME/run/NAME).
 #
-#   kafka.sh up NAME PORT[,PORT,PORT] [property=value…]   start, or start again with the data it has; controllers listen on PORT+10000
+#   kafka.sh up NAME PORT[,PORT,PORT] [property=value…]   start what is down, with the data it has; controllers listen on PORT+10000
 #   kafka.sh down NAME                                    stop in an orderly way; the data stays
 #   kafka.sh kill NAME [BROKER]                           kill -9 all brokers of NAME, or the BROKERth
 #   kafka.sh status                                       one line a broker
@@ -86,7 +86,7 @@ up() {
   cluster=$(cat "$dir/1/cluster.id" 2>/dev/null || head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d '=')
   for i in "${!ports[@]}"; do
     local d=$dir/$((i + 1))
-    pid_of "$d" >/dev/null && die "broker $((i + 1)) of $name runs already"
+    if pid_of "$d" >/dev/null; then continue; fi # as after the kill of another
     configure "$d" $((i + 1)) "$cluster" "$list" "$controllers" "$@"
     setsid "$here/kafka.sh" broker "$d" >>"$d/log" 2>&1 </dev/null &
     echo $! >"$d/pid"
@@ -105,8 +105,9 @@ up() {
 # signal SIGNAL NAME [BROKER]: sends it and waits until the processes are gone.
 signal() {
   local sig=$1 name=$2 only=${3:-'*'} pid
+  [[ -d $home/run/$name ]] || die "there is no cluster $name"
   for dir in "$home"/run/"$name"/$only/; do
-    dir=$(cd "$dir" && pwd) || die "no cluster $name"
+    dir=$(cd "$dir" && pwd)
     if pid=$(pid_of "$dir"); then kill "-$sig" "$pid"; fi
   done
   for dir in "$home"/run/"$name"/$only/; do

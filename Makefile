@@ -1,0 +1,55 @@
+# Everything here needs Go, make and git; the kafka targets and the real-Kafka suites also Java 17 and Maven.
+# .ci/run is what CI runs: it installs the rest and forces every suite.
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+TAGS        = -tags synctests
+# The race detector needs a C compiler; a machine without one tests without it.
+RACE       := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
+FUZZTIME   ?= 10s
+BENCH      ?= .
+BENCHPKG   ?= ./...
+
+.PHONY: help run build test check bench fuzz proto kafka-up kafka-down clean
+
+help:            ## show the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+run: build       ## three embedded data centers that mirror each other, with a live table
+	bin/isthmus demo
+
+build:           ## bin/isthmus
+	CGO_ENABLED=0 go build -trimpath -o bin/isthmus ./cmd/isthmus
+
+test:            ## all tests that need nothing but Go; ISTHMUS_KAFKA=1 adds real Kafka
+	go test $(RACE) $(TAGS) ./...
+ifeq ($(RACE),)
+	@echo "make test: ran without the race detector, because there is no C compiler"
+endif
+ifeq ($(ISTHMUS_KAFKA)$(ISTHMUS_REQUIRE_KAFKA),)
+	@echo "make test: skipped the real-Kafka suites; ISTHMUS_KAFKA=1 make test runs them (Java 17, Maven)"
+endif
+
+check:           ## format, vet, staticcheck, tidy module
+	@test -z "$$(gofmt -l .)" || { echo "not formatted (gofmt -w):"; gofmt -l .; exit 1; }
+	go vet $(TAGS) ./...
+	go run $(STATICCHECK) $(TAGS) ./...
+	go mod tidy -diff
+
+bench:           ## benchmarks, those with real Kafka included; BENCH=regexp and BENCHPKG=./folder/... choose
+	ISTHMUS_REQUIRE_KAFKA=1 go test $(TAGS) -run '^$$' -bench '$(BENCH)' -benchmem -p 1 -timeout 60m $(BENCHPKG)
+
+fuzz:            ## every fuzz target for FUZZTIME
+	scripts/fuzz.sh $(FUZZTIME)
+
+proto:           ## generate the admin API from its .proto
+	scripts/proto.sh
+
+kafka-up:        ## two real one-broker clusters: eu on 127.0.0.1:19292, us on 127.0.0.1:19392
+	scripts/kafka/kafka.sh up eu 19292
+	scripts/kafka/kafka.sh up us 19392
+
+kafka-down:      ## stop them; their data stays
+	scripts/kafka/kafka.sh down eu
+	scripts/kafka/kafka.sh down us
+
+clean:           ## remove what was built, and the data of kafka-up
+	rm -rf bin .kafka/run
