@@ -1,0 +1,303 @@
+package mirror
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// PumpID names a pump for ever: the two clusters, the topic and the partition.
+// The link's own name is not part of it, so a renamed link keeps its place.
+type PumpID struct {
+	From, To, Topic string
+	Partition       int32
+}
+
+func (p PumpID) String() string {
+	return fmt.Sprintf("%s→%s %s:%d", p.From, p.To, p.Topic, p.Partition)
+}
+
+// Lane is the sequence of one origin's records within a pump: the producer
+// epoch (incarnation) in force, the count of records copied before that epoch's
+// sequence 0 (Base), and the count of records copied in all (Count).
+type Lane struct {
+	Origin string
+	Epoch  int16
+	Base   int64
+	Count  int64
+}
+
+// sequence is the wire sequence number of the lane's next record. Sequences
+// wrap from 2^31-1 to 0.
+func (l Lane) sequence() int32 { return int32((l.Count - l.Base) & 0x7fffffff) }
+
+// countAt unwraps a wire sequence of the lane's own epoch into a count, taking
+// the candidate nearest to the lane's count.
+func (l Lane) countAt(sequence int32) int64 {
+	diff := (int64(sequence) - int64(l.sequence())) & 0x7fffffff
+	if diff > 1<<30 {
+		diff -= 1 << 31
+	}
+	return l.Count + diff
+}
+
+// Checkpoint is a durable, proven position of a pump: everything before
+// SourceNext that had to be copied is on the target at or before TargetLast.
+// It is written at the ends of source batches only and never beyond the
+// target's high watermark.
+type Checkpoint struct {
+	Pump          PumpID
+	SourceTopicID [16]byte
+	SourceEpoch   int32 // leader epoch of the last source batch read, -1 unknown
+	SourceNext    int64
+	TargetTopicID [16]byte
+	TargetEpoch   int32 // leader epoch of the target when written, -1 unknown
+	TargetLast    int64 // target offset of the last own record, -1 none
+	TargetFrom    int64 // where to look for own batches: TargetLast+1, or the target's end when the pump began
+	Lanes         []Lane
+	Writer        string // node and process that wrote it
+}
+
+// started reports whether anything was ever copied.
+func (c Checkpoint) started() bool {
+	return slices.ContainsFunc(c.Lanes, func(l Lane) bool { return l.Count > 0 || l.Epoch > 0 })
+}
+
+func (c Checkpoint) lane(origin string) Lane {
+	for _, l := range c.Lanes {
+		if l.Origin == origin {
+			return l
+		}
+	}
+	return Lane{Origin: origin}
+}
+
+func (c Checkpoint) clone() Checkpoint {
+	c.Lanes = slices.Clone(c.Lanes)
+	return c
+}
+
+// setLane replaces or adds the lane of its origin.
+func (c *Checkpoint) setLane(l Lane) {
+	for i := range c.Lanes {
+		if c.Lanes[i].Origin == l.Origin {
+			c.Lanes[i] = l
+			return
+		}
+	}
+	c.Lanes = append(c.Lanes, l)
+}
+
+// ahead reports whether c is further than o: the greatest (epoch, count), then
+// the greater source offset. Counts only grow within an epoch and a new epoch
+// starts from a count that was decided, so a zombie's checkpoint never wins.
+func (c Checkpoint) ahead(o Checkpoint) bool {
+	ce, cc := c.progress()
+	oe, oc := o.progress()
+	if ce != oe {
+		return ce > oe
+	}
+	if cc != oc {
+		return cc > oc
+	}
+	return c.SourceNext > o.SourceNext
+}
+
+func (c Checkpoint) progress() (epochs, counts int64) {
+	for _, l := range c.Lanes {
+		epochs += int64(l.Epoch)
+		counts += l.Count
+	}
+	return epochs, counts
+}
+
+// checkpointKey is (pump, writer): two owners never compact each other's
+// checkpoints away; readers take the one that is ahead.
+func (c Checkpoint) key() []byte { return stateKey(kindCheckpoint, c.Pump, c.Writer) }
+
+func (c Checkpoint) encode() []byte {
+	e := encoder{formatVersion}
+	e.bytes(c.SourceTopicID[:])
+	e.int(int64(c.SourceEpoch))
+	e.int(c.SourceNext)
+	e.bytes(c.TargetTopicID[:])
+	e.int(int64(c.TargetEpoch))
+	e.int(c.TargetLast)
+	e.int(c.TargetFrom)
+	e.int(int64(len(c.Lanes)))
+	for _, l := range c.Lanes {
+		e.str(l.Origin)
+		e.int(int64(l.Epoch))
+		e.int(l.Base)
+		e.int(l.Count)
+	}
+	return e
+}
+
+func decodeCheckpoint(p PumpID, writer string, b []byte) (Checkpoint, error) {
+	d := newDecoder(b)
+	c := Checkpoint{Pump: p, Writer: writer}
+	c.SourceTopicID = d.id()
+	c.SourceEpoch = int32(d.int())
+	c.SourceNext = d.int()
+	c.TargetTopicID = d.id()
+	c.TargetEpoch = int32(d.int())
+	c.TargetLast = d.int()
+	c.TargetFrom = d.int()
+	for range d.count() {
+		c.Lanes = append(c.Lanes, Lane{Origin: d.str(), Epoch: int16(d.int()), Base: d.int(), Count: d.int()})
+	}
+	if d.err != nil {
+		return Checkpoint{}, fmt.Errorf("decode checkpoint of %s by %s: %w", p, writer, d.err)
+	}
+	return c, nil
+}
+
+// Kinds of state records; the first byte of every key after its version.
+const (
+	kindCheckpoint  = 'c'
+	kindIncarnation = 'i'
+	kindMap         = 'm'
+	kindLedger      = 'l'
+)
+
+// stateKey is version, kind, pump, then what tells records of one kind apart.
+func stateKey(kind byte, p PumpID, rest ...string) []byte {
+	e := encoder{formatVersion, kind}
+	e.str(p.From)
+	e.str(p.To)
+	e.str(p.Topic)
+	e.int(int64(p.Partition))
+	for _, r := range rest {
+		e.str(r)
+	}
+	return e
+}
+
+func decodeStateKey(b []byte, rest int) (kind byte, p PumpID, tail []string, err error) {
+	d := newDecoder(b)
+	if d.err == nil && len(d.b) == 0 {
+		d.err = errShortState
+	}
+	if d.err != nil {
+		return 0, p, nil, fmt.Errorf("decode state key: %w", d.err)
+	}
+	kind, d.b = d.b[0], d.b[1:]
+	p = PumpID{From: d.str(), To: d.str(), Topic: d.str(), Partition: int32(d.int())}
+	for range rest {
+		tail = append(tail, d.str())
+	}
+	if d.err != nil {
+		return 0, p, nil, fmt.Errorf("decode state key %q: %w", strings.ToValidUTF8(string(b), "?"), d.err)
+	}
+	return kind, p, tail, nil
+}
+
+// Incarnation is the decision that an origin's lane goes on in a new epoch from
+// a base count. It is decided once: the first one in offset order wins.
+type Incarnation struct {
+	Pump   PumpID
+	Origin string
+	Epoch  int16
+	Base   int64 // count of the epoch's sequence 0
+	Source int64 // source offset of the record with that count
+	Writer string
+	Why    string
+}
+
+func (i Incarnation) key() []byte {
+	return stateKey(kindIncarnation, i.Pump, i.Writer, i.Origin, fmt.Sprint(i.Epoch))
+}
+
+func (i Incarnation) encode() []byte {
+	e := encoder{formatVersion}
+	e.int(int64(i.Epoch))
+	e.int(i.Base)
+	e.int(i.Source)
+	e.str(i.Why)
+	return e
+}
+
+func decodeIncarnation(p PumpID, writer, origin string, b []byte) (Incarnation, error) {
+	d := newDecoder(b)
+	i := Incarnation{Pump: p, Origin: origin, Writer: writer, Epoch: int16(d.int()), Base: d.int(), Source: d.int(), Why: d.str()}
+	if d.err != nil {
+		return Incarnation{}, fmt.Errorf("decode incarnation of %s: %w", p, d.err)
+	}
+	return i, nil
+}
+
+// mapChunk is a stretch of the offset map as one writer saw it.
+type mapChunk struct {
+	Pump   PumpID
+	First  int64 // first source offset, part of the key
+	Writer string
+	Runs   []Run
+}
+
+func (c mapChunk) key() []byte {
+	return stateKey(kindMap, c.Pump, c.Writer, fmt.Sprint(c.First))
+}
+
+// encode writes each run as differences to the one before: a stretch of an
+// active-active topic costs a few bytes a run.
+func (c mapChunk) encode() []byte {
+	e := encoder{formatVersion}
+	var origins []string
+	for _, r := range c.Runs {
+		if !slices.Contains(origins, r.Origin) {
+			origins = append(origins, r.Origin)
+		}
+	}
+	e.int(int64(len(origins)))
+	for _, o := range origins {
+		e.str(o)
+	}
+	e.int(int64(len(c.Runs)))
+	prev := make([]Run, len(origins))
+	var last Run
+	for _, r := range c.Runs {
+		o := slices.Index(origins, r.Origin)
+		e.int(int64(o))
+		e.int(r.Source - last.sourceEnd())
+		e.int(r.Target - last.targetEnd())
+		e.int(r.Records)
+		e.int(int64(r.Epoch - prev[o].Epoch))
+		e.int(r.Count - prev[o].Count - prev[o].Records)
+		prev[o], last = r, r
+	}
+	return e
+}
+
+func decodeMapChunk(p PumpID, writer string, b []byte) (mapChunk, error) {
+	d := newDecoder(b)
+	c := mapChunk{Pump: p, Writer: writer}
+	origins := make([]string, 0, 4)
+	for range d.count() {
+		origins = append(origins, d.str())
+	}
+	prev := make([]Run, len(origins))
+	var last Run
+	for range d.count() {
+		o := d.int()
+		if d.err != nil || o < 0 || o >= int64(len(origins)) {
+			d.err = errShortState
+			break
+		}
+		r := Run{Origin: origins[o]}
+		r.Source = last.sourceEnd() + d.int()
+		r.Target = last.targetEnd() + d.int()
+		r.Records = d.int()
+		r.Epoch = prev[o].Epoch + int16(d.int())
+		r.Count = prev[o].Count + prev[o].Records + d.int()
+		prev[o], last = r, r
+		c.Runs = append(c.Runs, r)
+	}
+	if d.err != nil {
+		return mapChunk{}, fmt.Errorf("decode map chunk of %s by %s: %w", p, writer, d.err)
+	}
+	if len(c.Runs) > 0 {
+		c.First = c.Runs[0].Source
+	}
+	return c, nil
+}

@@ -1,0 +1,544 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/isthmus-project/isthmus/broker"
+	"github.com/isthmus-project/isthmus/broker/batch"
+)
+
+const (
+	recoveryFetchBytes = 4 << 20
+	// refusalsBeforeEpoch: so many solo batches refused in a row, with nobody's
+	// progress in between, mean that the broker's memory of our id and the log's
+	// headers disagree for good: the next epoch is the way out.
+	refusalsBeforeEpoch = 3
+)
+
+// haltError is a finding that stops a pump by name.
+type haltError struct{ name, detail string }
+
+func (e *haltError) Error() string { return e.name + ": " + e.detail }
+
+// search is one look for a pump's place.
+type search struct {
+	base        Checkpoint
+	reason      string
+	keep        bool
+	contended   bool
+	refused     int
+	examineFrom int64
+	examineTo   int64
+	first       bool // the process has not run this pump before
+}
+
+// found is the outcome of a search.
+type found struct {
+	place     Checkpoint
+	atEnd     bool // place is at the end of a source batch
+	targetEnd int64
+	advanced  bool // own batches that we did not know of are on the target
+	runs      []Run
+	logStart  int64 // of the source
+}
+
+// look finds the place of one pump from the agenda.
+func (l *Link) look(ctx context.Context, p *pump) {
+	s, ok := p.beginSearch(l.now())
+	if !ok {
+		return
+	}
+	f, err := l.locate(ctx, p, s)
+	p.endSearch(s, f, err, l.now())
+}
+
+// beginSearch takes what the search starts from, if the pump is due.
+func (p *pump) beginSearch(now time.Time) (search, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch p.state {
+	case StateFinding:
+	case StateRetrying, StateYielded, StateHalted:
+		if now.Before(p.nextTry) {
+			return search{}, false
+		}
+	default:
+		return search{}, false
+	}
+	if p.working || p.window == nil || p.fetcher == nil {
+		return search{}, false
+	}
+	p.working = true
+	return search{base: p.acked.clone(), reason: p.reason, keep: p.out.keep, contended: p.out.contended || p.state == StateYielded,
+		refused: p.out.refused, examineFrom: p.out.examineFrom, examineTo: p.out.examineTo,
+		first: p.out.proved.IsZero()}, true
+}
+
+// endSearch acts on what the search found.
+func (p *pump) endSearch(s search, f found, err error, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.working = false
+	if p.state == StateWaiting {
+		return // the topic or a leader went away meanwhile
+	}
+	var halt *haltError
+	switch {
+	case errors.As(err, &halt):
+		p.haltLocked(halt.name, halt.detail, now)
+		return
+	case errors.Is(err, context.Canceled):
+		return
+	case err != nil:
+		p.link.metrics.failed(p, err)
+		p.voidLocked()
+		p.out.keep = false
+		p.becomeLocked(StateFinding, p.reason, now)
+		p.findLocked("finding the place: "+err.Error(), max(p.backoffLocked(), 100*time.Millisecond), now)
+		return
+	}
+	same := !f.advanced && f.place.SourceNext == s.base.SourceNext
+	if !s.keep || !same {
+		p.voidLocked()
+		p.fetchAt = f.place.SourceNext
+		p.out.sent = make(map[string]int64)
+	}
+	for _, r := range f.runs {
+		p.offsets.Add(r)
+	}
+	p.acked = f.place
+	p.acked.TargetEpoch = p.epochs[1]
+	if f.atEnd {
+		p.safe, p.dirty = p.acked.clone(), true
+	}
+	p.sight.logStart = f.logStart
+	p.out.keep, p.out.contended, p.out.examineFrom, p.out.examineTo = false, false, -1, -1
+	if f.advanced && s.contended && !s.first {
+		p.fenced++
+		p.link.metrics.fenced(p)
+		p.voidLocked()
+		p.out.refused = 0
+		after := p.link.jitter(yieldLook)
+		p.nextTry = now.Add(after)
+		if p.state != StateYielded {
+			p.link.log.Warn("another owner copies this partition, yielding", "pump", p.id.String(), "cause", s.reason)
+		}
+		p.becomeLocked(StateYielded, "another owner copies this partition", now)
+		p.link.agenda.add(p, after)
+		return
+	}
+	p.out.solo, p.out.proved, p.out.targetEnd = true, now, f.targetEnd
+	p.becomeLocked(StateRunning, "", now)
+	p.fetcher.mark(p)
+	if len(p.out.queue) > 0 {
+		p.window.ready(p)
+	}
+}
+
+// yieldLook is how often a pump that yielded looks whether the other owner
+// still makes progress.
+const yieldLook = 1500 * time.Millisecond
+
+// locate finds the place: see DESIGN.md, "Finding the place".
+func (l *Link) locate(ctx context.Context, p *pump, s search) (found, error) {
+	if err := l.sameTopics(ctx, p, s.base); err != nil {
+		return found{}, err
+	}
+	if s.keep && s.examineFrom < 0 && l.provenByHint(ctx, p, s.base) {
+		return found{place: s.base, atEnd: false, targetEnd: s.base.TargetFrom, logStart: -1}, nil
+	}
+	target, err := l.to.ListOffsets(ctx, p.id.Topic, p.id.Partition, -1, false)
+	if err != nil {
+		return found{}, err
+	}
+	if target.Offset < s.base.TargetFrom {
+		return found{}, &haltError{"truncated-target", fmt.Sprintf("the target ends at offset %d, we had written up to %d: acknowledged records are gone there", target.Offset, s.base.TargetFrom)}
+	}
+	if s.examineFrom >= 0 {
+		if err := l.examine(ctx, p, s); err != nil {
+			return found{}, err
+		}
+	}
+	if s.first && !s.base.started() {
+		if err := l.noStrays(ctx, p, s.base); err != nil {
+			return found{}, err
+		}
+	}
+	source, err := l.sourceBounds(ctx, p, s.base)
+	if err != nil {
+		return found{}, err
+	}
+	src := &sourceReader{link: l, pump: p, at: max(s.base.SourceNext, source.start)}
+	defer src.close()
+	fd := newFinder(s.base)
+	var out found
+	fd.next = func() (*sourceBatch, error) { return src.next(ctx) }
+	fd.seek = src.seek
+	fd.incarnation = func(origin string, epoch int16) (Incarnation, bool) {
+		return l.store.incarnation(p.id, origin, epoch)
+	}
+	fd.add = func(r Run) { out.runs = append(out.runs, r) }
+	fd.holes = source.start > s.base.SourceNext
+	fd.mayJump = p.flow.limits().cleaned
+	if err := l.refreshForEpochs(ctx, p, s); err != nil {
+		return found{}, err
+	}
+	if err := l.readOwn(ctx, p, s.base, target.Offset, fd); err != nil {
+		return found{}, err
+	}
+	out.place, out.atEnd, out.targetEnd, out.logStart = fd.at, fd.cur == nil, target.Offset, source.start
+	before, after := 0, 0
+	for _, lane := range s.base.Lanes {
+		before += int(lane.Count)
+	}
+	for _, lane := range fd.at.Lanes {
+		after += int(lane.Count)
+	}
+	out.advanced = after != before
+	if err := l.settle(ctx, p, s, fd, source, &out); err != nil {
+		return found{}, err
+	}
+	return out, nil
+}
+
+// refreshForEpochs reads the state topics when another node may have begun a new
+// epoch.
+func (l *Link) refreshForEpochs(ctx context.Context, p *pump, s search) error {
+	if !s.first && !s.contended {
+		return nil
+	}
+	return l.store.refresh(ctx)
+}
+
+// settle records what the finder noticed, mends a broken order, moves over what
+// the source no longer has, and begins a new epoch where the old one is stuck.
+func (l *Link) settle(ctx context.Context, p *pump, s search, fd *finder, source bounds, out *found) error {
+	var entries []LedgerEntry
+	add := func(r Reason, first, last, records int64, detail string) {
+		entries = append(entries, LedgerEntry{Link: l.name, Pump: p.id, First: first, Last: last, Records: records,
+			Reason: r, Detail: detail, At: l.now(), Writer: l.writer})
+	}
+	for _, r := range fd.repeated {
+		add(ReasonRepeated, r.Source, r.Source+r.Records-1, r.Records, fmt.Sprintf("written again by epoch %d", r.Epoch))
+	}
+	if fd.unlike > 0 {
+		add(ReasonOrderBreak, s.base.SourceNext, out.place.SourceNext, fd.unlike,
+			fmt.Sprintf("%d records under our producer id before target offset %d are not the source's: somebody else writes with our id", fd.unlike, out.place.TargetFrom))
+	}
+	newEpoch := ""
+	if fd.gapAt >= 0 {
+		add(ReasonOrderBreak, fd.gapAt, out.place.SourceNext-1, -1, "a later batch was accepted before an earlier one; copied again from here")
+		out.place.SourceNext, out.atEnd = fd.gapAt, false
+		newEpoch = "order-break"
+	}
+	if source.start > out.place.SourceNext {
+		lost := source.start - out.place.SourceNext - fd.missing
+		if lost > 0 {
+			add(ReasonRetention, out.place.SourceNext, source.start-1, lost, "the source deleted them before they were copied")
+			l.metrics.lost(p, ReasonRetention, lost)
+		}
+		out.place.SourceNext, out.atEnd = source.start, true
+	}
+	hint := l.hint(ctx, p, out.place)
+	if hint == hintAhead {
+		return errors.New("the target's broker knows of newer batches of ours that are not readable yet")
+	}
+	if s.refused >= refusalsBeforeEpoch && !out.advanced && hint != hintEqual {
+		newEpoch = fmt.Sprintf("the target refused the next sequence %d times and nobody else writes", s.refused)
+	}
+	if len(entries) > 0 {
+		l.log.Warn("ledger", "pump", p.id.String(), "entries", len(entries), "first", string(entries[0].Reason), "detail", entries[0].Detail)
+		if err := l.store.enter(ctx, entries...); err != nil {
+			return err
+		}
+	}
+	if newEpoch == "" {
+		return nil
+	}
+	return l.beginEpoch(ctx, p, newEpoch, out)
+}
+
+// beginEpoch moves every lane that has written into its next epoch: the base
+// count is decided once, by the first proposal in offset order.
+func (l *Link) beginEpoch(ctx context.Context, p *pump, why string, out *found) error {
+	for _, lane := range out.place.Lanes {
+		inc, err := l.store.decide(ctx, Incarnation{Pump: p.id, Origin: lane.Origin, Epoch: lane.Epoch + 1,
+			Base: lane.Count, Source: out.place.SourceNext, Writer: l.writer, Why: why})
+		if err != nil {
+			return err
+		}
+		out.place.setLane(Lane{Origin: lane.Origin, Epoch: inc.Epoch, Base: inc.Base, Count: inc.Base})
+		out.place.SourceNext = min(out.place.SourceNext, inc.Source)
+		l.log.Warn("new incarnation", "pump", p.id.String(), "origin", lane.Origin, "epoch", inc.Epoch, "base", inc.Base, "why", why)
+	}
+	out.atEnd = false
+	return nil
+}
+
+// sameTopics compares the topics' identities with the checkpoint's.
+func (l *Link) sameTopics(ctx context.Context, p *pump, base Checkpoint) error {
+	p.flow.mu.Lock()
+	source, target := p.flow.sourceID, p.flow.targetID
+	p.flow.mu.Unlock()
+	var none [16]byte
+	if source != none && base.SourceTopicID != none && source != base.SourceTopicID {
+		return &haltError{"recreated", fmt.Sprintf("topic %s was deleted and created again on %s", p.id.Topic, l.from.Name())}
+	}
+	if target != none && base.TargetTopicID != none && target != base.TargetTopicID {
+		return &haltError{"recreated", fmt.Sprintf("topic %s was deleted and created again on %s", p.id.Topic, l.to.Name())}
+	}
+	if base.TargetEpoch >= 0 && base.TargetLast >= 0 {
+		_, end, err := l.to.EpochEnd(ctx, p.id.Topic, p.id.Partition, base.TargetEpoch)
+		if err == nil && end >= 0 && end <= base.TargetLast {
+			return &haltError{"truncated-target", fmt.Sprintf("epoch %d of the target ends at offset %d, our last record was at %d: acknowledged records are gone there", base.TargetEpoch, end, base.TargetLast)}
+		}
+	}
+	return nil
+}
+
+// bounds are the ends of the source's log.
+type bounds struct{ start, end int64 }
+
+// sourceBounds reads the ends of the source's log and checks that it still is
+// the log we read.
+func (l *Link) sourceBounds(ctx context.Context, p *pump, base Checkpoint) (bounds, error) {
+	start, err := l.from.ListOffsets(ctx, p.id.Topic, p.id.Partition, -2, false)
+	if err != nil {
+		return bounds{}, err
+	}
+	end, err := l.from.ListOffsets(ctx, p.id.Topic, p.id.Partition, -1, false)
+	if err != nil {
+		return bounds{}, err
+	}
+	if end.Offset < base.SourceNext {
+		return bounds{}, &haltError{"truncated-source", fmt.Sprintf("the source ends at offset %d, we had read up to %d: records that were mirrored are gone there", end.Offset, base.SourceNext)}
+	}
+	if base.SourceEpoch >= 0 {
+		_, epochEnd, err := l.from.EpochEnd(ctx, p.id.Topic, p.id.Partition, base.SourceEpoch)
+		if err == nil && epochEnd >= 0 && epochEnd < base.SourceNext {
+			return bounds{}, &haltError{"truncated-source", fmt.Sprintf("epoch %d of the source ends at offset %d, we had read up to %d: records that were mirrored are gone there", base.SourceEpoch, epochEnd, base.SourceNext)}
+		}
+	}
+	return bounds{start.Offset, end.Offset}, nil
+}
+
+// readOwn feeds the finder with our own batches on the target.
+func (l *Link) readOwn(ctx context.Context, p *pump, base Checkpoint, end int64, fd *finder) error {
+	at := base.TargetFrom
+	for at < end {
+		frame, err := l.to.FetchOnce(ctx, p.id.Topic, p.id.Partition, at, recoveryFetchBytes, false)
+		if err != nil {
+			return err
+		}
+		next, err := l.ownIn(frame.Partitions[0].Batches, at, func(h batch.Header, raw []byte, origin string) error {
+			return fd.own(h, raw, origin)
+		})
+		start := frame.Partitions[0].LogStart
+		frame.Release()
+		switch {
+		case errors.Is(err, errUnanchored):
+			return &haltError{"unanchored", err.Error()}
+		case err != nil:
+			return err
+		case next == at && start > at:
+			next = start // retention passed us on the target
+			fd.mayJump = true
+		case next == at:
+			return nil
+		}
+		at = next
+	}
+	return nil
+}
+
+// ownIn walks target batches and reports those that this link wrote.
+func (l *Link) ownIn(raw []byte, from int64, fn func(batch.Header, []byte, string) error) (next int64, err error) {
+	for next = from; len(raw) > 0; {
+		h, one, rest, err := batch.Next(raw)
+		if errors.Is(err, batch.ErrShort) {
+			return next, nil
+		}
+		if err != nil {
+			return next, fmt.Errorf("read target after offset %d: %w", next, err)
+		}
+		raw = rest
+		if h.BaseOffset >= from {
+			if origin, ok := l.wroteThis(h.ProducerID); ok {
+				if err := fn(h, one, origin); err != nil {
+					return next, err
+				}
+			}
+		}
+		next = max(next, h.NextOffset())
+	}
+	return next, nil
+}
+
+// strayBytes bounds the look for own batches behind the place where a pump that
+// has copied nothing yet would begin.
+const strayBytes = 16 << 20
+
+// noStrays makes sure that a pump without history really has none: own batches
+// before its beginning mean that its durable state was lost.
+func (l *Link) noStrays(ctx context.Context, p *pump, base Checkpoint) error {
+	stray := &haltError{"unanchored", fmt.Sprintf("the target already holds records of this link before offset %d, but %s has no checkpoint for them", base.TargetFrom, topicCheckpoints)}
+	if producers, err := l.to.Producers(ctx, p.id.Topic, p.id.Partition); err == nil {
+		for _, s := range producers {
+			if _, ours := l.wroteThis(s.ID); ours && base.TargetFrom > 0 {
+				return stray
+			}
+		}
+	}
+	start, err := l.to.ListOffsets(ctx, p.id.Topic, p.id.Partition, -2, false)
+	if err != nil {
+		return err
+	}
+	read := 0
+	for at := max(start.Offset, base.TargetFrom-20_000); at < base.TargetFrom && read < strayBytes; {
+		frame, err := l.to.FetchOnce(ctx, p.id.Topic, p.id.Partition, at, recoveryFetchBytes, false)
+		if err != nil {
+			return err
+		}
+		read += len(frame.Partitions[0].Batches)
+		next, err := l.ownIn(frame.Partitions[0].Batches, at, func(h batch.Header, _ []byte, _ string) error {
+			if h.BaseOffset < base.TargetFrom {
+				return stray
+			}
+			return nil
+		})
+		frame.Release()
+		if err != nil || next == at {
+			return err
+		}
+		at = next
+	}
+	return nil
+}
+
+// examine looks into the stretch of the target between the place that was found
+// and the first acknowledgement after it: own batches there are another owner's
+// that the broker took although it had forgotten the sequence.
+func (l *Link) examine(ctx context.Context, p *pump, s search) error {
+	var records int64
+	for at := s.examineFrom; at < s.examineTo; {
+		frame, err := l.to.FetchOnce(ctx, p.id.Topic, p.id.Partition, at, recoveryFetchBytes, false)
+		if err != nil {
+			return err
+		}
+		next, err := l.ownIn(frame.Partitions[0].Batches, at, func(h batch.Header, _ []byte, _ string) error {
+			if h.BaseOffset < s.examineTo {
+				records += int64(h.Records)
+			}
+			return nil
+		})
+		frame.Release()
+		if err != nil {
+			return err
+		}
+		if next == at {
+			break
+		}
+		at = next
+	}
+	if records == 0 {
+		return nil
+	}
+	return l.store.enter(ctx, LedgerEntry{Link: l.name, Pump: p.id, First: s.base.SourceNext, Last: s.base.SourceNext, Records: records,
+		Reason: ReasonRepeated, At: l.now(), Writer: l.writer,
+		Detail: fmt.Sprintf("another owner's records at target offsets %d to %d", s.examineFrom, s.examineTo-1)})
+}
+
+// What the target's broker remembers of our producer ids (DescribeProducers). It
+// is a hint: it counts batches that are not replicated yet.
+const (
+	hintNone   = iota // not answered, or the id is unknown there
+	hintEqual         // every lane is exactly where our headers are
+	hintAhead         // newer than our headers
+	hintBehind        // older than our headers
+)
+
+func (l *Link) hint(ctx context.Context, p *pump, at Checkpoint) int {
+	producers, err := l.to.Producers(ctx, p.id.Topic, p.id.Partition)
+	if err != nil {
+		return hintNone
+	}
+	equal, lanes := 0, 0
+	for _, lane := range at.Lanes {
+		if lane.Count == 0 && lane.Epoch == 0 {
+			continue
+		}
+		lanes++
+		id := l.producerID(lane.Origin)
+		for _, s := range producers {
+			if s.ID != id {
+				continue
+			}
+			next := Lane{Origin: lane.Origin, Epoch: lane.Epoch, Base: lane.Base, Count: lane.Count}.countAt((s.LastSequence + 1) & 0x7fffffff)
+			switch {
+			case s.Epoch > lane.Epoch || s.Epoch == lane.Epoch && next > lane.Count:
+				return hintAhead
+			case s.Epoch < lane.Epoch || next < lane.Count:
+				return hintBehind
+			}
+			equal++
+		}
+	}
+	if lanes > 0 && equal == lanes {
+		return hintEqual
+	}
+	return hintNone
+}
+
+// provenByHint: if the broker still knows our ids exactly as we left them,
+// nobody else has written, and the sequence lock holds.
+func (l *Link) provenByHint(ctx context.Context, p *pump, base Checkpoint) bool {
+	return base.started() && l.hint(ctx, p, base) == hintEqual
+}
+
+// sourceReader pulls source batches with their decisions, for finding a place.
+type sourceReader struct {
+	link  *Link
+	pump  *pump
+	at    int64
+	frame *broker.Frame
+	list  []*sourceBatch
+}
+
+func (r *sourceReader) seek(at int64) { r.at, r.list = at, nil }
+
+func (r *sourceReader) close() {
+	if r.frame != nil {
+		r.frame.Release()
+		r.frame = nil
+	}
+}
+
+// next returns io.EOF at the end of what is readable now.
+func (r *sourceReader) next(ctx context.Context) (*sourceBatch, error) {
+	for len(r.list) == 0 {
+		r.close()
+		frame, err := r.link.from.FetchOnce(ctx, r.pump.id.Topic, r.pump.id.Partition, r.at, recoveryFetchBytes, true)
+		if err != nil {
+			return nil, err
+		}
+		r.frame = frame
+		from := r.at
+		if err := r.pump.flow.walk(&frame.Partitions[0], from, func(s *sourceBatch) error {
+			r.list = append(r.list, s)
+			r.at = max(r.at, s.header.NextOffset())
+			return nil
+		}); err != nil {
+			return nil, err
+		}
+		if r.at == from {
+			return nil, io.EOF
+		}
+	}
+	s := r.list[0]
+	r.list = r.list[1:]
+	return s, nil
+}

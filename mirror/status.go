@@ -1,0 +1,87 @@
+package mirror
+
+import (
+	"time"
+)
+
+// LinkStatus is what one link does now.
+type LinkStatus struct {
+	Name, From, To string
+	// Up is false while either end cannot be reached; Trouble says why and since
+	// when.
+	Up      bool
+	Trouble string
+	Since   time.Time
+	Flows   []FlowStatus
+}
+
+// FlowStatus is one topic of a link.
+type FlowStatus struct {
+	Topic   string
+	Blocked string // why the whole topic does not run; empty = it runs
+	Pumps   []PumpStatus
+}
+
+// PumpStatus is one partition of a flow. Offsets are those of the next record;
+// -1 is unknown.
+type PumpStatus struct {
+	Partition     int32
+	State         State
+	Reason        string
+	Since         time.Time
+	Attempts      int
+	NextTry       time.Time // zero = none planned
+	SourceNext    int64     // everything before it is on the target or need not be
+	SourceEnd     int64     // high watermark as last seen
+	TargetLast    int64     // target offset of the last record of ours
+	LagRecords    int64
+	LagBytes      int64         // estimated from the mean size of the records copied
+	Lag           time.Duration // age of the oldest record not yet mirrored, by our own clock
+	SeenAgo       time.Duration // since the source last answered for this partition
+	Runs          int           // of the offset map
+	Fenced        int64         // how often another owner was found writing
+	BufferedBytes int64
+}
+
+// Status returns what the link does now.
+func (l *Link) Status() LinkStatus {
+	now := l.now()
+	up, trouble, since := l.health()
+	st := LinkStatus{Name: l.name, From: l.from.Name(), To: l.to.Name(), Up: up, Trouble: trouble, Since: since}
+	for _, f := range l.flowList() {
+		lim := f.limits()
+		fs := FlowStatus{Topic: f.topic}
+		if lim.blockedName != "" {
+			fs.Blocked = lim.blockedName + ": " + lim.blocked
+		}
+		for _, p := range f.pumpList() {
+			fs.Pumps = append(fs.Pumps, p.status(now))
+		}
+		st.Flows = append(st.Flows, fs)
+	}
+	return st
+}
+
+func (p *pump) status(now time.Time) PumpStatus {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	st := PumpStatus{
+		Partition: p.id.Partition, State: p.state, Reason: p.reason, Since: p.since, Attempts: p.attempts,
+		NextTry: p.nextTry, SourceNext: p.acked.SourceNext, SourceEnd: -1, TargetLast: p.acked.TargetLast,
+		Runs: p.offsets.Len(), Fenced: p.fenced, BufferedBytes: p.out.bytes, SeenAgo: -1,
+	}
+	if p.sight.at.IsZero() {
+		return st
+	}
+	st.SourceEnd = p.sight.highWatermark
+	st.SeenAgo = now.Sub(p.sight.at)
+	st.LagRecords = max(0, p.sight.highWatermark-p.acked.SourceNext)
+	st.LagBytes = p.link.metrics.bytesOf(p.id.Topic, st.LagRecords)
+	for _, m := range p.sight.marks {
+		if m.head > p.acked.SourceNext {
+			st.Lag = now.Sub(m.at)
+			break
+		}
+	}
+	return st
+}

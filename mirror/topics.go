@@ -1,0 +1,296 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/isthmus-project/isthmus/broker"
+	"github.com/isthmus-project/isthmus/topology"
+)
+
+var errUnknownTopic = kerr.UnknownTopicOrPartition
+
+// Topic settings that are never copied to a mirror: they belong to the cluster,
+// not to the data, or would change what the mirror may rely on.
+var neverCopied = []string{"message.timestamp.type", "min.insync.replicas", "unclean.leader.election.enable", "compression.type"}
+
+var neverCopiedPrefix = []string{"remote.", "leader.replication.", "follower.replication.", "confluent.", "redpanda."}
+
+// From the source's effective values, also when it only inherits them: the
+// target must take whatever the source took.
+var effective = []string{"max.message.bytes", "message.timestamp.before.max.ms", "message.timestamp.after.max.ms"}
+
+// targetConfigs is the configuration a mirrored topic is created with.
+func targetConfigs(source map[string]broker.Config) map[string]string {
+	out := make(map[string]string)
+	for key, c := range source {
+		if !c.Dynamic || slices.Contains(neverCopied, key) ||
+			slices.ContainsFunc(neverCopiedPrefix, func(p string) bool { return strings.HasPrefix(key, p) }) {
+			continue
+		}
+		out[key] = c.Value
+	}
+	for _, key := range effective {
+		if c, ok := source[key]; ok && c.Value != "" {
+			out[key] = c.Value
+		}
+	}
+	out["message.timestamp.type"], out["compression.type"] = "CreateTime", "producer"
+	return out
+}
+
+// limitsOf judges the target's topic against the source's and reads what it takes.
+func limitsOf(topic string, source, target map[string]broker.Config, sourcePartitions, targetPartitions int) limits {
+	lim := limits{partitions: min(sourcePartitions, targetPartitions)}
+	lim.maxBytes, _ = strconv.Atoi(target["max.message.bytes"].Value)
+	if ms, err := strconv.ParseInt(target["message.timestamp.after.max.ms"].Value, 10, 64); err == nil && ms < int64(1<<53) {
+		lim.afterMax = time.Duration(ms) * time.Millisecond
+	}
+	policy, want := target["cleanup.policy"].Value, source["cleanup.policy"].Value
+	lim.cleaned = strings.Contains(policy, "compact")
+	block := func(name, format string, args ...any) {
+		if lim.blockedName == "" {
+			lim.blockedName, lim.blocked, lim.partitions = name, fmt.Sprintf(format, args...), 0
+		}
+	}
+	if policy != "" && want != "" && policy != want {
+		block("cleanup-policy", "topic %s has cleanup.policy %q on the target and %q on the source: make them equal", topic, policy, want)
+	}
+	if kind := target["message.timestamp.type"].Value; kind == "LogAppendTime" {
+		block("timestamp-type", "topic %s has message.timestamp.type LogAppendTime on the target, which would restamp every copy: set CreateTime there", topic)
+	}
+	if lim.blockedName == "" && targetPartitions < sourcePartitions {
+		lim.blockedName = "fewer-partitions"
+		lim.blocked = fmt.Sprintf("topic %s has %d partitions on the target and %d on the source: add partitions there; partitions from %d on wait", topic, targetPartitions, sourcePartitions, targetPartitions)
+	}
+	return lim
+}
+
+// configsEvery is how often the settings of a topic that runs are read again.
+const configsEvery = 30 * time.Second
+
+// ensure brings one flow as far as it can go: the topic on the target, its
+// limits, and a pump with a checkpoint for every partition.
+func (l *Link) ensure(ctx context.Context, f *flow, source broker.Topic, target broker.Metadata) error {
+	if source.Err != nil {
+		f.block("source-topic", fmt.Sprintf("%s answers for topic %s: %v", l.spec.From, f.topic, source.Err))
+		return nil
+	}
+	goal, there := target.Topics[f.topic]
+	if there && goal.Err != nil && !errors.Is(goal.Err, errUnknownTopic) {
+		f.block("target-topic", fmt.Sprintf("%s answers for topic %s: %v", l.spec.To, f.topic, goal.Err))
+		return nil
+	}
+	there = there && goal.Err == nil
+	if !there && l.hasState(f.topic) {
+		f.block("target-deleted", fmt.Sprintf("topic %s was deleted on %s; what was mirrored is gone there. Create it again only together with a new start", f.topic, l.spec.To))
+		return nil
+	}
+	lim := f.limits()
+	pumps := f.pumpList()
+	fresh := f.judgedAt(l.now(), configsEvery) && lim.blockedName == "" && len(pumps) == len(source.Partitions)
+	f.setIDs(source.ID, goal.ID)
+	if there && fresh && lim.partitions > 0 {
+		return nil
+	}
+	sourceConfigs, err := l.from.TopicConfigs(ctx, f.topic)
+	if err != nil {
+		f.block("source-configs", fmt.Sprintf("read the settings of topic %s on %s: %v", f.topic, l.spec.From, err))
+		return err
+	}
+	if !there {
+		return l.create(ctx, f, source, sourceConfigs[f.topic], len(target.Brokers))
+	}
+	targetConfigs, err := l.to.TopicConfigs(ctx, f.topic)
+	if err != nil {
+		f.block("target-configs", fmt.Sprintf("read the settings of topic %s on %s: %v", f.topic, l.spec.To, err))
+		return err
+	}
+	lim = limitsOf(f.topic, sourceConfigs[f.topic], targetConfigs[f.topic], len(source.Partitions), len(goal.Partitions))
+	if lim.blockedName == "fewer-partitions" && l.hasState(f.topic) {
+		if err := l.to.GrowTopic(ctx, f.topic, len(source.Partitions)); err != nil {
+			f.block("fewer-partitions", err.Error())
+			return err
+		}
+		l.poke()
+		return nil
+	}
+	f.set(lim, l.now())
+	return l.begin(ctx, f, source, goal, lim.partitions)
+}
+
+// create makes the topic on the target, like the source's.
+func (l *Link) create(ctx context.Context, f *flow, source broker.Topic, configs map[string]broker.Config, brokers int) error {
+	factor := l.spec.ReplicationFactor
+	if factor == 0 && len(source.Partitions) > 0 {
+		factor = len(source.Partitions[0].Replicas)
+	}
+	if factor > brokers {
+		l.log.Warn("replication factor lowered to the target's brokers", "topic", f.topic, "wanted", factor, "brokers", brokers)
+		factor = brokers
+	}
+	want := targetConfigs(configs)
+	err := l.to.CreateTopic(ctx, f.topic, len(source.Partitions), max(1, factor), want)
+	if errors.Is(err, kerr.InvalidConfig) {
+		// An older target does not know the newest keys.
+		maps.DeleteFunc(want, func(key, _ string) bool {
+			return strings.HasPrefix(key, "message.timestamp.before") || strings.HasPrefix(key, "message.timestamp.after")
+		})
+		err = l.to.CreateTopic(ctx, f.topic, len(source.Partitions), max(1, factor), want)
+	}
+	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+		f.block("create-topic", fmt.Sprintf("create topic %s on %s: %v", f.topic, l.spec.To, err))
+		return err
+	}
+	l.log.Info("topic created on the target", "topic", f.topic, "partitions", len(source.Partitions), "replication_factor", factor)
+	l.poke()
+	return nil
+}
+
+// hasState reports whether this link ever mirrored the topic.
+func (l *Link) hasState(topic string) bool {
+	_, ok := l.store.best(PumpID{From: l.spec.From, To: l.spec.To, Topic: topic})
+	return ok
+}
+
+// begin makes the pumps that are missing. A pump without history first gets its
+// durable beginning; of two nodes that try, one wins.
+func (l *Link) begin(ctx context.Context, f *flow, source, target broker.Topic, n int) error {
+	have := len(f.pumpList())
+	if have >= n {
+		return nil
+	}
+	if err := l.store.refresh(ctx); err != nil {
+		return err
+	}
+	starts := make([]Checkpoint, n)
+	var missing []Checkpoint
+	g, calls := errgroup.WithContext(ctx)
+	g.SetLimit(8)
+	for i := have; i < n; i++ {
+		id := PumpID{From: l.spec.From, To: l.spec.To, Topic: f.topic, Partition: int32(i)}
+		if c, ok := l.store.best(id); ok {
+			starts[i] = c
+			continue
+		}
+		g.Go(func() (err error) {
+			starts[i], err = l.beginning(calls, id, source.ID, target.ID)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return fmt.Errorf("find the beginning of topic %s: %w", f.topic, err)
+	}
+	for i := have; i < n; i++ {
+		if _, known := l.store.best(starts[i].Pump); !known {
+			missing = append(missing, starts[i])
+		}
+	}
+	won, err := l.store.propose(ctx, missing)
+	if err != nil {
+		return err
+	}
+	for i := have; i < n; i++ {
+		c := starts[i]
+		if w, ok := won[c.Pump]; ok {
+			c = w
+		}
+		f.add(l.newPump(f, c))
+	}
+	return nil
+}
+
+// beginning is the first checkpoint of a pump: where the policy says to start.
+func (l *Link) beginning(ctx context.Context, id PumpID, source, target [16]byte) (Checkpoint, error) {
+	at := int64(-2)
+	switch l.spec.Start.Kind {
+	case topology.Latest:
+		at = -1
+	case topology.At:
+		at = l.spec.Start.At.UnixMilli()
+	}
+	from, err := l.from.ListOffsets(ctx, id.Topic, id.Partition, at, false)
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	if from.Offset < 0 { // no record is that young
+		if from, err = l.from.ListOffsets(ctx, id.Topic, id.Partition, -1, false); err != nil {
+			return Checkpoint{}, err
+		}
+	}
+	end, err := l.to.ListOffsets(ctx, id.Topic, id.Partition, -1, false)
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	return Checkpoint{Pump: id, SourceTopicID: source, SourceEpoch: -1, SourceNext: from.Offset,
+		TargetTopicID: target, TargetEpoch: -1, TargetLast: -1, TargetFrom: end.Offset, Writer: l.writer}, nil
+}
+
+func (l *Link) newPump(f *flow, c Checkpoint) *pump {
+	p := &pump{id: c.Pump, flow: f, link: l, acked: c, safe: c.clone(), fetchAt: c.SourceNext, chunk: c.SourceNext}
+	p.safe.Writer, p.acked.Writer = l.writer, l.writer
+	p.epochs = [2]int32{-1, -1}
+	p.out.sent, p.out.examineFrom, p.out.examineTo = make(map[string]int64), -1, -1
+	for _, r := range l.store.runs(c.Pump) {
+		p.offsets.Add(r)
+	}
+	p.condition = condition{state: StateWaiting, reason: "new", since: l.now(), epochs: p.epochs}
+	l.metrics.begin(p)
+	return p
+}
+
+func (f *flow) add(p *pump) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.pumps = append(f.pumps, p)
+}
+
+func (f *flow) setIDs(source, target [16]byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sourceID, f.targetID = source, target
+}
+
+func (f *flow) judgedAt(now time.Time, every time.Duration) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return !f.judged.IsZero() && now.Sub(f.judged) < every
+}
+
+func (f *flow) set(lim limits, now time.Time) {
+	f.mu.Lock()
+	f.judged = now
+	f.mu.Unlock()
+	f.say(lim)
+}
+
+// block stops the whole flow until the cause is cured; every refresh looks again.
+func (f *flow) block(name, detail string) {
+	lim := f.limits()
+	lim.blockedName, lim.blocked, lim.partitions = name, detail, 0
+	f.mu.Lock()
+	f.judged = time.Time{}
+	f.mu.Unlock()
+	f.say(lim)
+}
+
+// say stores the limits and logs a block once.
+func (f *flow) say(lim limits) {
+	before := f.limits()
+	f.lim.Store(&lim)
+	switch {
+	case lim.blockedName != "" && lim.blocked != before.blocked:
+		f.link.log.Error("topic blocked", "topic", f.topic, "state", lim.blockedName, "detail", lim.blocked)
+	case lim.blockedName == "" && before.blockedName != "":
+		f.link.log.Info("topic runs again", "topic", f.topic)
+	}
+}

@@ -1,0 +1,134 @@
+package mirror
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/isthmus-project/isthmus/topology"
+)
+
+// Errors of translation.
+var (
+	// ErrUnknownPump: no link of this node copies the topic and partition.
+	ErrUnknownPump = errors.New("this node does not mirror that partition")
+	// ErrNoLink: the topology has no such link.
+	ErrNoLink = errors.New("no such link")
+)
+
+// Translation is the answer to: a reader that has consumed everything before
+// Offset on From, where does it go on on To?
+type Translation struct {
+	From, To, Topic string
+	Partition       int32
+	Offset          int64
+	Result          int64
+	// Exact: a record lies at Result and is the copy of the one asked for. Not
+	// exact: the highest position that skips nothing (a hole at the source, the
+	// end, or orders that differ because both clusters take writes).
+	Exact bool
+}
+
+// findMap is where translation finds the offset maps of a partition: that of the
+// pump from → to, and how far that pump has read at from.
+type findMap func(from, to, topic string, partition int32) (m mapView, ok bool)
+
+// mapView is a pump's offset map at one moment.
+type mapView interface {
+	forward(source int64) (target int64, ok bool)
+	inverse(target int64) (source int64, ok bool)
+	end() (target int64, ok bool)
+	reached() int64 // source offset after everything that was read and acknowledged
+}
+
+// translate finds the highest position on to before which every record that to
+// has was consumed on from before offset.
+//
+// Each origin of the topic bounds the answer with its first record that is not
+// among those consumed. Records that reached to over the link from → to are
+// bounded by that link's map. Records that reached from over links of its own
+// (those that to produced itself, or a third cluster did) are bounded through
+// their origin's order: the first of them that from had not received before
+// offset, found at to by the map of the link that brought them there.
+func translate(topo *topology.Topology, get findMap, from, to, topic string, partition int32, offset int64) (Translation, error) {
+	t := Translation{From: from, To: to, Topic: topic, Partition: partition, Offset: offset}
+	fwd, hasForward := get(from, to, topic, partition)
+	back, hasBack := get(to, from, topic, partition)
+	if !hasForward && !hasBack {
+		return t, fmt.Errorf("translate %s:%d from %s to %s: %w", topic, partition, from, to, ErrUnknownPump)
+	}
+	if offset < 0 {
+		return t, fmt.Errorf("translate %s:%d: offset %d is negative; use a record's offset or the log end", topic, partition, offset)
+	}
+	best, bounded := int64(0), false
+	bound := func(at int64) {
+		if !bounded || at < best {
+			best, bounded = at, true
+		}
+	}
+	exact := int64(-1)
+	if hasForward {
+		if at, ok := fwd.forward(offset); ok {
+			bound(at)
+			if src, ok := fwd.inverse(at); ok && src == offset {
+				exact = at
+			}
+		}
+	}
+	if hasBack {
+		if at, ok := back.inverse(offset); ok {
+			bound(at)
+			if target, ok := back.forward(at); ok && target == offset {
+				exact = at
+			}
+		} else {
+			bound(back.reached())
+		}
+	}
+	for _, c := range topo.Clusters {
+		if c.Name == from || c.Name == to {
+			continue
+		}
+		boundThird(topo, get, c.Name, t, bound)
+	}
+	switch {
+	case bounded:
+	case hasForward:
+		best, _ = fwd.end()
+	}
+	t.Result, t.Exact = best, best == exact
+	return t, nil
+}
+
+// boundThird bounds the answer by the records of a third cluster that reach both
+// ends without passing the link between them: back along its route to from,
+// then forward along its route to to.
+func boundThird(topo *topology.Topology, get findMap, third string, t Translation, bound func(int64)) {
+	toFrom := topo.Route(third, t.From, t.Topic)
+	toTo := topo.Route(third, t.To, t.Topic)
+	if len(toFrom) == 0 || len(toTo) == 0 ||
+		toFrom[len(toFrom)-1].From == t.To || toTo[len(toTo)-1].From == t.From {
+		return // not at both ends, or in the map of the link between them
+	}
+	at := t.Offset
+	for i := len(toFrom) - 1; i >= 0; i-- {
+		m, ok := get(toFrom[i].From, toFrom[i].To, t.Topic, t.Partition)
+		if !ok {
+			return
+		}
+		if source, ok := m.inverse(at); ok {
+			at = source
+		} else {
+			at = m.reached()
+		}
+	}
+	for _, hop := range toTo {
+		m, ok := get(hop.From, hop.To, t.Topic, t.Partition)
+		if !ok {
+			return
+		}
+		if at, ok = m.forward(at); !ok {
+			return
+		}
+	}
+	bound(at)
+}
