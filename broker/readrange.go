@@ -33,7 +33,8 @@ func (c *Cluster) ReadRange(ctx context.Context, topic string, partition int32, 
 		}
 		to = end.Offset
 	}
-	r := rangeReader{c: c, topic: topic, partition: partition, committed: committed, leader: -1}
+	r := rangeReader{c: c, topic: topic, partition: partition, committed: committed, leader: -1, codec: newRangeDecompressor()}
+	defer r.codec.close()
 	failures := 0
 	for at := from; at < to; {
 		records, next, err := r.read(ctx, at)
@@ -69,6 +70,7 @@ type rangeReader struct {
 	committed bool
 	leader    int32 // -1 = to be looked up
 	id        TopicID
+	codec     *rangeDecompressor
 }
 
 // worthRetry: what the leader's move explains. A topic that is not there is not waited for.
@@ -125,7 +127,7 @@ func (r *rangeReader) read(ctx context.Context, at int64) ([]*kgo.Record, int64,
 	}
 	got, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
 		Offset: at, IsolationLevel: level, Topic: r.topic, Partition: r.partition,
-	}, &answer.Topics[0].Partitions[0], kgo.DefaultDecompressor(), nil)
+	}, &answer.Topics[0].Partitions[0], r.codec, nil)
 	if got.Err != nil && len(got.Records) == 0 {
 		return nil, at, &PartitionError{Topic: r.topic, Partition: r.partition, Err: got.Err}
 	}
