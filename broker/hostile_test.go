@@ -72,7 +72,7 @@ func (p *puppet) serve(conn net.Conn) {
 func newest(version int16) *kmsg.ApiVersionsResponse {
 	resp := kmsg.NewPtrApiVersionsResponse()
 	resp.Version = version
-	for _, key := range []kmsg.Key{kmsg.Fetch, kmsg.Produce, kmsg.ApiVersions} {
+	for _, key := range []kmsg.Key{kmsg.Fetch, kmsg.Produce, kmsg.ApiVersions, kmsg.SASLHandshake, kmsg.SASLAuthenticate} {
 		k := kmsg.NewApiVersionsResponseApiKey()
 		k.ApiKey, k.MaxVersion = int16(key), 99
 		resp.ApiKeys = append(resp.ApiKeys, k)

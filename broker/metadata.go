@@ -2,7 +2,9 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -86,6 +88,9 @@ func (c *Cluster) Metadata(ctx context.Context, topics ...string) (Metadata, err
 func (c *Cluster) failed(ctx context.Context, what string, err error) error {
 	if ctx.Err() != nil && context.Cause(ctx) != err {
 		err = fmt.Errorf("%w (%w)", err, context.Cause(ctx))
+	}
+	if errors.Is(err, io.EOF) {
+		err = fmt.Errorf("%w (the broker hung up; some do so at a wrong password, or where they want TLS or SASL)", err)
 	}
 	return fmt.Errorf("%s of cluster %s: %w", what, c.profile.Name, err)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -51,6 +52,9 @@ func (w *wire) exchange(ctx context.Context, name string, session sasl.Session, 
 		req := kmsg.NewPtrSASLAuthenticateRequest()
 		req.Version, req.SASLAuthBytes = version, token
 		raw, err := w.ask(ctx, req)
+		if errors.Is(err, io.EOF) {
+			return fmt.Errorf("authenticate by %s: %w (the broker hung up; some do so at a wrong password)", name, err)
+		}
 		if err != nil {
 			return fmt.Errorf("authenticate by %s: %w", name, err)
 		}
