@@ -109,10 +109,12 @@ func (c *Cluster) Run(ctx context.Context) error {
 // serve runs one kfake until ctx ends or until a lost write was cured, after
 // which the caller serves again, from what the disk holds.
 func (c *Cluster) serve(ctx context.Context) error {
-	if err := c.prepare(); err != nil {
-		return err
+	if c.dir != nil {
+		if err := c.dir.prepare(c.log); err != nil {
+			return err
+		}
 	}
-	c.guard.storage.failed.Store(false)
+	c.guard.storage.reset()
 	gate := newGate(c.ln.Addr(), c.guard.taken)
 	kf, err := kfake.NewCluster(c.options(gate)...)
 	if err != nil {
@@ -126,17 +128,30 @@ func (c *Cluster) serve(ctx context.Context) error {
 	}
 	gate.open()
 	c.log.Info("embedded cluster serves", "address", c.Addr(), "dir", c.cfg.Dir)
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-c.guard.storage.failures:
+	if c.attend(ctx, kf, gate) {
+		c.guard.count.reopened.Add(1)
+		c.log.Warn("embedded cluster reopens from disk after a lost write")
 	}
-	if !c.awaitRoom(ctx) {
-		return nil
-	}
-	c.guard.count.reopened.Add(1)
-	c.log.Warn("embedded cluster reopens from disk after a lost write")
 	return nil
+}
+
+// attend tidies now and then, until ctx ends or until a lost write can be
+// cured, which it reports.
+func (c *Cluster) attend(ctx context.Context, kf *kfake.Cluster, gate *gate) (cured bool) {
+	tick := time.NewTicker(tidyInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-c.guard.storage.failures:
+			return c.awaitRoom(ctx)
+		case <-tick.C:
+			if err := c.tidy(kf, gate); err != nil {
+				c.log.Warn("embedded cluster cannot compact its topics", "error", err)
+			}
+		}
+	}
 }
 
 // options are what kfake is told.
@@ -147,6 +162,7 @@ func (c *Cluster) options(gate *gate) []kfake.Opt {
 		kfake.ListenFn(func(string, string) (net.Listener, error) { return gate, nil }),
 		kfake.WithLogger(&kfakeLog{log: c.log, storage: &c.guard.storage, count: &c.guard.count}),
 		kfake.BrokerConfigs(c.cfg.BrokerConfigs),
+		kfake.BrokerConfigs(map[string]string{"log.cleaner.backoff.ms": never}),
 	}
 	for _, t := range c.cfg.Topics {
 		opts = append(opts, kfake.SeedTopics(t.Partitions, t.Name))
@@ -177,28 +193,31 @@ func (c *Cluster) awaitRoom(ctx context.Context) bool {
 func (c *Cluster) stop(kf *kfake.Cluster, gate *gate) {
 	gate.Close()
 	c.guard.closeConns()
+	var windowsBefore []byte
+	if c.dir != nil {
+		windowsBefore, _ = os.ReadFile(c.dir.file(windowsFile)) // none is nil
+	}
 	kf.Close()
-	c.settle()
+	c.settle(windowsBefore)
 }
 
-// prepare makes the directory fit for kfake.
-func (c *Cluster) prepare() error {
+// settle marks an orderly stop. After a lost write the stop is not one: kfake
+// then stored sequence numbers of batches that the disk did not take.
+func (c *Cluster) settle(windowsBefore []byte) {
 	if c.dir == nil {
-		return nil
-	}
-	if err := os.Remove(c.dir.file(cleanFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return dirError("remove", c.dir.file(cleanFile), err)
-	}
-	return nil
-}
-
-// settle marks an orderly stop.
-func (c *Cluster) settle() {
-	if c.dir == nil || c.guard.storage.failed.Load() {
 		return
 	}
-	if err := writeFileSync(c.dir.file(cleanFile), nil); err != nil {
-		c.log.Warn("embedded cluster cannot mark its orderly stop, the next start repairs", "error", err)
+	var err error
+	switch {
+	case !c.guard.storage.failed.Load():
+		err = writeFileSync(c.dir.file(cleanFile), nil)
+	case windowsBefore == nil:
+		err = os.RemoveAll(c.dir.file(windowsFile))
+	default:
+		err = writeFileSync(c.dir.file(windowsFile), windowsBefore)
+	}
+	if err != nil {
+		c.log.Warn("embedded cluster cannot store how it stopped", "error", err)
 	}
 }
 

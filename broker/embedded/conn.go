@@ -192,6 +192,11 @@ func (c *conn) judge(h header, frame []byte, held *int64) (done bool, err error)
 	if !ok {
 		return false, reject(ReasonBody, "%s v%d does not have its shape", kmsg.NameForKey(h.key), h.version)
 	}
+	if examined(h.key) {
+		if done, err := c.examine(h, body); done || err != nil {
+			return done, err
+		}
+	}
 	silent := isSilent(h, body, shape.flexible)
 	stores := mustStore(h.key)
 	if stores && !c.g.storage.allows(len(frame)) {
@@ -211,6 +216,18 @@ func (c *conn) judge(h header, frame []byte, held *int64) (done bool, err error)
 		return false, nil
 	}
 	return false, c.expect(request{stores: stores, held: *held})
+}
+
+// examine answers a request whose values kfake must not see.
+func (c *conn) examine(h header, body []byte) (done bool, err error) {
+	req, err := readRequest(h, body)
+	if err != nil {
+		return false, err
+	}
+	if o := objectTo(req); o != nil {
+		return true, c.answer(h, refuseAdmin(req, o.code, o.text), req.IsFlexible())
+	}
+	return false, nil
 }
 
 // refuse answers a request that must not be stored now.

@@ -55,7 +55,7 @@ func refuse(req kmsg.Request) kmsg.Response {
 		resp.ErrorCode = kerr.CoordinatorNotAvailable.Code
 		return resp
 	default:
-		return refuseAdmin(req)
+		return refuseAdmin(req, kerr.KafkaStorageError.Code, refusal)
 	}
 }
 
@@ -128,9 +128,9 @@ func refuseAddPartitions(r *kmsg.AddPartitionsToTxnRequest) kmsg.Response {
 	return resp
 }
 
-func refuseAdmin(req kmsg.Request) kmsg.Response {
-	message := kmsg.StringPtr(refusal)
-	code := kerr.KafkaStorageError.Code
+// refuseAdmin answers the requests that name topics or configurations.
+func refuseAdmin(req kmsg.Request, code int16, text string) kmsg.Response {
+	message := kmsg.StringPtr(text)
 	switch r := req.(type) {
 	case *kmsg.CreateTopicsRequest:
 		resp := r.ResponseKind().(*kmsg.CreateTopicsResponse)

@@ -70,3 +70,12 @@ func (s *storage) fail() {
 	default:
 	}
 }
+
+// reset is called before kfake opens the directory anew.
+func (s *storage) reset() {
+	select {
+	case <-s.failures:
+	default:
+	}
+	s.failed.Store(false)
+}

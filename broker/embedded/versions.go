@@ -57,7 +57,7 @@ func askVersions(g *gate) (versions, error) {
 		theirs.Close()
 		return nil, net.ErrClosed
 	}
-	if err := ours.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := ours.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		return nil, err
 	}
 	frame := kmsg.NewRequestFormatter().AppendRequest(nil, kmsg.NewPtrApiVersionsRequest(), 0)
