@@ -60,6 +60,10 @@ func (c *Cluster) Producer(o ProducerOptions) (*Producer, error) {
 	)
 	if o.TransactionalID != "" {
 		opts = append(opts, kgo.TransactionalID(o.TransactionalID))
+	} else {
+		// A cancelled context ends the wait also while the cluster is away. The
+		// client goes on in a new epoch, which fences what may still be on its way.
+		opts = append(opts, kgo.AllowIdempotentProduceCancellation())
 	}
 	if o.ManualPartition {
 		opts = append(opts, kgo.RecordPartitioner(kgo.ManualPartitioner()))

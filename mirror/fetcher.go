@@ -20,7 +20,7 @@ type fetcher struct {
 	wake  chan struct{}
 
 	// owned by run
-	asked map[*pump]int64 // in the session, with the offset asked for
+	asked map[*pump]broker.FetchPartition // in the session
 	byKey map[topicPartition]*pump
 }
 
@@ -127,7 +127,7 @@ func (f *fetcher) begin() {
 			f.dirty[p] = true
 		}
 	}
-	f.asked, f.byKey = make(map[*pump]int64), make(map[topicPartition]*pump)
+	f.asked, f.byKey = make(map[*pump]broker.FetchPartition), make(map[topicPartition]*pump)
 }
 
 // adjust brings the session in line with what the pumps want, and waits while
@@ -141,15 +141,17 @@ func (f *fetcher) adjust(ctx context.Context, s *broker.FetchSession) (full bool
 		for p, keep := range dirty {
 			want, ok := p.want()
 			key := topicPartition{p.id.Topic, p.id.Partition}
-			_, had := f.asked[p]
+			before, had := f.asked[p]
 			if ok && keep {
-				s.Set(want)
-				f.asked[p], f.byKey[key] = want.Offset, p
+				if !had || before != want {
+					s.Set(want)
+					f.asked[p], f.byKey[key] = want, p
+				}
 				continue
 			}
 			full = full || keep
 			if had {
-				s.Forget(p.id.Topic, want.TopicID, p.id.Partition)
+				s.Forget(p.id.Topic, before.TopicID, p.id.Partition)
 				delete(f.asked, p)
 				delete(f.byKey, key)
 			}
@@ -191,7 +193,7 @@ func (f *fetcher) fetch(ctx context.Context, s *broker.FetchSession, full bool) 
 		if p == nil {
 			continue
 		}
-		p.offer(got, f.asked[p], h, now)
+		p.offer(got, f.asked[p].Offset, h, now)
 		f.mark(p)
 	}
 	return nil

@@ -33,15 +33,17 @@ func (c Client) options(extra ...kgo.Opt) []kgo.Opt {
 type Load struct {
 	Topic       string
 	Partitions  int32
-	Records     int           // how many; 0 = until ctx ends
-	Rate        int           // records a second; 0 = as fast as it goes
-	Size        int           // bytes of a value, at least its uid
-	Compression string        // none, gzip, snappy, lz4, zstd
-	Headers     bool          // some headers, also repeated and null ones
-	Transaction int           // records per transaction; 0 = none; every fifth is aborted
-	Timestamp   time.Time     // of the first record; zero = now
-	Linger      time.Duration // larger batches
-	Seed        uint64
+	Records     int    // how many; 0 = until ctx ends
+	Rate        int    // records a second; 0 = as fast as it goes
+	Size        int    // bytes of a value, at least its uid
+	Compression string // none, gzip, snappy, lz4, zstd
+	Headers     bool   // some headers, also repeated and null ones
+	Transaction int    // records per transaction; 0 = none; every fifth is aborted
+	// TransactionalID is the name under which a broker fences an earlier producer; "" = one per topic and seed.
+	TransactionalID string
+	Timestamp       time.Time     // of the first record; zero = now
+	Linger          time.Duration // larger batches
+	Seed            uint64
 }
 
 // Log is what producers know of their records, by cluster.
@@ -90,7 +92,10 @@ func Write(ctx context.Context, c Client, l Load, log *Log) error {
 	opts := c.options(kgo.ProducerBatchCompression(codecs[l.Compression]), kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerLinger(l.Linger), kgo.MaxBufferedRecords(50_000))
 	if l.Transaction > 0 {
-		opts = append(opts, kgo.TransactionalID(fmt.Sprintf("judge-%s-%d", l.Topic, l.Seed)))
+		if l.TransactionalID == "" {
+			l.TransactionalID = fmt.Sprintf("judge-%s-%d", l.Topic, l.Seed)
+		}
+		opts = append(opts, kgo.TransactionalID(l.TransactionalID))
 	}
 	cl, err := kgo.NewClient(opts...)
 	if err != nil {
