@@ -1,0 +1,123 @@
+package real
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/isthmus-project/isthmus/admin/adminpb"
+	"github.com/isthmus-project/isthmus/test/judge"
+	"github.com/isthmus-project/isthmus/test/kafka"
+)
+
+// fault is one blow of a schedule.
+type fault struct {
+	after   int    // records acknowledged at the source before it falls
+	what    string // mirror, disk (the mirror, and its disk is deleted), source, target
+	copying bool   // wait until the mirror copies again after the blow before; else it may hit a recovery
+}
+
+func (f fault) String() string { return fmt.Sprintf("%s after %d records", f.what, f.after) }
+
+// schedule spreads the blows over the load, by a seed.
+func schedule(seed uint64, records int, counts map[string]int) []fault {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	var out []fault
+	for _, what := range []string{"mirror", "disk", "source", "target"} {
+		for range counts[what] {
+			after := records/20 + rng.IntN(records*17/20)
+			out = append(out, fault{after, what, rng.IntN(2) == 0})
+		}
+	}
+	slices.SortFunc(out, func(a, b fault) int { return cmp.Compare(a.after, b.after) })
+	return out
+}
+
+// TestFaults_NothingIsLostDoubledReorderedOrChanged kills everything while records flow.
+func TestFaults_NothingIsLostDoubledReorderedOrChanged(t *testing.T) {
+	kafka.Require(t)
+	seed := seed(t)
+	records := pick(200_000, 2_000_000)
+	counts := pick(map[string]int{"mirror": 2, "disk": 2, "source": 1, "target": 1},
+		map[string]int{"mirror": 8, "disk": 2, "source": 3, "target": 3})
+	sites := startSites(t, "eu", "us")
+	eu, us := sites["eu"], sites["us"]
+	eu.create(t, "orders", 16)
+	s := newSetup(t, "faults", []*site{eu, us}, []string{"eu>us"}, []string{"orders"}, []string{"n1"})
+	n := s.node("n1")
+	n.start()
+
+	log := judge.NewLog()
+	w := write(t, eu.client(), log, mix{"orders", 16, records, pick(8_000, 20_000), 1})
+	for _, f := range schedule(seed, records, counts) {
+		until(t, 3*time.Minute, f.String(), func(ctx context.Context) error {
+			if acked := log.Acked("eu"); acked < f.after && !w.over() {
+				return fmt.Errorf("%d records acknowledged", acked)
+			}
+			if f.copying {
+				return copying(ctx, n)
+			}
+			return n.alive()
+		})
+		t.Logf("%s: %v, while the load is over: %v", time.Now().Format(time.TimeOnly), f, w.over())
+		f.strike(n, eu, us)
+	}
+	w.wait(t)
+	topics := []string{"orders"}
+	s.caughtUp(3*time.Minute, topics, n)
+	v := s.judged(log, topics, "us")
+	if v.Records["us"] < records {
+		t.Errorf("us holds %d records, want at least the %d of the load", v.Records["us"], records)
+	}
+
+	t.Run("translate", func(t *testing.T) { s.in(t).translatesRight(n, seed, pick(100, 1000), topics...) })
+	n.kill()
+	n.start()
+	s.caughtUp(time.Minute, topics, n)
+	t.Run("translate after a restart", func(t *testing.T) { s.in(t).translatesRight(n, seed, pick(100, 1000), topics...) })
+}
+
+// strike does it, and starts again at once what it killed.
+func (f fault) strike(n *node, source, target *site) {
+	n.t.Helper()
+	switch f.what {
+	case "mirror":
+		n.kill()
+		n.start()
+	case "disk":
+		n.kill()
+		n.wipe()
+		n.start()
+	case "source":
+		source.Kill(0)
+		source.Start(0)
+	case "target":
+		target.Kill(0)
+		target.Start(0)
+	}
+}
+
+// copying is an error until at least one partition runs and has something to do or has done all.
+func copying(ctx context.Context, n *node) error {
+	st, err := n.status(ctx)
+	if err != nil {
+		return err
+	}
+	said := "no link"
+	for _, l := range st.GetLinks() {
+		said = l.GetTrouble()
+		for _, f := range l.GetFlows() {
+			for _, p := range f.GetPartitions() {
+				if p.GetState() == adminpb.State_STATE_RUNNING && p.GetSourceEnd() >= 0 {
+					return nil
+				}
+				said = p.GetReason()
+			}
+		}
+	}
+	return fmt.Errorf("nothing is copied: %s", said)
+}
