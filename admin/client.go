@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -105,7 +106,8 @@ func (c *Client) explain(err error) error {
 	st := status.Convert(err)
 	switch st.Code() {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Unimplemented:
-		return fmt.Errorf("ask node %s: %w: %s", c.address, ErrUnreachable, st.Message())
+		msg := strings.TrimPrefix(st.Message(), `connection error: desc = "transport: Error while dialing: `) // only to read better
+		return fmt.Errorf("ask node %s: %w: %s", c.address, ErrUnreachable, strings.TrimSuffix(msg, `"`))
 	case codes.Canceled:
 		return context.Canceled
 	case codes.NotFound:

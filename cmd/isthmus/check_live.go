@@ -1,0 +1,188 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/isthmus-project/isthmus/broker"
+	"github.com/isthmus-project/isthmus/topology"
+)
+
+// survey is what one cluster said of itself.
+type survey struct {
+	meta    broker.Metadata
+	configs map[string]map[string]broker.Config // of the topics that links read or write here
+	err     error                               // it could not be asked
+}
+
+// checkLive asks all clusters at once and judges each link by the answers. It needs ctx to have a deadline.
+func checkLive(ctx context.Context, topo *topology.Topology) []finding {
+	surveys := make([]survey, len(topo.Clusters))
+	var g errgroup.Group
+	for i, c := range topo.Clusters {
+		g.Go(func() error {
+			surveys[i] = ask(ctx, topo, c)
+			return nil
+		})
+	}
+	_ = g.Wait() // errors are in the surveys
+	by := map[string]survey{}
+	found := []finding{}
+	for i, c := range topo.Clusters {
+		by[c.Name] = surveys[i]
+		found = append(found, judgeCluster(topo, c, surveys[i])...)
+	}
+	for _, l := range topo.Links {
+		from, to := by[l.From], by[l.To]
+		if from.err == nil && to.err == nil {
+			found = append(found, judgeLink(l, from, to)...)
+		}
+	}
+	slices.SortStableFunc(found, func(a, b finding) int { return cmp.Compare(a.Severity, b.Severity) }) // problems first
+	return found
+}
+
+// ask asks one cluster about the topics that concern it.
+func ask(ctx context.Context, topo *topology.Topology, c topology.Cluster) survey {
+	profile, err := broker.NewProfile(c)
+	if err != nil {
+		return survey{err: err}
+	}
+	cluster, err := broker.Open(profile, nil)
+	if err != nil {
+		return survey{err: err}
+	}
+	defer cluster.Close()
+	s := survey{}
+	if s.meta, s.err = cluster.Metadata(ctx); s.err != nil {
+		return s
+	}
+	topics := concerned(topo, c.Name, s.meta)
+	if len(topics) == 0 {
+		return s
+	}
+	var refused error
+	if s.configs, refused = cluster.TopicConfigs(ctx, topics...); refused != nil && len(s.configs) == 0 {
+		s.err = refused // some may be forbidden to us; that none can be read is worth a word
+	}
+	return s
+}
+
+// concerned are the topics of a cluster that a link reads or writes there.
+func concerned(topo *topology.Topology, cluster string, m broker.Metadata) []string {
+	var topics []string
+	for _, name := range slices.Sorted(maps.Keys(m.Topics)) {
+		if slices.ContainsFunc(topo.Links, func(l topology.Link) bool {
+			return (l.From == cluster || l.To == cluster) && l.Matches(name)
+		}) {
+			topics = append(topics, name)
+		}
+	}
+	return topics
+}
+
+// judgeCluster finds what can lose records at one cluster, a line for all its topics that share it.
+func judgeCluster(topo *topology.Topology, c topology.Cluster, s survey) []finding {
+	if s.err != nil {
+		return []finding{{Severity: problem, Kind: "unreachable", Cluster: c.Name, Message: unreachable(c, s.err)}}
+	}
+	var single, insync, unclean []string
+	for _, name := range concerned(topo, c.Name, s.meta) {
+		t := s.meta.Topics[name]
+		if len(t.Partitions) > 0 && slices.ContainsFunc(t.Partitions, func(p broker.Partition) bool { return len(p.Replicas) == 1 }) {
+			single = append(single, name)
+		}
+		if s.configs[name]["min.insync.replicas"].Value == "1" {
+			insync = append(insync, name)
+		}
+		if s.configs[name]["unclean.leader.election.enable"].Value == "true" {
+			unclean = append(unclean, name)
+		}
+	}
+	var found []finding
+	add := func(kind string, topics []string, what string) {
+		if len(topics) > 0 {
+			found = append(found, finding{Severity: warning, Kind: kind, Cluster: c.Name, Topics: topics,
+				Message: fmt.Sprintf(what, some(topics))})
+		}
+	}
+	add("replication-factor", single, "replication factor 1 of %s: with one broker's disk its records are gone")
+	add("min-insync-replicas", insync, "min.insync.replicas is 1 for %s: a write is acknowledged that only one broker has")
+	add("unclean-election", unclean, "unclean.leader.election.enable is on for %s: a leader that lags may be elected and drops what was acknowledged")
+	return found
+}
+
+// unreachable says why in words that name what to look at.
+func unreachable(c topology.Cluster, err error) string {
+	at := strings.Join(c.Bootstrap, ", ")
+	if c.Embedded != nil {
+		at = c.Embedded.Listen + " (embedded: only there while its node runs)"
+	}
+	what := "cannot be reached"
+	switch {
+	case errors.Is(err, broker.ErrAuthentication):
+		what = "refuses the login"
+	case errors.Is(err, context.DeadlineExceeded):
+		what = "does not answer in time"
+	}
+	return fmt.Sprintf("%s at %s: %v", what, at, err)
+}
+
+// judgeLink compares the topics of a link at both ends.
+func judgeLink(l topology.Link, from, to survey) []finding {
+	var found []finding
+	add := func(severity, kind, topic, format string, args ...any) {
+		f := finding{Severity: severity, Kind: kind, Link: l.Name, Cluster: l.To, Message: fmt.Sprintf(format, args...)}
+		if topic != "" {
+			f.Topics = []string{topic}
+		}
+		found = append(found, f)
+	}
+	matched := 0
+	for _, name := range slices.Sorted(maps.Keys(from.meta.Topics)) {
+		if !l.Matches(name) {
+			continue
+		}
+		matched++
+		source := from.meta.Topics[name]
+		target, ok := to.meta.Topics[name]
+		if !ok {
+			continue
+		}
+		if have, want := len(target.Partitions), len(source.Partitions); have < want {
+			add(problem, "fewer-partitions", name, "topic %s has %d partitions and the source %d: give it %d, or a topic of another name", name, have, want, want)
+		}
+		if to.configs[name]["message.timestamp.type"].Value == "LogAppendTime" {
+			add(problem, "timestamp-type", name, "topic %s has message.timestamp.type LogAppendTime, which would restamp every copy: set CreateTime", name)
+		}
+		sourceConfig, sourceKnown := from.configs[name]["cleanup.policy"]
+		targetConfig, targetKnown := to.configs[name]["cleanup.policy"]
+		if sourceKnown && targetKnown && policies(sourceConfig.Value) != policies(targetConfig.Value) {
+			add(problem, "cleanup-policy", name, "topic %s has cleanup.policy %s and the source %s: make them equal", name, targetConfig.Value, sourceConfig.Value)
+		}
+	}
+	if matched == 0 {
+		add(warning, "no-topics", "", "no topic of %s matches %s now", l.From, strings.Join(l.Topics.Strings(), ", "))
+	}
+	if brokers := len(to.meta.Brokers); l.ReplicationFactor > brokers {
+		add(warning, "replication-factor", "", "replication_factor is %d and there are %d brokers: topics get %d", l.ReplicationFactor, brokers, brokers)
+	}
+	return found
+}
+
+// policies puts a list such as compact,delete in one order.
+func policies(value string) string {
+	all := strings.Split(value, ",")
+	for i := range all {
+		all[i] = strings.TrimSpace(all[i])
+	}
+	slices.Sort(all)
+	return strings.Join(all, ",")
+}
