@@ -44,7 +44,7 @@ func TestLink_CopiesEverythingOnce(t *testing.T) {
 		n := f.Start("n1")
 		defer n.Stop()
 		log := judge.NewLog()
-		write(t, f, log, "eu", judge.Load{Topic: "orders", Partitions: 4, Records: 5000, Size: 200, Compression: "lz4", Headers: true, Rate: 2000})
+		write(t, f, log, "eu", judge.Load{Topic: "orders", Partitions: 4, Records: 5000, Size: 200, Compression: "snappy", Headers: true, Rate: 2000})
 		if err := CaughtUp(time.Minute, n); err != nil {
 			t.Fatal(err)
 		}

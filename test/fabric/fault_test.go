@@ -10,12 +10,13 @@ import (
 	"github.com/isthmus-project/isthmus/test/judge"
 )
 
-// loads is a bit of everything for one cluster. No zstd: its decoder in kgo has
+// loads is a bit of everything for one cluster. No lz4 or gzip: under the race detector
+// their pools keep nothing and every batch allocates up to 8 MB. No zstd: its decoder in kgo has
 // channels, which a finalizer outside the bubble closes.
 func loads(seed uint64, records, rate int) []judge.Load {
 	return []judge.Load{
-		{Topic: "orders", Partitions: 2, Records: records, Rate: rate, Size: 120, Compression: "lz4", Headers: true, Seed: seed},
-		{Topic: "orders", Partitions: 2, Records: records, Rate: rate, Size: 60, Compression: "gzip", Seed: seed + 100},
+		{Topic: "orders", Partitions: 2, Records: records, Rate: rate, Size: 120, Compression: "snappy", Headers: true, Seed: seed},
+		{Topic: "orders", Partitions: 2, Records: records, Rate: rate, Size: 60, Compression: "none", Seed: seed + 100},
 		{Topic: "transfers", Partitions: 2, Records: records, Rate: rate, Size: 80, Compression: "snappy", Transaction: 37, Seed: seed + 200},
 	}
 }
