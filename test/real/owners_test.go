@@ -112,13 +112,13 @@ func TestOwners_TwoMirrorsOfOneLinkNeitherDoubleNorReorder(t *testing.T) {
 	}
 	until(t, together+time.Minute, "both ran side by side for their time", lasted(together))
 	t.Logf("side by side: n1 %+v, n2 %+v", all.of(n1), all.of(n2))
-	reports(t, n1, all.of(n1))
-	reports(t, n2, all.of(n2))
+	if all.of(n1).fenced+all.of(n2).fenced == 0 {
+		t.Error("neither says that it was fenced; did they meet at all?")
+	}
 
-	before := s.freezeOwner(n1, n2)
-	other, stuck := n1, n2
-	if before == n1 {
-		other, stuck = n2, n1
+	stuck, other := s.freezeOwner(n1, n2), n1
+	if stuck == n1 {
+		other = n2
 	}
 	goals, err := s.goals(ctx, topics)
 	if err != nil {
@@ -143,6 +143,9 @@ func TestOwners_TwoMirrorsOfOneLinkNeitherDoubleNorReorder(t *testing.T) {
 	w.wait(t)
 	s.caughtUp(time.Minute, topics, n1, n2)
 	t.Logf("in the end: n1 %+v, n2 %+v", all.of(n1), all.of(n2))
+	// What the frozen one ran, the other had left to it before.
+	reports(t, n1, all.of(n1))
+	reports(t, n2, all.of(n2))
 	s.judged(log, topics, "us")
 }
 

@@ -152,7 +152,7 @@ func newSetup(t testing.TB, fabric string, sites []*site, links, topics, nodes [
 	}
 	for _, l := range links {
 		from, to, _ := strings.Cut(l, ">")
-		fmt.Fprintf(&b, "[[link]]\nfrom = %q\nto = %q\ntopics = [\"%s\"]\n", from, to, strings.Join(topics, `", "`))
+		fmt.Fprintf(&b, "[[link]]\nname = %q\nfrom = %q\nto = %q\ntopics = [\"%s\"]\n", from+"-"+to, from, to, strings.Join(topics, `", "`))
 	}
 	for _, n := range nodes {
 		s.grpc[n] = net.JoinHostPort("127.0.0.1", strconv.Itoa(freePort(t)))

@@ -3,6 +3,7 @@ package real
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -12,7 +13,7 @@ import (
 	"github.com/isthmus-project/isthmus/topology"
 )
 
-// shown bounds how many wrong translations of one direction are printed.
+// shown bounds how many wrong translations of one kind and direction are printed.
 const shown = 5
 
 // translatesRight asks a node for random offsets of every partition of the topics, over every link and both ways, and
@@ -31,7 +32,7 @@ func (s *setup) translatesRight(n *node, seed uint64, perPartition int, topics .
 	rng := rand.New(rand.NewPCG(seed, 3))
 	for _, l := range s.topo.Links {
 		for _, reverse := range []bool{false, true} {
-			a := &asker{node: n, link: l, reverse: reverse, rng: rng}
+			a := &asker{node: n, link: l, reverse: reverse, rng: rng, wrong: make(map[error]int), examples: make(map[error][]error)}
 			from, to := l.From, l.To
 			if reverse {
 				from, to = to, from
@@ -44,11 +45,8 @@ func (s *setup) translatesRight(n *node, seed uint64, perPartition int, topics .
 			if a.asked == 0 {
 				s.t.Errorf("translate over %s, reverse %v: nothing was asked", l.Name, reverse)
 			}
-			if a.wrong > 0 {
-				s.t.Errorf("translate over %s, reverse %v: %d of %d answers are wrong", l.Name, reverse, a.wrong, a.asked)
-				for _, e := range a.examples {
-					s.t.Error(e)
-				}
+			for kind, n := range a.wrong {
+				s.t.Errorf("translate over %s, reverse %v: %d of %d answers: %v, such as %v", l.Name, reverse, n, a.asked, kind, a.examples[kind])
 			}
 		}
 	}
@@ -56,12 +54,13 @@ func (s *setup) translatesRight(n *node, seed uint64, perPartition int, topics .
 
 // asker asks about one direction of one link.
 type asker struct {
-	node         *node
-	link         topology.Link
-	reverse      bool
-	rng          *rand.Rand
-	asked, wrong int
-	examples     []error
+	node     *node
+	link     topology.Link
+	reverse  bool
+	rng      *rand.Rand
+	asked    int
+	wrong    map[error]int // by kind: errWrongPlace and so on
+	examples map[error][]error
 }
 
 // askAll asks about random offsets of every partition, its beginning and its end, and once through the command line.
@@ -83,9 +82,10 @@ func (a *asker) askAll(ctx context.Context, topic string, from, to map[int32]*pa
 			}
 			a.asked++
 			if err := truth.check(o, res.GetResult(), res.GetExact()); err != nil {
-				a.wrong++
-				if len(a.examples) < shown {
-					a.examples = append(a.examples, fmt.Errorf("%s:%d: %w", topic, p, err))
+				kind := errors.Unwrap(err)
+				a.wrong[kind]++
+				if len(a.examples[kind]) < shown {
+					a.examples[kind] = append(a.examples[kind], fmt.Errorf("%s:%d: %w", topic, p, err))
 				}
 			}
 		}

@@ -3,6 +3,7 @@ package real
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -84,23 +85,29 @@ func newTruth(from, to *partitionLog) *truth {
 	return t
 }
 
+// What can be wrong with a translation; every finding of check wraps one.
+var (
+	errWrongPlace = errors.New("wrong place")
+	errNotExact   = errors.New("called exact, and is not")
+	errExact      = errors.New("exact, and not called so")
+)
+
 // check judges an answer for a reader that has everything before offset. Right is the highest position that skips nothing:
 // the first record in to that the reader does not have. Where it has them all, any place behind the last of them is right.
 func (t *truth) check(offset, result int64, exact bool) error {
 	asked, found := t.from.at(offset), t.to.at(result)
 	same := asked != "" && asked == found
-	if exact && !same {
-		return fmt.Errorf("offset %d became %d and is called exact, but %q is there and not %q", offset, result, found, asked)
-	}
 	i, _ := slices.BinarySearchFunc(t.common, offset, func(s shared, o int64) int { return cmp.Compare(s.from, o) })
 	switch {
 	case i < len(t.common) && result != t.common[i].first:
 		want := t.common[i].first
-		return fmt.Errorf("offset %d (%q) became %d (%q), want %d (%q)", offset, asked, result, found, want, t.to.at(want))
+		return fmt.Errorf("%w: offset %d (%q) became %d (%q), want %d (%q)", errWrongPlace, offset, asked, result, found, want, t.to.at(want))
 	case i == len(t.common) && (result <= t.last || result > t.to.end):
-		return fmt.Errorf("offset %d (%q) became %d, want a place from %d to %d", offset, asked, result, t.last+1, t.to.end)
+		return fmt.Errorf("%w: offset %d (%q) became %d, want a place from %d to %d", errWrongPlace, offset, asked, result, t.last+1, t.to.end)
+	case exact && !same:
+		return fmt.Errorf("%w: offset %d (%q) became %d (%q)", errNotExact, offset, asked, result, found)
 	case same && !exact:
-		return fmt.Errorf("offset %d became %d, where the same record %q is, and is not called exact", offset, result, asked)
+		return fmt.Errorf("%w: offset %d became %d, where the same record %q is", errExact, offset, result, asked)
 	}
 	return nil
 }
