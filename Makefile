@@ -34,8 +34,9 @@ check:           ## format, vet, staticcheck, tidy module
 	go run $(STATICCHECK) $(TAGS) ./...
 	go mod tidy -diff
 
-bench:           ## benchmarks, those with real Kafka included; BENCH=regexp and BENCHPKG=./folder/... choose
-	ISTHMUS_REQUIRE_KAFKA=1 go test $(TAGS) -run '^$$' -bench '$(BENCH)' -benchmem -p 1 -timeout 60m $(BENCHPKG)
+bench:           ## Isthmus beside a TCP relay on real Kafka (writes docs/benchmarks.md), then the micro-benchmarks
+	ISTHMUS_BENCH=1 ISTHMUS_REQUIRE_KAFKA=1 go test -run TestBench -count=1 -timeout 20m -v ./test/bench
+	go test $(TAGS) -run '^$$' -bench '$(BENCH)' -benchmem -p 1 -timeout 60m $(BENCHPKG)
 
 fuzz:            ## every fuzz target for FUZZTIME
 	scripts/fuzz.sh $(FUZZTIME)

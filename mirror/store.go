@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
@@ -80,7 +81,16 @@ func (s *store) open(ctx context.Context, brokers int) error {
 		}
 		s.producer = p
 	}
-	return s.refresh(ctx)
+	// The brokers may need a moment before they all know a new topic.
+	for {
+		err := s.refresh(ctx)
+		if !errors.Is(err, kerr.UnknownTopicOrPartition) && !errors.Is(err, kerr.LeaderNotAvailable) && !errors.Is(err, kerr.NotLeaderForPartition) {
+			return err
+		}
+		if sleep(ctx, 100*time.Millisecond) != nil {
+			return err
+		}
+	}
 }
 
 func (s *store) close() {
