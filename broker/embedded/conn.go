@@ -44,6 +44,7 @@ type conn struct {
 
 // request is what must be remembered of a request until its answer.
 type request struct {
+	header header
 	stores bool  // its answer acknowledges that something was stored
 	held   int64 // bytes of the budget
 }
@@ -192,15 +193,13 @@ func (c *conn) judge(h header, frame []byte, held *int64) (done bool, err error)
 	if !ok {
 		return false, reject(ReasonBody, "%s v%d does not have its shape", kmsg.NameForKey(h.key), h.version)
 	}
-	if examined(h.key) {
-		if done, err := c.examine(h, body); done || err != nil {
-			return done, err
-		}
-	}
-	silent := isSilent(h, body, shape.flexible)
+	silent := h.key == int16(kmsg.Produce) && isSilent(body, shape.flexible)
 	stores := mustStore(h.key)
 	if stores && !c.g.storage.allows(len(frame)) {
 		return true, c.refuse(h, body, silent)
+	}
+	if done, err := c.examine(h, body, shape.flexible); done || err != nil {
+		return done, err
 	}
 	if memory := int64(elements) * elementBytes; memory > largeFrame {
 		memory = min(memory, c.g.cfg.MaxBufferedBytes/2)
@@ -215,17 +214,34 @@ func (c *conn) judge(h header, frame []byte, held *int64) (done bool, err error)
 		*held = 0
 		return false, nil
 	}
-	return false, c.expect(request{stores: stores, held: *held})
+	return false, c.expect(request{header: h, stores: stores, held: *held})
 }
 
-// examine answers a request whose values kfake must not see.
-func (c *conn) examine(h header, body []byte) (done bool, err error) {
+// examine answers a request with contents that kfake must not see.
+func (c *conn) examine(h header, body []byte, flexible bool) (done bool, err error) {
+	codes, bad := []int16(nil), false
+	switch {
+	case h.key == int16(kmsg.Produce):
+		codes, bad = c.g.judgeBatches(body, flexible)
+		if !bad {
+			return false, nil
+		}
+		c.g.count.badBatches.Add(1)
+	case !examined(h.key):
+		return false, nil
+	}
 	req, err := readRequest(h, body)
 	if err != nil {
 		return false, err
 	}
+	if r, ok := req.(*kmsg.ProduceRequest); ok {
+		if r.Acks == 0 {
+			return true, nil
+		}
+		return true, c.answer(h, refuseBatches(r, codes), flexible)
+	}
 	if o := objectTo(req); o != nil {
-		return true, c.answer(h, refuseAdmin(req, o.code, o.text), req.IsFlexible())
+		return true, c.answer(h, refuseAdmin(req, o.code, o.text), flexible)
 	}
 	return false, nil
 }
@@ -285,16 +301,23 @@ func (c *conn) Write(p []byte) (int, error) {
 		c.mu.Unlock()
 		return 0, net.ErrClosed
 	}
-	stores := c.pending[0].stores
+	r := c.pending[0]
 	c.mu.Unlock()
 	// An answer that may acknowledge a lost write must not leave: the
 	// client sees a cut connection, which means "unknown", and asks again.
-	if stores && c.g.storage.failed.Load() {
+	if r.stores && c.g.storage.failed.Load() {
 		c.g.rejected(c, &rejection{ReasonDisk, "answer withheld, the disk did not take a write"})
 		c.Close()
 		return 0, net.ErrClosed
 	}
-	if err := c.write(p); err != nil {
+	frame := p
+	if r.header.key == keyApiVersions {
+		var err error
+		if frame, err = capAnswer(p, r.header.version); err != nil {
+			return 0, err
+		}
+	}
+	if err := c.write(frame); err != nil {
 		return 0, err
 	}
 	c.mu.Lock()

@@ -111,14 +111,3 @@ func readRequest(h header, body []byte) (kmsg.Request, error) {
 	}
 	return req, nil
 }
-
-// isSilent reports whether a walked request gets no answer at all: a Produce
-// request with acks 0, which follow the transactional id.
-func isSilent(h header, body []byte, flexible bool) bool {
-	if h.key != int16(kmsg.Produce) {
-		return false
-	}
-	w := walker{rest: body, flexible: flexible}
-	id := field{kind: text}
-	return w.field(&id) && len(w.rest) >= 2 && binary.BigEndian.Uint16(w.rest) == 0
-}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 
@@ -21,7 +22,9 @@ type guard struct {
 	taken    chan net.Conn       // to whichever gate is open
 	versions versions            // set before the first gate opens
 	shapes   shapes
-	buffers  sync.Pool // *[]byte of large frames
+
+	unpacking chan struct{} // bounds how many requests are unpacked at once
+	buffers   sync.Pool     // *[]byte of large frames
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
@@ -34,6 +37,8 @@ func newGuard(cfg Config, log *slog.Logger) *guard {
 		budget: semaphore.NewWeighted(cfg.MaxBufferedBytes),
 		taken:  make(chan net.Conn),
 		conns:  make(map[*conn]struct{}),
+
+		unpacking: make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}
 	g.storage = storage{minFree: cfg.MinFreeBytes, ask: cfg.FreeBytes, failures: make(chan struct{}, 1)}
 	if !cfg.InMemory {

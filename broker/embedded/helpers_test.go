@@ -76,3 +76,15 @@ func readAll(t testing.TB, addr, topic string, n int, opts ...kgo.Opt) []*kgo.Re
 	}
 	return all
 }
+
+// eventually waits until ok holds.
+func eventually(t testing.TB, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatal("it does not come to pass")
+		}
+	}
+}

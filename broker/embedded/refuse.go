@@ -32,7 +32,7 @@ const refusal = "the disk of this embedded cluster is nearly full; nothing was s
 func refuse(req kmsg.Request) kmsg.Response {
 	switch r := req.(type) {
 	case *kmsg.ProduceRequest:
-		return refuseProduce(r)
+		return refuseProduce(r, refusal)
 	case *kmsg.OffsetCommitRequest:
 		return refuseCommit(r)
 	case *kmsg.TxnOffsetCommitRequest:
@@ -59,7 +59,7 @@ func refuse(req kmsg.Request) kmsg.Response {
 	}
 }
 
-func refuseProduce(r *kmsg.ProduceRequest) kmsg.Response {
+func refuseProduce(r *kmsg.ProduceRequest, text string) kmsg.Response {
 	resp := r.ResponseKind().(*kmsg.ProduceResponse)
 	for _, t := range r.Topics {
 		rt := kmsg.NewProduceResponseTopic()
@@ -68,7 +68,7 @@ func refuseProduce(r *kmsg.ProduceRequest) kmsg.Response {
 			rp := kmsg.NewProduceResponseTopicPartition()
 			rp.Partition = p.Partition
 			rp.ErrorCode = kerr.KafkaStorageError.Code
-			rp.ErrorMessage = kmsg.StringPtr(refusal)
+			rp.ErrorMessage = kmsg.StringPtr(text)
 			rp.BaseOffset = -1
 			rt.Partitions = append(rt.Partitions, rp)
 		}

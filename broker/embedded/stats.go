@@ -31,6 +31,7 @@ type Stats struct {
 	RefusedConnections uint64            // connections above Config.MaxConnections
 	Requests           uint64            // frames handed to kfake
 	Rejected           map[Reason]uint64 // connections closed for a bad frame
+	RefusedBatches     uint64            // Produce requests with a batch that is not what its header says
 	RefusedForDisk     uint64            // requests refused by the low-water guard
 	DiskFreeBytes      int64             // on the disk of Dir; -1 in memory or if unknown
 	PersistErrors      uint64            // writes that the disk did not take
@@ -42,6 +43,7 @@ type counters struct {
 	accepted      atomic.Uint64
 	refused       atomic.Uint64
 	requests      atomic.Uint64
+	badBatches    atomic.Uint64
 	diskRefusals  atomic.Uint64
 	persistErrors atomic.Uint64
 	reopened      atomic.Uint64
@@ -69,6 +71,7 @@ func (c *counters) snapshot() Stats {
 		RefusedConnections: c.refused.Load(),
 		Requests:           c.requests.Load(),
 		Rejected:           rejected,
+		RefusedBatches:     c.badBatches.Load(),
 		RefusedForDisk:     c.diskRefusals.Load(),
 		PersistErrors:      c.persistErrors.Load(),
 		Reopened:           c.reopened.Load(),
