@@ -46,6 +46,7 @@ func TestInput_TroubleIsNamedStaysSmallAndHeals(t *testing.T) {
 	}{
 		{"unreachable cluster", (*lab).unreachable},
 		{"fewer partitions", (*lab).fewerPartitions},
+		{"grown source", (*lab).grownSource},
 		{"other cleanup policy", (*lab).otherPolicy},
 		{"restamping target", (*lab).restamping},
 		{"recreated source", (*lab).recreatedSource},
@@ -53,7 +54,7 @@ func TestInput_TroubleIsNamedStaysSmallAndHeals(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) { tc.run(l, t) })
 	}
-	l.judged(l.log, []string{"neighbour", "narrow", "policy", "stamped"}, "us")
+	l.judged(l.log, []string{"neighbour", "narrow", "growing", "policy", "stamped"}, "us")
 }
 
 // write puts records into a topic of eu and returns when they are acknowledged.
@@ -163,6 +164,14 @@ func (l *lab) fewerPartitions(t *testing.T) {
 	l.blocked(t, "narrow", "fewer-partitions", "2", "4")
 	l.copied(t, "narrow", 0, 1)
 	l.neighbourFlows(t)
+	stays(t, 5*time.Second, "the target with the partitions its owner gave it", func(ctx context.Context) error {
+		ends, err := l.us.ends(ctx, "narrow")
+		if err == nil && len(ends["narrow"]) != 2 {
+			err = fmt.Errorf("it has %d partitions", len(ends["narrow"]))
+		}
+		return err
+	})
+	l.blocked(t, "narrow", "fewer-partitions", "2", "4")
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	res, err := l.us.admin.UpdatePartitions(ctx, 4, "narrow")
@@ -171,6 +180,37 @@ func (l *lab) fewerPartitions(t *testing.T) {
 	}
 	l.heals(t, "narrow", 4)
 	l.copied(t, "narrow", 0, 1, 2, 3)
+}
+
+// noticing is how long new topics and partitions may take from their first record until it is at the target.
+const noticing = 5 * time.Second
+
+// grownSource: new topics and partitions are no trouble; they are noticed and made at the target.
+func (l *lab) grownSource(t *testing.T) {
+	inTime := func(what string, partitions int32) {
+		t.Helper()
+		l.write(t, "growing", partitions, 20*int(partitions))
+		until(t, noticing, what, func(ctx context.Context) error {
+			ends, err := l.eu.ends(ctx, "growing")
+			if err != nil {
+				return err
+			}
+			var goals []position
+			for p, end := range ends["growing"] {
+				goals = append(goals, position{"eu-us", "growing", p, end})
+			}
+			return reached(ctx, goals, l.node)
+		})
+	}
+	l.eu.create(t, "growing", 1)
+	inTime("a new topic is copied", 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	res, err := l.eu.admin.UpdatePartitions(ctx, 3, "growing")
+	if err := errors.Join(err, res.Error()); err != nil {
+		t.Fatal(err)
+	}
+	inTime("new partitions are copied", 3)
 }
 
 // otherPolicy: a target that compacts what the source keeps would lose records.

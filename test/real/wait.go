@@ -23,13 +23,14 @@ func until(t testing.TB, limit time.Duration, what string, ask func(context.Cont
 	defer cancel()
 	tick := time.NewTicker(askEvery)
 	defer tick.Stop()
+	deadline := time.Now().Add(limit)
 	var last error
 	for {
 		err := ask(ctx)
 		if err == nil {
 			return
 		}
-		if ctx.Err() == nil || last == nil { // else it only says that time is up
+		if last == nil || time.Until(deadline) > askEvery { // else it only says that time is up
 			last = err
 		}
 		var dead *deadError
@@ -40,6 +41,18 @@ func until(t testing.TB, limit time.Duration, what string, ask func(context.Cont
 		case <-ctx.Done():
 			t.Fatalf("waited %v until %s: %v", limit, what, last)
 		case <-tick.C:
+		}
+	}
+}
+
+// stays asks for so long, and fails the test when ask has something to say against it.
+func stays(t testing.TB, long time.Duration, what string, ask func(context.Context) error) {
+	t.Helper()
+	tick := time.NewTicker(askEvery)
+	defer tick.Stop()
+	for end := time.Now().Add(long); time.Now().Before(end); <-tick.C {
+		if err := ask(t.Context()); err != nil {
+			t.Fatalf("%s did not last: %v", what, err)
 		}
 	}
 }
