@@ -1,0 +1,126 @@
+// Package readme runs what README.md tells people to run.
+package readme
+
+import (
+	"bufio"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/isthmus-project/isthmus/test/kafka"
+)
+
+// block is the shell block of README.md that follows the marker.
+func block(t *testing.T, marker string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root(t), "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, ok := strings.Cut(string(text), "<!-- "+marker+" -->\n```sh\n")
+	if !ok {
+		t.Fatalf("README.md has no block %q", marker)
+	}
+	script, _, _ := strings.Cut(after, "```")
+	return script
+}
+
+func root(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.Abs(filepath.Join("..", ".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// TestFiveMinutes runs the commands that link two real clusters, as they stand.
+func TestFiveMinutes(t *testing.T) {
+	kafka.Require(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-mec", block(t, "test:five-minutes"))
+	cmd.Dir = root(t)
+	cmd.Env = append(os.Environ(), "ISTHMUS_KAFKA_HOME="+kafkaHome(t))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.WaitDelay = 10 * time.Second
+	t.Cleanup(func() {
+		down := exec.Command("make", "kafka-down")
+		down.Dir, down.Env = root(t), cmd.Env
+		_ = down.Run() // the script did it already, unless it failed
+	})
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{"hello from Frankfurt", "eu-us", "us-eu"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("the commands did not print %q:\n%s", want, out)
+		}
+	}
+}
+
+// kafkaHome keeps the clusters of the test apart from those of make kafka-up,
+// with the jars that are there already.
+func kafkaHome(t *testing.T) string {
+	t.Helper()
+	have := os.Getenv("ISTHMUS_KAFKA_HOME")
+	if have == "" {
+		have = filepath.Join(root(t), ".kafka")
+	}
+	dir := t.TempDir()
+	jars, err := filepath.Glob(filepath.Join(have, "libs-*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, j := range jars {
+		if err := os.Symlink(j, filepath.Join(dir, filepath.Base(j))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// TestMakeRun starts what `make run` starts, waits until it mirrors, and ends it
+// as ^C does: it must judge itself and find nothing wrong.
+func TestMakeRun(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
+	build := exec.Command("make", "build")
+	build.Dir = root(t)
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("make build: %v\n%s", err, out)
+	}
+	cmd := exec.Command(filepath.Join(root(t), "bin", "isthmus"), "demo", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
+	cmd.Dir = t.TempDir()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	guard := time.AfterFunc(3*time.Minute, func() { _ = cmd.Process.Kill() })
+	defer guard.Stop()
+	var said strings.Builder
+	lines := bufio.NewScanner(pipe)
+	for lines.Scan() {
+		said.WriteString(lines.Text() + "\n")
+		if strings.Contains(lines.Text(), "producing at three clusters") {
+			if err := cmd.Process.Signal(os.Interrupt); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("isthmus demo: %v\n%s", err, said.String())
+	}
+}
