@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/isthmus-project/isthmus/broker"
+	"github.com/isthmus-project/isthmus/broker/embedded"
+)
+
+// minimal is the smallest useful file; nothing answers at its clusters.
+const minimal = `[fabric]
+name = "shop"
+
+[[cluster]]
+name = "eu"
+bootstrap = ["127.0.0.1:1"]
+
+[[cluster]]
+name = "us"
+bootstrap = ["127.0.0.1:2"]
+
+[[link]]
+from = "eu"
+to = "us"
+topics = ["*"]
+`
+
+func TestCheck_Good(t *testing.T) {
+	code, out, errs := command(t.Context(), "check", writeFile(t, "isthmus.toml", minimal))
+	if code != exitOK || errs != "" || !strings.Contains(out, "link eu-us") || !strings.HasSuffix(out, "isthmus.toml: ok\n") {
+		t.Errorf("exit %d, %q, %q", code, out, errs)
+	}
+}
+
+func TestCheck_Bad(t *testing.T) {
+	bad := strings.NewReplacer("bootstrap = [\"127.0.0.1:1\"]", "bootstrp = [\"127.0.0.1:1\"]", `to = "us"`, `to = "uss"`).Replace(minimal)
+	file := writeFile(t, "bad.toml", bad)
+	code, out, errs := command(t.Context(), "check", file)
+	lines := strings.Split(strings.TrimSpace(errs), "\n")
+	if code != exitUsage || out != "" || len(lines) < 2 {
+		t.Fatalf("exit %d, %q, %q; want all faults on the error stream", code, out, errs)
+	}
+	for _, l := range lines {
+		if !strings.HasPrefix(l, file+":") {
+			t.Errorf("%q does not begin with file and line", l)
+		}
+	}
+	code, out, errs = command(t.Context(), "check", "--json", file)
+	var v verdict
+	if err := json.Unmarshal([]byte(out), &v); err != nil || code != exitUsage || errs != "" {
+		t.Fatalf("exit %d, %v, %q, %q", code, err, out, errs)
+	}
+	if v.OK || len(v.Faults) != len(lines) || v.Faults[0].Line != 6 || v.Faults[0].File != file {
+		t.Errorf("got %+v, want the same faults", v)
+	}
+}
+
+// TestCheck_EveryBadFile: whatever is wrong with a file, run and check say the same and exit 2.
+func TestCheck_EveryBadFile(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("..", "..", "topology", "testdata", "bad", "*.toml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no bad files: %v", err)
+	}
+	for _, file := range files {
+		code, _, said := command(t.Context(), "check", file)
+		runCode, _, runSaid := command(t.Context(), "run", "-c", file)
+		if code != exitUsage || runCode != exitUsage || said == "" || strings.TrimPrefix(runSaid, "isthmus: ") != said {
+			t.Errorf("%s: check exits %d with %q, run %d with %q", file, code, said, runCode, runSaid)
+		}
+	}
+}
+
+func TestCheck_MissingFile(t *testing.T) {
+	code, _, errs := command(t.Context(), "check", "/nowhere/isthmus.toml")
+	if code != exitUsage || !strings.Contains(errs, "/nowhere/isthmus.toml") {
+		t.Errorf("exit %d, %q", code, errs)
+	}
+}
+
+// startCluster runs an embedded cluster in memory until the test ends, and tells where.
+func startCluster(t *testing.T, name string) (c *broker.Cluster, address string) {
+	t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	e, err := embedded.New(embedded.Config{Name: name, InMemory: true, Listen: "127.0.0.1:0"}, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- e.Run(ctx) }()
+	c, err = broker.Open(broker.Profile{Name: name, Bootstrap: []string{e.Addr()}}, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.Close()
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("cluster %s ended with %v", name, err)
+		}
+	})
+	return c, e.Addr()
+}
+
+func TestCheckLive(t *testing.T) {
+	eu, euAddr := startCluster(t, "eu")
+	us, usAddr := startCluster(t, "us")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for _, c := range []struct {
+		at         *broker.Cluster
+		topic      string
+		partitions int
+		configs    map[string]string
+	}{
+		{eu, "orders", 4, map[string]string{"min.insync.replicas": "2"}},
+		{eu, "payments", 2, map[string]string{"cleanup.policy": "compact"}},
+		{eu, "dirty", 1, map[string]string{"unclean.leader.election.enable": "true"}},
+		{us, "orders", 3, nil},
+		{us, "payments", 2, map[string]string{"cleanup.policy": "delete"}},
+	} {
+		if err := c.at.CreateTopic(ctx, c.topic, c.partitions, 1, c.configs); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text := strings.NewReplacer("127.0.0.1:1", euAddr, "127.0.0.1:2", usAddr).Replace(minimal) +
+		"replication_factor = 3\n\n[[cluster]]\nname = \"gone\"\nbootstrap = [\"127.0.0.1:1\"]\n\n" +
+		"[[link]]\nfrom = \"eu\"\nto = \"gone\"\ntopics = [\"orders\"]\n\n" +
+		"[[link]]\nfrom = \"us\"\nto = \"eu\"\ntopics = [\"nothing-*\"]\n"
+	code, out, errs := command(ctx, "check", "--live", "--json", writeFile(t, "live.toml", text))
+	var v verdict
+	if err := json.Unmarshal([]byte(out), &v); err != nil || code != exitFailed || v.OK {
+		t.Fatalf("exit %d, %v, %q, %q", code, err, out, errs)
+	}
+	got := map[string]string{}
+	for _, f := range v.Findings {
+		got[fmt.Sprintf("%s %s %s %s %s", f.Severity, f.Kind, f.Cluster, f.Link, f.Topics)] = f.Message
+	}
+	for _, want := range []string{
+		"problem unreachable gone  []",
+		"problem fewer-partitions us eu-us [orders]",
+		"problem cleanup-policy us eu-us [payments]",
+		"warning replication-factor eu  [dirty orders payments]",
+		"warning replication-factor us  [orders payments]",
+		"warning min-insync-replicas eu  [dirty payments]",
+		"warning unclean-election eu  [dirty]",
+		"warning replication-factor us eu-us []",
+		"warning no-topics eu us-eu []",
+	} {
+		if got[want] == "" {
+			t.Errorf("no finding %q among %v", want, got)
+		}
+	}
+	if v.Findings[0].Severity != problem {
+		t.Error("problems do not come first")
+	}
+	if !strings.Contains(got["problem unreachable gone  []"], "127.0.0.1:1") {
+		t.Errorf("%q does not say where", got["problem unreachable gone  []"])
+	}
+	if code, out, _ := command(ctx, "check", "--live", writeFile(t, "live.toml", text)); code != exitFailed || !strings.Contains(out, "problem: cluster gone: cannot be reached at") {
+		t.Errorf("exit %d for a person: %s", code, out)
+	}
+}
+
+func TestPolicies(t *testing.T) {
+	if policies("compact, delete") != policies("delete,compact") || policies("compact") == policies("delete") {
+		t.Error("policies are compared by their order")
+	}
+}
