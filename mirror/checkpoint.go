@@ -103,6 +103,11 @@ func (c Checkpoint) ahead(o Checkpoint) bool {
 	return c.SourceNext > o.SourceNext
 }
 
+func (c Checkpoint) epochs() int64 {
+	n, _ := c.progress()
+	return n
+}
+
 func (c Checkpoint) progress() (epochs, counts int64) {
 	for _, l := range c.Lanes {
 		epochs += int64(l.Epoch)

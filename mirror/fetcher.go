@@ -44,7 +44,7 @@ func (f *fetcher) note(p *pump, keep bool) {
 		return
 	}
 	f.mu.Lock()
-	f.dirty[p] = keep
+	f.dirty[p] = keep // of a pump that has left, want says so
 	f.mu.Unlock()
 	select {
 	case f.wake <- struct{}{}:
@@ -139,7 +139,7 @@ func (f *fetcher) adjust(ctx context.Context, s *broker.FetchSession) (full bool
 		f.dirty = make(map[*pump]bool, len(dirty))
 		f.mu.Unlock()
 		for p, keep := range dirty {
-			want, ok := p.want()
+			want, ok := p.want(f)
 			key := topicPartition{p.id.Topic, p.id.Partition}
 			before, had := f.asked[p]
 			if ok && keep {
@@ -190,11 +190,19 @@ func (f *fetcher) fetch(ctx context.Context, s *broker.FetchSession, full bool) 
 	for i := range frame.Partitions {
 		got := &frame.Partitions[i]
 		p := f.byKey[topicPartition{got.Topic, got.Partition}]
-		if p == nil {
+		if p == nil || !p.readBy(f) {
 			continue
 		}
 		p.offer(got, f.asked[p].Offset, h, now)
 		f.mark(p)
 	}
 	return nil
+}
+
+// readBy reports whether the fetcher still is the pump's: an answer of the
+// broker that led before says nothing about the one that leads now.
+func (p *pump) readBy(f *fetcher) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.fetcher == f
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/isthmus-project/isthmus/broker"
@@ -33,7 +34,9 @@ type search struct {
 	refused     int
 	examineFrom int64
 	examineTo   int64
-	first       bool // the process has not run this pump before
+	first       bool     // the process has not run this pump before
+	generation  uint64   // of the outflow: what is kept must still be there
+	epochs      [2]int32 // leader epochs that the search looks at
 }
 
 // found is the outcome of a search.
@@ -53,6 +56,9 @@ func (l *Link) look(ctx context.Context, p *pump) {
 		return
 	}
 	f, err := l.locate(ctx, p, s)
+	if ctx.Err() != nil {
+		return // the link ends
+	}
 	p.endSearch(s, f, err, l.now())
 }
 
@@ -63,7 +69,8 @@ func (p *pump) beginSearch(now time.Time) (search, bool) {
 	switch p.state {
 	case StateFinding:
 	case StateRetrying, StateYielded, StateHalted:
-		if now.Before(p.nextTry) {
+		if wait := p.nextTry.Sub(now); wait > 0 {
+			p.link.agenda.add(p, wait)
 			return search{}, false
 		}
 	default:
@@ -75,7 +82,7 @@ func (p *pump) beginSearch(now time.Time) (search, bool) {
 	p.working = true
 	return search{base: p.acked.clone(), reason: p.reason, keep: p.out.keep, contended: p.out.contended || p.state == StateYielded,
 		refused: p.out.refused, examineFrom: p.out.examineFrom, examineTo: p.out.examineTo,
-		first: p.out.proved.IsZero()}, true
+		first: p.out.proved.IsZero(), generation: p.out.generation, epochs: p.epochs}, true
 }
 
 // endSearch acts on what the search found.
@@ -91,24 +98,25 @@ func (p *pump) endSearch(s search, f found, err error, now time.Time) {
 	case errors.As(err, &halt):
 		p.haltLocked(halt.name, halt.detail, now)
 		return
-	case errors.Is(err, context.Canceled):
-		return
 	case err != nil:
 		p.link.metrics.failed(p, err)
 		p.voidLocked()
-		p.out.keep = false
 		p.becomeLocked(StateFinding, p.reason, now)
 		p.findLocked("finding the place: "+err.Error(), max(p.backoffLocked(), 100*time.Millisecond), now)
 		return
 	}
 	same := !f.advanced && f.place.SourceNext == s.base.SourceNext
-	if !s.keep || !same {
+	kept := s.keep && same && s.generation == p.out.generation
+	if !kept {
 		p.voidLocked()
 		p.fetchAt = f.place.SourceNext
 		p.out.sent = make(map[string]int64)
 	}
 	for _, r := range f.runs {
 		p.offsets.Add(r)
+	}
+	if f.place.epochs() != s.base.epochs() {
+		p.out.refused = 0
 	}
 	p.acked = f.place
 	p.acked.TargetEpoch = p.epochs[1]
@@ -131,7 +139,14 @@ func (p *pump) endSearch(s search, f found, err error, now time.Time) {
 		p.link.agenda.add(p, after)
 		return
 	}
-	p.out.solo, p.out.proved, p.out.targetEnd = true, now, f.targetEnd
+	if p.epochs != s.epochs {
+		p.findLocked("a leader changed meanwhile", 0, now)
+		return
+	}
+	// A gap before a fresh acknowledgement that turned out to be others' work
+	// proves that the broker knows our id.
+	p.out.solo = p.out.old || !kept || s.examineFrom < 0
+	p.out.proved, p.out.targetEnd = now, f.targetEnd
 	p.becomeLocked(StateRunning, "", now)
 	p.fetcher.mark(p)
 	if len(p.out.queue) > 0 {
@@ -190,15 +205,9 @@ func (l *Link) locate(ctx context.Context, p *pump, s search) (found, error) {
 	if err := l.readOwn(ctx, p, s.base, target.Offset, fd); err != nil {
 		return found{}, err
 	}
-	out.place, out.atEnd, out.targetEnd, out.logStart = fd.at, fd.cur == nil, target.Offset, source.start
-	before, after := 0, 0
-	for _, lane := range s.base.Lanes {
-		before += int(lane.Count)
-	}
-	for _, lane := range fd.at.Lanes {
-		after += int(lane.Count)
-	}
-	out.advanced = after != before
+	out.place, out.targetEnd, out.logStart = fd.at, target.Offset, source.start
+	out.advanced = !slices.Equal(s.base.Lanes, fd.at.Lanes)
+	out.atEnd = out.advanced && fd.cur == nil // else the base may lie inside a source batch
 	if err := l.settle(ctx, p, s, fd, source, &out); err != nil {
 		return found{}, err
 	}
@@ -222,7 +231,9 @@ func (l *Link) settle(ctx context.Context, p *pump, s search, fd *finder, source
 		entries = append(entries, LedgerEntry{Link: l.name, Pump: p.id, First: first, Last: last, Records: records,
 			Reason: r, Detail: detail, At: l.now(), Writer: l.writer})
 	}
+	var doubled, lost int64
 	for _, r := range fd.repeated {
+		doubled += r.Records
 		add(ReasonRepeated, r.Source, r.Source+r.Records-1, r.Records, fmt.Sprintf("written again by epoch %d", r.Epoch))
 	}
 	if fd.unlike > 0 {
@@ -235,12 +246,11 @@ func (l *Link) settle(ctx context.Context, p *pump, s search, fd *finder, source
 		out.place.SourceNext, out.atEnd = fd.gapAt, false
 		newEpoch = "order-break"
 	}
+	if first, n := overrun(s.base.SourceNext, source.start, fd.missing, out.runs); n > 0 {
+		lost = n
+		add(ReasonRetention, first, source.start-1, n, "the source deleted them before they were copied")
+	}
 	if source.start > out.place.SourceNext {
-		lost := source.start - out.place.SourceNext - fd.missing
-		if lost > 0 {
-			add(ReasonRetention, out.place.SourceNext, source.start-1, lost, "the source deleted them before they were copied")
-			l.metrics.lost(p, ReasonRetention, lost)
-		}
 		out.place.SourceNext, out.atEnd = source.start, true
 	}
 	hint := l.hint(ctx, p, out.place)
@@ -255,11 +265,25 @@ func (l *Link) settle(ctx context.Context, p *pump, s search, fd *finder, source
 		if err := l.store.enter(ctx, entries...); err != nil {
 			return err
 		}
+		l.metrics.doubled(p, doubled)
+		l.metrics.lost(p, ReasonRetention, lost)
 	}
 	if newEpoch == "" {
 		return nil
 	}
 	return l.beginEpoch(ctx, p, newEpoch, out)
+}
+
+// overrun says which source offsets were deleted before they were copied: from
+// base on, less the copied ones that are still on the target and no longer at the
+// source. Copying is in order, so what lies before a record that was found at
+// both ends is not lost.
+func overrun(base, start, missing int64, runs []Run) (first, records int64) {
+	if slices.ContainsFunc(runs, func(r Run) bool { return r.Source >= start }) {
+		return 0, 0
+	}
+	first = base + missing
+	return first, max(0, start-first)
 }
 
 // beginEpoch moves every lane that has written into its next epoch: the base
@@ -348,7 +372,7 @@ func (l *Link) readOwn(ctx context.Context, p *pump, base Checkpoint, end int64,
 			next = start // retention passed us on the target
 			fd.mayJump = true
 		case next == at:
-			return nil
+			return fmt.Errorf("the target answers nothing at offset %d although it ends at %d", at, end)
 		}
 		at = next
 	}
@@ -447,6 +471,7 @@ func (l *Link) examine(ctx context.Context, p *pump, s search) error {
 	if records == 0 {
 		return nil
 	}
+	l.metrics.doubled(p, records)
 	return l.store.enter(ctx, LedgerEntry{Link: l.name, Pump: p.id, First: s.base.SourceNext, Last: s.base.SourceNext, Records: records,
 		Reason: ReasonRepeated, At: l.now(), Writer: l.writer,
 		Detail: fmt.Sprintf("another owner's records at target offsets %d to %d", s.examineFrom, s.examineTo-1)})

@@ -53,7 +53,7 @@ func (m *OffsetMap) Add(r Run) {
 			last.Records += r.Records
 			m.records += r.Records
 			return
-		case r.Source < last.sourceEnd() || r.Target < last.targetEnd():
+		case m.unordered || r.Source < last.sourceEnd() || r.Target < last.targetEnd():
 			m.insert(r)
 			return
 		}
@@ -63,7 +63,8 @@ func (m *OffsetMap) Add(r Run) {
 }
 
 // insert handles everything that is not an append: known facts are dropped
-// piecewise, the rest is put in source order, and the order is judged again.
+// piecewise, the rest is put in source order. Only the neighbours of what is put
+// in can be out of order with it, and an order once broken stays so.
 func (m *OffsetMap) insert(r Run) {
 	for _, piece := range m.unknown(r) {
 		at := sort.Search(len(m.runs), func(i int) bool {
@@ -74,6 +75,7 @@ func (m *OffsetMap) insert(r Run) {
 		})
 		m.runs = slices.Insert(m.runs, at, piece)
 		m.records += piece.Records
+		m.unordered = m.unordered || m.breaks(at) || m.breaks(at+1)
 		for _, i := range []int{at + 1, at} { // join with both neighbours
 			if i > 0 && i < len(m.runs) && m.runs[i-1].continues(m.runs[i]) {
 				m.runs[i-1].Records += m.runs[i].Records
@@ -81,13 +83,23 @@ func (m *OffsetMap) insert(r Run) {
 			}
 		}
 	}
-	m.judge()
+}
+
+// breaks reports whether run i lies before the end of the one before it.
+func (m *OffsetMap) breaks(i int) bool {
+	return i > 0 && i < len(m.runs) &&
+		(m.runs[i].Source < m.runs[i-1].sourceEnd() || m.runs[i].Target < m.runs[i-1].targetEnd())
 }
 
 // unknown returns the parts of r that no run with the same difference holds.
 func (m *OffsetMap) unknown(r Run) []Run {
-	left := []Run{r}
-	for _, k := range m.runs {
+	left, near := []Run{r}, m.runs
+	if !m.unordered {
+		from := sort.Search(len(near), func(i int) bool { return near[i].sourceEnd() > r.Source })
+		near = near[from:]
+		near = near[:sort.Search(len(near), func(i int) bool { return near[i].Source >= r.sourceEnd() })]
+	}
+	for _, k := range near {
 		if k.Target-k.Source != r.Target-r.Source || k.sourceEnd() <= r.Source || k.Source >= r.sourceEnd() {
 			continue
 		}
@@ -117,10 +129,11 @@ func (r Run) slice(from, to int64) Run {
 		Origin: r.Origin, Epoch: r.Epoch, Count: r.Count + skip}
 }
 
+// judge looks at the whole order anew.
 func (m *OffsetMap) judge() {
 	m.unordered = false
-	for i := 1; i < len(m.runs); i++ {
-		if m.runs[i].Source < m.runs[i-1].sourceEnd() || m.runs[i].Target < m.runs[i-1].targetEnd() {
+	for i := range m.runs {
+		if m.breaks(i) {
 			m.unordered = true
 			return
 		}
@@ -213,8 +226,11 @@ func (m *OffsetMap) DropBefore(sourceStart, targetStart int64) {
 		}
 		return gone
 	})
+	m.judge()
 }
 
-// Len returns the number of runs; Records the number of records they hold.
-func (m *OffsetMap) Len() int       { return len(m.runs) }
+// Len returns the number of runs.
+func (m *OffsetMap) Len() int { return len(m.runs) }
+
+// Records returns the number of records that the runs hold.
 func (m *OffsetMap) Records() int64 { return m.records }

@@ -24,7 +24,11 @@ func holdFrame(f *broker.Frame, b *budget) *held {
 	return h
 }
 
-func (h *held) retain() { h.refs.Add(1) }
+func (h *held) retain() {
+	if h != nil {
+		h.refs.Add(1)
+	}
+}
 
 func (h *held) release() {
 	if h != nil && h.refs.Add(-1) == 0 {
@@ -40,7 +44,7 @@ type span struct{ first, records int64 }
 // outBatch is one batch on its way to the target.
 type outBatch struct {
 	pump    *pump
-	hold    *held  // memory that bytes points into, nil when bytes is its own
+	hold    *held  // the frame that bytes points into or was made from: it keeps its place in the budget; nil = none
 	bytes   []byte // one v2 batch; patched when it is sent
 	origin  string
 	records int32
@@ -99,6 +103,8 @@ func prepare(s *sourceBatch, h *held, maxBytes, decodeCap int, seen time.Time) (
 	}
 	for _, b := range out {
 		b.origin, b.seen, b.forged = s.origin, seen, s.forged
+		h.retain()
+		b.hold = h
 	}
 	last := out[len(out)-1]
 	last.next, last.end = s.header.NextOffset(), true

@@ -51,16 +51,21 @@ type finder struct {
 	holes   bool           // the source is not dense since the checkpoint
 	ended   bool           // the source had no more batches
 
-	missing   int64 // copied records that the source no longer has
-	unlike    int64 // own records that are not the source's although it is dense
-	repeated  []Run // copied again by a later incarnation
-	gapAt     int64 // first source offset that was jumped over on the target, -1 none
-	mayJump   bool  // the target may have lost own batches to cleaning or retention
+	mayJump   bool // the target may have lost own batches to cleaning or retention
 	decodeCap int
+	findings
+}
+
+// findings are what a finder noticed beside the place.
+type findings struct {
+	missing  int64 // copied records that the source no longer has
+	unlike   int64 // own records that are not the source's although it is dense
+	repeated []Run // copied again by a later incarnation
+	gapAt    int64 // first source offset that was jumped over on the target, -1 none
 }
 
 func newFinder(at Checkpoint) *finder {
-	return &finder{at: at.clone(), seen: at.SourceNext, gapAt: -1, decodeCap: 256 << 20}
+	return &finder{at: at.clone(), seen: at.SourceNext, findings: findings{gapAt: -1}, decodeCap: 256 << 20}
 }
 
 // own takes the next own batch of the target: its header, its bytes, its origin.

@@ -71,8 +71,9 @@ type outflow struct {
 	refused     int              // solo batches refused in a row without anybody's progress
 	examineFrom int64            // own batches in [examineFrom, examineTo) would be another's; -1 none
 	examineTo   int64
-	listed      bool  // in its window's ready list
-	poison      error // what stands behind the last queued batch and cannot be copied
+	listed      *window // whose ready list it is in; nil = none
+	old         bool    // the last acknowledged batch was so old that the broker may forget the id
+	poison      error   // what stands behind the last queued batch and cannot be copied
 }
 
 // sight is what we have seen of the source, by our own clock.
@@ -119,11 +120,12 @@ func (p *pump) becomeLocked(s State, reason string, now time.Time) {
 	}
 }
 
-// want returns what to fetch next, or false while the pump takes nothing.
-func (p *pump) want() (broker.FetchPartition, bool) {
+// want returns what the fetcher shall ask for next, or false while the pump takes
+// nothing, or nothing from this fetcher any longer.
+func (p *pump) want(f *fetcher) (broker.FetchPartition, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.state != StateRunning || p.out.poison != nil || p.out.bytes >= p.link.cfg.PumpBytes {
+	if p.fetcher != f || p.state != StateRunning || p.out.poison != nil || p.out.bytes >= p.link.cfg.PumpBytes {
 		return broker.FetchPartition{}, false
 	}
 	return broker.FetchPartition{
@@ -143,12 +145,12 @@ func (p *pump) offer(f *broker.Fetched, asked int64, h *held, now time.Time) {
 	p.mu.Lock()
 	p.seeLocked(f, now)
 	stale := p.state != StateRunning || p.fetchAt != asked
+	if !stale && f.DivergingEnd >= 0 { // such an answer holds no batches
+		p.haltLocked("truncated-source", fmt.Sprintf("the source's log of epoch %d now ends at offset %d, below our %d: records that were mirrored are gone there", f.DivergingEpoch, f.DivergingEnd, asked), now)
+		stale = true
+	}
 	p.mu.Unlock()
 	if stale || len(f.Batches) == 0 {
-		return
-	}
-	if f.DivergingEnd >= 0 {
-		p.halt("truncated-source", fmt.Sprintf("the source's log of epoch %d now ends at offset %d, below our %d: records that were mirrored are gone there", f.DivergingEpoch, f.DivergingEnd, asked), now)
 		return
 	}
 	var out []*outBatch
@@ -228,17 +230,20 @@ func (p *pump) markLocked(now time.Time) {
 }
 
 // next gives the window the batch to send now, stamped, or nil.
-func (p *pump) next(now time.Time) *outBatch {
+func (p *pump) next(w *window, now time.Time) *outBatch {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.out.listed = false
-	if p.state != StateRunning || len(p.out.queue) == 0 {
+	if p.out.listed == w {
+		p.out.listed = nil
+	}
+	if p.window != w || p.state != StateRunning || len(p.out.queue) == 0 {
 		return nil
 	}
 	head, flying := p.out.queue[0], len(p.out.inflight)
 	if flying > 0 {
-		old := p.link.mayBeForgotten(head.maxTime, now)
-		if p.out.solo || old || flying >= pumpInFlight || p.out.inflight[flying-1].origin != head.origin {
+		last := p.out.inflight[flying-1]
+		old := p.link.mayBeForgotten(min(head.maxTime, last.maxTime), now)
+		if p.out.solo || old || flying >= pumpInFlight || last.origin != head.origin {
 			return nil
 		}
 	} else if now.Sub(p.out.proved) > staleAfter {
@@ -270,7 +275,7 @@ func (p *pump) shiftLocked(now time.Time) (*outBatch, error) {
 	limits := p.flow.limits()
 	n, bytes := 1, len(q[0].bytes)
 	if bytes <= mergeBelow {
-		for n < len(q) && joins(bytes, q[0].origin, q[n], limits.maxBytes) {
+		for n < len(q) && joins(bytes, q[0].origin, q[n], limits.maxBytes) && q[n].maxTime <= limits.latest(now) {
 			bytes += len(q[n].bytes)
 			n++
 		}
@@ -359,11 +364,12 @@ func (p *pump) acceptLocked(b *outBatch, base int64, now time.Time) {
 	if gap {
 		p.out.examineFrom, p.out.examineTo = p.out.targetEnd, base
 	}
+	p.out.old, p.out.targetEnd = p.link.mayBeForgotten(b.maxTime, now), at
 	lane.Count = count
 	p.acked.setLane(lane)
 	p.acked.SourceNext = b.next
 	p.acked.TargetLast, p.acked.TargetFrom = at-1, at
-	p.out.solo, p.out.refused, p.out.proved = false, 0, now
+	p.out.solo, p.out.refused, p.out.proved = p.out.old, 0, now
 	p.attempts = 0
 	if b.end {
 		p.safe, p.dirty = p.acked.clone(), true
@@ -406,7 +412,7 @@ func (p *pump) drainLocked(reason string, now time.Time) {
 		p.out.bytes -= int64(len(b.bytes))
 		b.release()
 	}
-	p.out.queue, p.out.poison = p.out.queue[:0], nil
+	p.out.queue, p.out.poison, p.out.keep = p.out.queue[:0], nil, false
 	p.becomeLocked(StateDraining, reason, now)
 	if len(p.out.inflight) == 0 {
 		p.findLocked(reason, p.backoffLocked(), now)
@@ -434,15 +440,10 @@ func (p *pump) findLocked(reason string, after time.Duration, now time.Time) {
 	p.link.agenda.add(p, after)
 }
 
-// halt stops the pump by name until somebody acts; it is looked at again slowly.
-func (p *pump) halt(name, detail string, now time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.haltLocked(name, detail, now)
-}
-
+// haltRecheck is how often a halted pump looks whether its cause is gone.
 const haltRecheck = 30 * time.Second
 
+// haltLocked stops the pump by name until somebody acts; it is looked at again slowly.
 func (p *pump) haltLocked(name, detail string, now time.Time) {
 	p.voidLocked()
 	if p.state != StateHalted {
@@ -472,7 +473,7 @@ func (p *pump) voidLocked() {
 	}
 	p.out.queue, p.out.inflight, p.out.bytes = p.out.queue[:0], p.out.inflight[:0], 0
 	p.out.generation++
-	p.out.poison = nil
+	p.out.poison, p.out.keep = nil, false
 }
 
 // sourceError handles an error of one partition in a fetch answer.

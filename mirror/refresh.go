@@ -158,6 +158,7 @@ func (l *Link) assign(ctx context.Context, g *errgroup.Group, f *flow, source, t
 			continue
 		}
 		p.led(l.fetcherOf(ctx, g, s.Leader), l.windowOf(ctx, g, t.Leader), s.LeaderEpoch, t.LeaderEpoch, l.now())
+		p.identified(source.ID, target.ID, l.now())
 	}
 }
 
@@ -177,6 +178,18 @@ func (p *pump) led(f *fetcher, w *window, sourceEpoch, targetEpoch int32, now ti
 		p.findLocked("begins", 0, now)
 	case changed && p.state == StateRunning:
 		p.drainLocked("a leader changed", now)
+	}
+}
+
+// identified compares the topics' identities with those the pump began with: one
+// that was deleted and created again may have the same leader and epoch.
+func (p *pump) identified(source, target [16]byte, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var none [16]byte
+	other := func(now, then [16]byte) bool { return now != none && then != none && now != then }
+	if p.state == StateRunning && (other(source, p.acked.SourceTopicID) || other(target, p.acked.TargetTopicID)) {
+		p.drainLocked("a topic was deleted and created again", now)
 	}
 }
 

@@ -25,22 +25,27 @@ type FlowStatus struct {
 // PumpStatus is one partition of a flow. Offsets are those of the next record;
 // -1 is unknown.
 type PumpStatus struct {
-	Partition     int32
-	State         State
-	Reason        string
-	Since         time.Time
-	Attempts      int
-	NextTry       time.Time // zero = none planned
-	SourceNext    int64     // everything before it is on the target or need not be
-	SourceEnd     int64     // high watermark as last seen
-	TargetLast    int64     // target offset of the last record of ours
-	LagRecords    int64
-	LagBytes      int64         // estimated from the mean size of the records copied
-	Lag           time.Duration // age of the oldest record not yet mirrored, by our own clock
-	SeenAgo       time.Duration // since the source last answered for this partition
-	Runs          int           // of the offset map
-	Fenced        int64         // how often another owner was found writing
+	Partition  int32
+	State      State
+	Reason     string
+	Since      time.Time
+	Attempts   int
+	NextTry    time.Time // zero = none planned
+	SourceNext int64     // everything before it is on the target or need not be
+	SourceEnd  int64     // high watermark as last seen
+	TargetLast int64     // target offset of the last record of ours
+	Behind
+	Runs          int   // of the offset map
+	Fenced        int64 // how often another owner was found writing
 	BufferedBytes int64
+}
+
+// Behind is how far a partition's copy is behind its source.
+type Behind struct {
+	LagRecords int64
+	LagBytes   int64         // estimated from the mean size of the records copied
+	Lag        time.Duration // age of the oldest record not yet mirrored, by our own clock
+	SeenAgo    time.Duration // since the source last answered for this partition; -1 never
 }
 
 // Status returns what the link does now.
@@ -68,7 +73,7 @@ func (p *pump) status(now time.Time) PumpStatus {
 	st := PumpStatus{
 		Partition: p.id.Partition, State: p.state, Reason: p.reason, Since: p.since, Attempts: p.attempts,
 		NextTry: p.nextTry, SourceNext: p.acked.SourceNext, SourceEnd: -1, TargetLast: p.acked.TargetLast,
-		Runs: p.offsets.Len(), Fenced: p.fenced, BufferedBytes: p.out.bytes, SeenAgo: -1,
+		Runs: p.offsets.Len(), Fenced: p.fenced, BufferedBytes: p.out.bytes, Behind: Behind{SeenAgo: -1},
 	}
 	if p.sight.at.IsZero() {
 		return st

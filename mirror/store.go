@@ -31,7 +31,7 @@ const statePartitions = 4
 type pumpState struct {
 	checkpoints  map[string]stored[Checkpoint] // by writer
 	incarnations []stored[Incarnation]         // in offset order
-	runs         []Run                         // of all chunks, unmerged
+	chunks       map[string][]Run              // of the offset map, by what is in their keys
 }
 
 type stored[T any] struct {
@@ -215,12 +215,15 @@ func (s *store) takeLocked(r batch.Record) error {
 	}
 	st := s.pumps[p]
 	if st == nil {
-		st = &pumpState{checkpoints: make(map[string]stored[Checkpoint])}
+		st = &pumpState{checkpoints: make(map[string]stored[Checkpoint]), chunks: make(map[string][]Run)}
 		s.pumps[p] = st
 	}
 	if r.Value == nil {
-		if kind == kindCheckpoint {
+		switch kind {
+		case kindCheckpoint:
 			delete(st.checkpoints, rest[0])
+		case kindMap:
+			delete(st.chunks, string(r.Key))
 		}
 		return nil
 	}
@@ -242,7 +245,7 @@ func (s *store) takeLocked(r batch.Record) error {
 		if err != nil {
 			return err
 		}
-		st.runs = append(st.runs, c.Runs...)
+		st.chunks[string(r.Key)] = c.Runs // a chunk is written again as it grows
 	}
 	return nil
 }
@@ -259,8 +262,9 @@ func (s *store) takeLedger(r batch.Record, p PumpID) error {
 	return err
 }
 
-// best returns the checkpoint that is ahead of all others; of equals the first
-// in offset order, which is how the first checkpoint of a pump is elected.
+// best returns the checkpoint that is ahead of all others. While nothing was
+// copied it is the first in offset order, which is how the first checkpoint of a
+// pump is elected: start points of two nodes may differ (start = latest).
 func (s *store) best(p PumpID) (Checkpoint, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -270,11 +274,19 @@ func (s *store) best(p PumpID) (Checkpoint, bool) {
 	}
 	var best *stored[Checkpoint]
 	for _, c := range st.checkpoints {
-		if best == nil || c.value.ahead(best.value) || !best.value.ahead(c.value) && c.offset < best.offset {
-			best = &stored[Checkpoint]{c.value, c.offset}
+		if best == nil || preferred(c, *best) {
+			best = &c
 		}
 	}
 	return best.value.clone(), true
+}
+
+// preferred reports whether a is to be taken rather than b.
+func preferred(a, b stored[Checkpoint]) bool {
+	if (a.value.started() || b.value.started()) && (a.value.ahead(b.value) || b.value.ahead(a.value)) {
+		return a.value.ahead(b.value)
+	}
+	return a.offset < b.offset
 }
 
 // incarnation returns the decision about an epoch: the first in offset order.
@@ -300,12 +312,17 @@ func (s *store) runs(p PumpID) []Run {
 	if st == nil {
 		return nil
 	}
-	out := st.runs
-	st.runs = nil
-	slices.SortStableFunc(out, func(a, b Run) int {
+	var out []Run
+	for _, runs := range st.chunks {
+		out = append(out, runs...)
+	}
+	clear(st.chunks)
+	slices.SortFunc(out, func(a, b Run) int {
 		switch {
 		case a.Source != b.Source:
 			return int(min(max(a.Source-b.Source, -1), 1))
+		case a.Target != b.Target:
+			return int(min(max(a.Target-b.Target, -1), 1))
 		default:
 			return int(min(max(b.Records-a.Records, -1), 1))
 		}

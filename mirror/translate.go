@@ -85,10 +85,7 @@ func translate(topo *topology.Topology, get findMap, from, to, topic string, par
 		}
 	}
 	for _, c := range topo.Clusters {
-		if c.Name == from || c.Name == to {
-			continue
-		}
-		boundThird(topo, get, c.Name, t, bound)
+		boundRoutes(topo, get, c.Name, t, bound)
 	}
 	switch {
 	case bounded:
@@ -99,14 +96,14 @@ func translate(topo *topology.Topology, get findMap, from, to, topic string, par
 	return t, nil
 }
 
-// boundThird bounds the answer by the records of a third cluster that reach both
-// ends without passing the link between them: back along its route to from,
-// then forward along its route to to.
-func boundThird(topo *topology.Topology, get findMap, third string, t Translation, bound func(int64)) {
-	toFrom := topo.Route(third, t.From, t.Topic)
-	toTo := topo.Route(third, t.To, t.Topic)
-	if len(toFrom) == 0 || len(toTo) == 0 ||
-		toFrom[len(toFrom)-1].From == t.To || toTo[len(toTo)-1].From == t.From {
+// boundRoutes bounds the answer by the records of an origin that reach both ends
+// without passing a link between them: back along the route to from, then forward
+// along the route to to. At its own cluster an origin's route is empty.
+func boundRoutes(topo *topology.Topology, get findMap, origin string, t Translation, bound func(int64)) {
+	toFrom := topo.Route(origin, t.From, t.Topic)
+	toTo := topo.Route(origin, t.To, t.Topic)
+	if origin != t.From && (len(toFrom) == 0 || toFrom[len(toFrom)-1].From == t.To) ||
+		origin != t.To && (len(toTo) == 0 || toTo[len(toTo)-1].From == t.From) {
 		return // not at both ends, or in the map of the link between them
 	}
 	at := t.Offset

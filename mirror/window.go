@@ -32,10 +32,10 @@ func newWindow(l *Link, id int32) *window {
 
 // ready says that the pump has something to send. Callers hold the pump's mu.
 func (w *window) ready(p *pump) {
-	if w == nil || p.out.listed {
+	if w == nil || p.out.listed == w {
 		return
 	}
-	p.out.listed = true
+	p.out.listed = w
 	w.mu.Lock()
 	w.listed = append(w.listed, p)
 	w.mu.Unlock()
@@ -97,7 +97,7 @@ func (w *window) failReady(err error) {
 	w.listed = nil
 	w.mu.Unlock()
 	for _, p := range listed {
-		p.disconnected(err, w.link.now())
+		p.disconnected(w, err, w.link.now())
 	}
 }
 
@@ -171,7 +171,7 @@ func (w *window) gather() []broker.ProduceBatch {
 			w.mu.Unlock()
 			break
 		}
-		b := p.next(now)
+		b := p.next(w, now)
 		if b == nil {
 			continue
 		}
@@ -224,11 +224,13 @@ func (p *pump) again() {
 }
 
 // disconnected backs the pump off because its target broker cannot be reached.
-func (p *pump) disconnected(err error, now time.Time) {
+func (p *pump) disconnected(w *window, err error, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.out.listed = false
-	if p.state == StateRunning && len(p.out.inflight) == 0 {
+	if p.out.listed == w {
+		p.out.listed = nil
+	}
+	if p.window == w && p.state == StateRunning && len(p.out.inflight) == 0 {
 		p.link.metrics.failed(p, err)
 		p.drainLocked(err.Error(), now)
 	}
