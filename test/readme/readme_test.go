@@ -4,9 +4,12 @@ package readme
 import (
 	"bufio"
 	"context"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -114,13 +117,35 @@ func TestMakeRun(t *testing.T) {
 	lines := bufio.NewScanner(pipe)
 	for lines.Scan() {
 		said.WriteString(lines.Text() + "\n")
-		if strings.Contains(lines.Text(), "producing at three clusters") {
-			if err := cmd.Process.Signal(os.Interrupt); err != nil {
-				t.Fatal(err)
-			}
+		if at, ok := strings.CutPrefix(lines.Text(), "http://"); ok {
+			metrics, _, _ := strings.Cut(at, " ")
+			go func() {
+				mirroring(t, "http://"+metrics)
+				_ = cmd.Process.Signal(os.Interrupt) // fails only if it ended by itself, which Wait tells
+			}()
 		}
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Fatalf("isthmus demo: %v\n%s", err, said.String())
 	}
+}
+
+var copied = regexp.MustCompile(`(?m)^isthmus_mirror_records_total\{link="([^"]+)",[^}]*\} [1-9]`)
+
+// mirroring waits until all six links have copied something.
+func mirroring(t *testing.T, metrics string) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		links := make(map[string]bool)
+		if resp, err := http.Get(metrics); err == nil {
+			body, _ := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			for _, m := range copied.FindAllSubmatch(body, -1) {
+				links[string(m[1])] = true
+			}
+		}
+		if len(links) == 6 {
+			return
+		}
+	}
+	t.Error("not all six links copied something within a minute")
 }
