@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/bits"
+	"runtime"
 	"sync"
 
 	"github.com/klauspost/compress/gzip"
@@ -37,8 +38,8 @@ func (c Codec) String() string {
 	return fmt.Sprintf("codec %d", uint8(c))
 }
 
-// compressors are the client library's, one a codec; they are pools and hold no settings
-// that could change.
+// compressors are the client library's, one a codec but for zstd; they are pools and hold
+// no settings that could change.
 var compressors = makeCompressors()
 
 func makeCompressors() [len(codecNames)]kgo.Compressor {
@@ -47,11 +48,51 @@ func makeCompressors() [len(codecNames)]kgo.Compressor {
 		Gzip:   kgo.GzipCompression(),
 		Snappy: kgo.SnappyCompression(),
 		LZ4:    kgo.Lz4Compression(),
-		Zstd:   kgo.ZstdCompression(),
 	} {
 		cs[c], _ = kgo.DefaultCompressor(codec) // fails for unknown codecs only
 	}
 	return cs
+}
+
+// The zstd coders are made once, when the package is: inside, a coder is a channel of
+// coders, and a channel that is made in a synctest bubble and pooled panics in the next
+// bubble that finds it. All of them may be used at the same time; more callers than
+// coders wait for each other.
+var (
+	zstdWriter  = makeZstdWriter()
+	zstdReaders = makeZstdReaders()
+)
+
+// zstdCoders is how many batches are packed, and unpacked for one limit, at a time. A
+// coder that packs takes more than a megabyte.
+func zstdCoders() int { return min(runtime.GOMAXPROCS(0), 8) }
+
+func makeZstdWriter() *zstd.Encoder {
+	// The client library's own settings; fails for settings out of range only.
+	w, err := zstd.NewWriter(nil, zstd.WithWindowSize(64<<10), zstd.WithEncoderConcurrency(zstdCoders()), zstd.WithZeroFrames(true))
+	if err != nil {
+		panic(err)
+	}
+	w.EncodeAll(nil, nil) // its channel is made by the first use
+	return w
+}
+
+// zstdLeast and zstdMost bound the limits that have decoders, as powers of two: small
+// limits share the least.
+const zstdLeast, zstdMost = 20, 31
+
+// makeZstdReaders makes at k-zstdLeast the decoder that stops at 2^k bytes: a decoder
+// is bound to its limit when it is made.
+func makeZstdReaders() (readers [zstdMost - zstdLeast + 1]*zstd.Decoder) {
+	for i := range readers {
+		d, err := zstd.NewReader(nil, zstd.WithDecoderLowmem(true), zstd.WithDecoderConcurrency(zstdCoders()),
+			zstd.WithDecoderMaxMemory(1<<(zstdLeast+i)))
+		if err != nil {
+			panic(err)
+		}
+		readers[i] = d
+	}
+	return readers
 }
 
 // scratch holds buffers for Encode.
@@ -64,6 +105,9 @@ func compress(dst, src []byte, c Codec) ([]byte, error) {
 	}
 	if int(c) >= len(compressors) {
 		return dst, fmt.Errorf("compress records: unknown %v", c)
+	}
+	if c == Zstd {
+		return zstdWriter.EncodeAll(src, dst), nil
 	}
 	buf := scratch.Get().(*bytes.Buffer)
 	defer scratch.Put(buf)
@@ -85,9 +129,6 @@ var errOverLimit = errors.New("over the limit")
 var (
 	gzipReaders = sync.Pool{New: func() any { return new(gzip.Reader) }}
 	lz4Readers  = sync.Pool{New: func() any { return lz4.NewReader(nil) }}
-	// zstdReaders has at k decoders that stop at 2^k bytes: a decoder is bound to
-	// its limit when it is made.
-	zstdReaders [32]sync.Pool
 )
 
 // decompress unpacks src into fresh memory, at most max bytes of it.
@@ -143,19 +184,8 @@ func readCapped(r io.Reader, packed, max int) ([]byte, error) {
 }
 
 func unzstd(src []byte, max int) ([]byte, error) {
-	// At least 1 MiB, so that small limits share one pool.
-	k := min(bits.Len(uint(max|(1<<20-1))), len(zstdReaders)-1)
-	d, _ := zstdReaders[k].Get().(*zstd.Decoder)
-	if d == nil {
-		var err error
-		d, err = zstd.NewReader(nil, zstd.WithDecoderLowmem(true), zstd.WithDecoderConcurrency(1),
-			zstd.WithDecoderMaxMemory(1<<k))
-		if err != nil {
-			return nil, err
-		}
-	}
-	defer zstdReaders[k].Put(d)
-	out, err := d.DecodeAll(shrinkWindow(src, k), nil)
+	k := min(bits.Len(uint(max|(1<<zstdLeast-1))), zstdMost)
+	out, err := zstdReaders[k-zstdLeast].DecodeAll(shrinkWindow(src, k), nil)
 	switch {
 	case errors.Is(err, zstd.ErrDecoderSizeExceeded), err == nil && len(out) > max:
 		return nil, errOverLimit
