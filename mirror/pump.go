@@ -58,22 +58,27 @@ type condition struct {
 
 // outflow is the way of batches from the source to the target's answer.
 type outflow struct {
-	queue       []*outBatch
-	inflight    []*outBatch
-	bytes       int64            // of both
-	sent        map[string]int64 // count of records sent, per origin
-	generation  uint64           // grows whenever everything in the outflow is void
-	solo        bool             // one batch at a time until one is acknowledged fresh
-	proved      time.Time        // when the place was last known to be right
-	targetEnd   int64            // target's end when the place was found: a later gap is looked into
-	keep        bool             // the queue survives this look at the place
-	contended   bool             // the cause is another owner
-	refused     int              // solo batches refused in a row without anybody's progress
-	examineFrom int64            // own batches in [examineFrom, examineTo) would be another's; -1 none
+	queue      []*outBatch
+	inflight   []*outBatch
+	bytes      int64            // of both
+	sent       map[string]int64 // count of records sent, per origin
+	generation uint64           // grows whenever everything in the outflow is void
+	solo       bool             // one batch at a time until one is acknowledged fresh
+	old        bool             // the last acknowledged batch was so old that the broker may forget the id
+	proved     time.Time        // when the place was last known to be right
+	targetEnd  int64            // target's end when the place was found: a later gap is looked into
+	listed     *window          // whose ready list it is in; nil = none
+	poison     error            // what stands behind the last queued batch and cannot be copied
+	doubt
+}
+
+// doubt is what the next look at the place has to know.
+type doubt struct {
+	keep        bool  // the queue survives this look
+	contended   bool  // the cause is another owner
+	refused     int   // solo batches refused in a row without anybody's progress
+	examineFrom int64 // own batches in [examineFrom, examineTo) would be another's; -1 none
 	examineTo   int64
-	listed      *window // whose ready list it is in; nil = none
-	old         bool    // the last acknowledged batch was so old that the broker may forget the id
-	poison      error   // what stands behind the last queued batch and cannot be copied
 }
 
 // sight is what we have seen of the source, by our own clock.

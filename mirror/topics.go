@@ -125,7 +125,11 @@ func (l *Link) ensure(ctx context.Context, f *flow, source broker.Topic, target 
 		return nil
 	}
 	f.set(lim, l.now())
-	return l.begin(ctx, f, source, goal, lim.partitions)
+	err = l.begin(ctx, f, source, goal, lim.partitions)
+	if err != nil && len(f.pumpList()) == 0 {
+		f.block("begin", fmt.Sprintf("begin topic %s: %v", f.topic, err))
+	}
+	return err
 }
 
 // create makes the topic on the target, like the source's.
