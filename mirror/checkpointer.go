@@ -47,7 +47,9 @@ func (l *Link) checkpoint(ctx context.Context) error {
 	}
 	var all []progress
 	var chunks, checkpoints []broker.Record
+	var forged []LedgerEntry
 	for _, f := range l.flowList() {
+		forged = append(forged, f.forgeries()...)
 		for _, p := range f.pumpList() {
 			g, ok := p.progress()
 			if !ok {
@@ -69,6 +71,9 @@ func (l *Link) checkpoint(ctx context.Context) error {
 	}
 	for _, g := range all {
 		g.pump.stored(g, err)
+	}
+	if err == nil && len(forged) > 0 {
+		err = l.store.enter(ctx, forged...)
 	}
 	return err
 }

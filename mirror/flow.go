@@ -44,6 +44,7 @@ type flow struct {
 	sourceID [16]byte
 	targetID [16]byte
 	judged   time.Time // when the settings of both topics were last read
+	forged   map[int32]*forgery
 }
 
 // verdict is what a producer id says about a batch on this flow.
@@ -92,6 +93,45 @@ func (f *flow) judge(producerID int64) verdict {
 	}
 	f.verdicts[producerID] = v
 	return v
+}
+
+// forgery is what one partition of the source holds under forged producer ids,
+// since this process runs: one entry of the ledger that grows.
+type forgery struct {
+	entry LedgerEntry
+	dirty bool
+}
+
+// report notes a batch under a forged id. It was copied as ordinary client data.
+func (f *flow) report(p *pump, s *sourceBatch) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	g := f.forged[p.id.Partition]
+	if g == nil {
+		if f.forged == nil {
+			f.forged = make(map[int32]*forgery)
+		}
+		g = &forgery{entry: LedgerEntry{Link: f.link.name, Pump: p.id, First: s.header.BaseOffset, Reason: ReasonForged,
+			Detail: fmt.Sprintf("clients of %s write under producer id %#x, which is made like this fabric's own", f.link.spec.From, s.header.ProducerID),
+			At:     f.link.now(), Writer: f.link.writer}}
+		f.forged[p.id.Partition] = g
+		f.link.log.Warn("forged producer id", "pump", p.id.String(), "offset", s.header.BaseOffset, "producer_id", s.header.ProducerID)
+	}
+	g.entry.Last, g.dirty = s.header.LastOffset(), true
+	g.entry.Records += int64(s.header.Records)
+}
+
+// forgeries returns the entries that are to be written.
+func (f *flow) forgeries() (out []LedgerEntry) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, g := range f.forged {
+		if g.dirty {
+			g.dirty = false
+			out = append(out, g.entry)
+		}
+	}
+	return out
 }
 
 // errPoison: a source batch that cannot be read.

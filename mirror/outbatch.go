@@ -53,7 +53,6 @@ type outBatch struct {
 	end     bool  // it holds the last record of its source batch: a checkpoint may be here
 	maxTime int64 // largest record timestamp, ms; -1 none
 	seen    time.Time
-	forged  bool
 
 	// set when it is sent
 	generation uint64
@@ -84,7 +83,7 @@ func prepare(s *sourceBatch, h *held, maxBytes, decodeCap int, seen time.Time) (
 		return []*outBatch{{
 			hold: h, bytes: s.raw, origin: s.origin, records: s.header.Records,
 			spans: []span{{s.header.BaseOffset, int64(s.header.Records)}},
-			next:  s.header.NextOffset(), end: true, maxTime: s.header.MaxTimestamp, seen: seen, forged: s.forged,
+			next:  s.header.NextOffset(), end: true, maxTime: s.header.MaxTimestamp, seen: seen,
 		}}, nil
 	}
 	records, err := batch.Decode(s.raw, decodeCap)
@@ -102,7 +101,7 @@ func prepare(s *sourceBatch, h *held, maxBytes, decodeCap int, seen time.Time) (
 		return nil, err
 	}
 	for _, b := range out {
-		b.origin, b.seen, b.forged = s.origin, seen, s.forged
+		b.origin, b.seen = s.origin, seen
 		h.retain()
 		b.hold = h
 	}
@@ -170,7 +169,6 @@ func mergeGroup(parts []*outBatch, decodeCap int) (*outBatch, error) {
 		}
 		m.records += p.records
 		m.next, m.end, m.maxTime = p.next, p.end, max(m.maxTime, p.maxTime)
-		m.forged = m.forged || p.forged
 	}
 	raw, err := batch.Encode(nil, records, codec, batch.Stamp{ProducerID: -1, Epoch: -1, Sequence: -1})
 	if err != nil {

@@ -169,6 +169,9 @@ func (p *pump) offer(f *broker.Fetched, asked int64, h *held, now time.Time) {
 			out = append(out, bs...)
 		}
 		p.link.metrics.decided(p, s)
+		if s.forged && s.why != whyBelow {
+			p.flow.report(p, s)
+		}
 		next, epoch = max(next, s.header.NextOffset()), s.header.LeaderEpoch
 		return nil
 	})
