@@ -29,6 +29,8 @@ type Cluster struct {
 	dir   *dataDir // nil in memory
 	ln    net.Listener
 
+	tidyEvery time.Duration // tidyInterval; tests do not wait that long
+
 	once   sync.Once
 	closed chan struct{}
 	runs   sync.Mutex // held while Run runs
@@ -44,7 +46,7 @@ func New(cfg Config, log *slog.Logger) (*Cluster, error) {
 	}
 	cfg = cfg.withDefaults()
 	log = log.With("cluster", cfg.Name)
-	c := &Cluster{cfg: cfg, log: log, guard: newGuard(cfg, log), closed: make(chan struct{})}
+	c := &Cluster{cfg: cfg, log: log, guard: newGuard(cfg, log), tidyEvery: tidyInterval, closed: make(chan struct{})}
 	var err error
 	if !cfg.InMemory {
 		if c.dir, err = openDir(cfg.Dir); err != nil {
@@ -138,7 +140,7 @@ func (c *Cluster) serve(ctx context.Context) error {
 // attend tidies now and then, until ctx ends or until a lost write can be
 // cured, which it reports.
 func (c *Cluster) attend(ctx context.Context, kf *kfake.Cluster, gate *gate) (cured bool) {
-	tick := time.NewTicker(tidyInterval)
+	tick := time.NewTicker(c.tidyEvery)
 	defer tick.Stop()
 	for {
 		select {

@@ -182,7 +182,7 @@ func (l *ledger) transaction(ctx context.Context, cl *kgo.Client, name string, a
 // TestCluster_SurvivesKill9 kills the process under load, again and again, and
 // then looks for every acknowledged record and for no record twice.
 func TestCluster_SurvivesKill9(t *testing.T) {
-	rounds := 5
+	rounds := 4
 	if testing.Short() {
 		rounds = 2
 	}

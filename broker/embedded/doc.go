@@ -9,7 +9,9 @@
 //   - Every frame is bounded and its shape checked before kfake sees a byte of
 //     it. An unknown request key, an absurd length, a truncated header or a
 //     count that its frame cannot hold closes that one connection, is counted
-//     in Stats.Rejected, and disturbs nobody else.
+//     in Stats.Rejected, and disturbs nobody else. Values that kfake cannot live
+//     with (a topic of a billion partitions, a record longer than its batch) are
+//     answered with an error.
 //   - A request that must be stored is refused, with an error that clients
 //     retry, while the free space of the disk is below a low-water mark. kfake
 //     acknowledges such requests whether or not the disk took them.
@@ -27,6 +29,16 @@
 // another matter: as with Apache Kafka, what the operating system had not yet
 // written may be lost, unless Config.SyncWrites is set. kfake ignores the error
 // of an fsync, so even then a dying disk can lie.
+//
+// What a kill -9 can take: the effect of a DeleteRecords (the records are back),
+// the end of a partition that was emptied since the last orderly stop (it counts
+// from its end at that stop), and the atomicity of a transaction whose EndTxn was
+// being answered at that moment: it may be committed in some partitions and
+// aborted in others, and its client never got an answer.
+//
+// What clients see less of than on Apache Kafka: Produce up to version 12, no
+// change of broker settings, and DescribeProducers, which is kfake's, knows
+// producers of open transactions only.
 //
 // The cluster has one broker, listens on loopback only and has neither TLS nor
 // SASL: whoever can connect may do everything.
