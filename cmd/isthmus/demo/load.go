@@ -18,7 +18,7 @@ import (
 // How the producers work.
 const (
 	tick         = 50 * time.Millisecond  // between bursts of a producer
-	linger       = 100 * time.Millisecond // so that a batch holds more than a few records
+	linger       = 200 * time.Millisecond // so that a batch holds more than a few records
 	drainTimeout = 20 * time.Second       // for acknowledgements after the producers were told to stop
 	abortEvery   = 6                      // transactions
 	retryAfter   = 500 * time.Millisecond // a transaction that failed
@@ -112,7 +112,7 @@ var flows = []flow{
 	{audit, "snappy", 0.07, (*Demo).stream},
 	{audit, "gzip", 0.07, (*Demo).stream},
 	{audit, "none", 0.06, (*Demo).stream},
-	{transfers, "lz4", 0.15, (*Demo).transact},
+	{transfers, "snappy", 0.15, (*Demo).transact},
 }
 
 // Produce writes at every cluster until ctx ends, and returns when the fate of every record is known or drainTimeout has
