@@ -88,6 +88,7 @@ func (m *Metrics) link(l *Link) *linkMetrics {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.links = append(m.links, l)
+	m.errors.WithLabelValues(l.name, codeNetwork) // from the start, as the counters of a topic are
 	return &linkMetrics{all: m, link: l.name, latency: m.latency.WithLabelValues(l.name), topics: make(map[string]*topicMetrics)}
 }
 
@@ -156,8 +157,11 @@ func (m *linkMetrics) doubled(p *pump, n int64) {
 	m.all.duplicates.WithLabelValues(m.link, p.id.Topic).Add(float64(n))
 }
 
+// codeNetwork is the code of an error that no broker sent.
+const codeNetwork = "NETWORK"
+
 func (m *linkMetrics) failed(_ *pump, err error) {
-	code := "NETWORK"
+	code := codeNetwork
 	var known *kerr.Error
 	if errors.As(err, &known) {
 		code = known.Message
