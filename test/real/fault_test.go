@@ -23,15 +23,22 @@ type fault struct {
 
 func (f fault) String() string { return fmt.Sprintf("%s after %d records", f.what, f.after) }
 
-// schedule spreads the blows over the load, by a seed.
+// schedule spreads the blows over the load, by a seed. Each kill of a broker is followed by one of the mirror soon after
+// that copies again, while its checkpoint is still from before.
 func schedule(seed uint64, records int, counts map[string]int) []fault {
 	rng := rand.New(rand.NewPCG(seed, 1))
+	mirrors := slices.Concat(slices.Repeat([]string{"mirror"}, counts["mirror"]), slices.Repeat([]string{"disk"}, counts["disk"]))
+	rng.Shuffle(len(mirrors), func(i, j int) { mirrors[i], mirrors[j] = mirrors[j], mirrors[i] })
 	var out []fault
-	for _, what := range []string{"mirror", "disk", "source", "target"} {
+	for _, what := range []string{"source", "target"} {
 		for range counts[what] {
 			after := records/20 + rng.IntN(records*17/20)
-			out = append(out, fault{after, what, rng.IntN(2) == 0})
+			out = append(out, fault{after, what, rng.IntN(2) == 0}, fault{after + 1 + rng.IntN(records/100), mirrors[0], true})
+			mirrors = mirrors[1:]
 		}
+	}
+	for _, what := range mirrors {
+		out = append(out, fault{records/20 + rng.IntN(records*17/20), what, rng.IntN(2) == 0})
 	}
 	slices.SortFunc(out, func(a, b fault) int { return cmp.Compare(a.after, b.after) })
 	return out
