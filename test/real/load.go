@@ -16,7 +16,7 @@ import (
 type mix struct {
 	topic      string
 	partitions int32
-	records    int // without the transactions'
+	records    int // without the transactions'; 0 = until stop
 	rate       int // records a second, without the transactions'
 	seed       uint64
 }
@@ -100,6 +100,13 @@ func (w *writing) wait(t testing.TB) {
 	for _, err := range w.errs {
 		t.Error(err)
 	}
+}
+
+// stop ends the load and waits like wait.
+func (w *writing) stop(t testing.TB) {
+	t.Helper()
+	w.cancel()
+	w.wait(t)
 }
 
 // judged reads everything back and fails the test for every rule that was violated, and if an origin's records are not
