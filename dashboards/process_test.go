@@ -23,6 +23,7 @@ const askEvery = 200 * time.Millisecond
 // process is a child that lives no longer than the test.
 type process struct {
 	name, log string
+	pid       int
 	done      chan struct{} // closed when it is gone
 }
 
@@ -53,6 +54,7 @@ func start(t *testing.T, dir, program string, args ...string) *process {
 	if err := <-started; err != nil {
 		t.Fatalf("start %s: %v", program, err)
 	}
+	p.pid = cmd.Process.Pid
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill() // gone already is as good
 		<-p.done
