@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"time"
 
@@ -37,6 +38,7 @@ type search struct {
 	first       bool     // the process has not run this pump before
 	generation  uint64   // of the outflow: what is kept must still be there
 	epochs      [2]int32 // leader epochs that the search looks at
+	sent        []string // origins that something was sent of since the last place
 }
 
 // found is the outcome of a search.
@@ -82,7 +84,8 @@ func (p *pump) beginSearch(now time.Time) (search, bool) {
 	p.working = true
 	return search{base: p.acked.clone(), reason: p.reason, keep: p.out.keep, contended: p.out.contended || p.state == StateYielded,
 		refused: p.out.refused, examineFrom: p.out.examineFrom, examineTo: p.out.examineTo,
-		first: p.out.proved.IsZero(), generation: p.out.generation, epochs: p.epochs}, true
+		first: p.out.proved.IsZero(), generation: p.out.generation, epochs: p.epochs,
+		sent: slices.Sorted(maps.Keys(p.out.sent))}, true
 }
 
 // endSearch acts on what the search found.
@@ -271,7 +274,7 @@ func (l *Link) settle(ctx context.Context, p *pump, s search, fd *finder, source
 	if newEpoch == "" {
 		return nil
 	}
-	return l.beginEpoch(ctx, p, newEpoch, out)
+	return l.beginEpoch(ctx, p, s, newEpoch, out)
 }
 
 // overrun says which source offsets were deleted before they were copied: from
@@ -288,7 +291,11 @@ func overrun(base, start, missing int64, runs []Run) (first, records int64) {
 
 // beginEpoch moves every lane that has written into its next epoch: the base
 // count is decided once, by the first proposal in offset order.
-func (l *Link) beginEpoch(ctx context.Context, p *pump, why string, out *found) error {
+func (l *Link) beginEpoch(ctx context.Context, p *pump, s search, why string, out *found) error {
+	for _, origin := range s.sent {
+		// Also a lane that never got a batch through may be stuck.
+		out.place.setLane(out.place.lane(origin))
+	}
 	for _, lane := range out.place.Lanes {
 		inc, err := l.store.decide(ctx, Incarnation{Pump: p.id, Origin: lane.Origin, Epoch: lane.Epoch + 1,
 			Base: lane.Count, Source: out.place.SourceNext, Writer: l.writer, Why: why})
