@@ -116,7 +116,7 @@ func (l *Link) ensure(ctx context.Context, f *flow, source broker.Topic, target 
 		return err
 	}
 	lim = limitsOf(f.topic, sourceConfigs[f.topic], targetConfigs[f.topic], len(source.Partitions), len(goal.Partitions))
-	if lim.blockedName == "fewer-partitions" && l.hasState(f.topic) {
+	if lim.blockedName == "fewer-partitions" && f.wasWhole() {
 		if err := l.to.GrowTopic(ctx, f.topic, len(source.Partitions)); err != nil {
 			f.block("fewer-partitions", err.Error())
 			return err
@@ -272,9 +272,18 @@ func (f *flow) judgedAt(now time.Time, every time.Duration) bool {
 
 func (f *flow) set(lim limits, now time.Time) {
 	f.mu.Lock()
-	f.judged = now
+	f.judged, f.whole = now, f.whole || lim.blockedName == ""
 	f.mu.Unlock()
 	f.say(lim)
+}
+
+// wasWhole reports whether the target once had every partition of the source. A
+// target topic that never had them has partitions of its own choice: its clients
+// may depend on their number, so that only somebody can change it.
+func (f *flow) wasWhole() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.whole
 }
 
 // block stops the whole flow until the cause is cured; every refresh looks again.

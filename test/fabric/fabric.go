@@ -21,6 +21,7 @@ import (
 type Options struct {
 	Clusters   []string
 	Links      []string // "eu>us"
+	Settings   string   // of every link, as lines of the topology file
 	Topics     []string // made on every cluster that On lists
 	On         []string // nil = all clusters
 	Partitions int32
@@ -75,7 +76,7 @@ func New(t testing.TB, o Options) *Fabric {
 	}
 	for _, l := range o.Links {
 		from, to, _ := strings.Cut(l, ">")
-		fmt.Fprintf(&file, "[[link]]\nfrom = %q\nto = %q\ntopics = [\"*\"]\n", from, to)
+		fmt.Fprintf(&file, "[[link]]\nfrom = %q\nto = %q\ntopics = [\"*\"]\n%s\n", from, to, o.Settings)
 	}
 	topo, err := topology.Parse("fabric.toml", []byte(file.String()))
 	if err != nil {
