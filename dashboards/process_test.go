@@ -101,16 +101,20 @@ func until(t *testing.T, limit time.Duration, p *process, what string, ask func(
 	defer cancel()
 	tick := time.NewTicker(askEvery)
 	defer tick.Stop()
+	var last error
 	for {
 		err := ask(ctx)
 		if err == nil {
 			return
 		}
+		if ctx.Err() == nil || last == nil { // else it only says that time is up
+			last = err
+		}
 		select {
 		case <-p.done:
-			t.Fatalf("wait until %s: %s has ended: %v", what, p.name, err)
+			t.Fatalf("wait until %s: %s has ended: %v", what, p.name, last)
 		case <-ctx.Done():
-			t.Fatalf("waited %v until %s: %v", limit, what, err)
+			t.Fatalf("waited %v until %s: %v", limit, what, last)
 		case <-tick.C:
 		}
 	}
