@@ -59,10 +59,10 @@ func TestFaults_NothingIsLostDoubledReorderedOrChanged(t *testing.T) {
 	n.start()
 
 	log := judge.NewLog()
-	w := write(t, eu.client(), log, mix{"orders", 16, records, pick(8_000, 20_000), 1})
+	w := write(t, eu.client(), log, mix{"orders", 16, 0, pick(8_000, 20_000), 1})
 	for _, f := range schedule(seed, records, counts) {
 		until(t, 3*time.Minute, f.String(), func(ctx context.Context) error {
-			if acked := log.Acked("eu"); acked < f.after && !w.over() {
+			if acked := log.Acked("eu"); acked < f.after {
 				return fmt.Errorf("%d records acknowledged", acked)
 			}
 			if f.copying {
@@ -70,10 +70,16 @@ func TestFaults_NothingIsLostDoubledReorderedOrChanged(t *testing.T) {
 			}
 			return n.alive()
 		})
-		t.Logf("%s: %v, while the load is over: %v", time.Now().Format(time.TimeOnly), f, w.over())
+		t.Logf("%s: %v", time.Now().Format(time.TimeOnly), f)
 		f.strike(n, eu, us)
 	}
-	w.wait(t)
+	until(t, 3*time.Minute, "all records are written", func(context.Context) error {
+		if acked := log.Acked("eu"); acked < records {
+			return fmt.Errorf("%d of %d", acked, records)
+		}
+		return n.alive()
+	})
+	w.stop(t)
 	topics := []string{"orders"}
 	s.caughtUp(3*time.Minute, topics, n)
 	v := s.judged(log, topics, "us")

@@ -81,16 +81,6 @@ func (w *writing) fail(err error) {
 	w.errs = append(w.errs, err)
 }
 
-// over says whether all is written.
-func (w *writing) over() bool {
-	select {
-	case <-w.done:
-		return true
-	default:
-		return false
-	}
-}
-
 // wait waits until all is written and has its outcome.
 func (w *writing) wait(t testing.TB) {
 	t.Helper()
