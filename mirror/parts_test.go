@@ -1,0 +1,294 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/isthmus-project/isthmus/broker"
+	"github.com/isthmus-project/isthmus/broker/batch"
+)
+
+func TestTargetConfigs(t *testing.T) {
+	dynamic := func(v string) broker.Config { return broker.Config{Value: v, Dynamic: true} }
+	source := map[string]broker.Config{
+		"cleanup.policy": dynamic("compact"), "retention.ms": dynamic("1000"), "segment.bytes": {Value: "5"},
+		"max.message.bytes": {Value: "99"}, "message.timestamp.before.max.ms": {Value: "7"}, "message.timestamp.after.max.ms": {Value: "8"},
+		"message.timestamp.type": dynamic("LogAppendTime"), "compression.type": dynamic("gzip"),
+	}
+	never := []string{"min.insync.replicas", "unclean.leader.election.enable", "remote.storage.enable", "remote.log.copy.disable",
+		"leader.replication.throttled.replicas", "follower.replication.throttled.replicas"}
+	for _, key := range never {
+		source[key] = dynamic("1")
+	}
+	want := map[string]string{"cleanup.policy": "compact", "retention.ms": "1000", "max.message.bytes": "99",
+		"message.timestamp.before.max.ms": "7", "message.timestamp.after.max.ms": "8", "message.timestamp.type": "CreateTime", "compression.type": "producer"}
+	if got := targetConfigs(source); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+}
+
+func TestLimitsOf(t *testing.T) {
+	c := func(kv ...string) map[string]broker.Config {
+		m := make(map[string]broker.Config)
+		for i := 0; i < len(kv); i += 2 {
+			m[kv[i]] = broker.Config{Value: kv[i+1]}
+		}
+		return m
+	}
+	for _, tc := range []struct {
+		name           string
+		source, target map[string]broker.Config
+		from, to       int
+		blocked        string
+		partitions     int
+	}{
+		{"equal", c("cleanup.policy", "delete"), c("cleanup.policy", "delete"), 3, 3, "", 3},
+		{"more on the target", c(), c(), 3, 5, "", 3},
+		{"fewer on the target", c(), c(), 3, 2, "fewer-partitions", 2},
+		{"another cleanup policy", c("cleanup.policy", "delete"), c("cleanup.policy", "compact"), 3, 3, "cleanup-policy", 0},
+		{"that, and fewer", c("cleanup.policy", "delete"), c("cleanup.policy", "compact"), 3, 2, "cleanup-policy", 0},
+		{"restamps", c(), c("message.timestamp.type", "LogAppendTime"), 3, 3, "timestamp-type", 0},
+	} {
+		if got := limitsOf("orders", tc.source, tc.target, tc.from, tc.to); got.blockedName != tc.blocked || got.partitions != tc.partitions {
+			t.Errorf("%s: %+v", tc.name, got)
+		}
+	}
+	got := limitsOf("orders", c(), c("cleanup.policy", "compact,delete", "max.message.bytes", "123", "message.timestamp.after.max.ms", "5000"), 1, 1)
+	now := time.UnixMilli(10_000)
+	if !got.cleaned || got.maxBytes != 123 || got.latest(now) != 15_000 {
+		t.Errorf("limits %+v", got)
+	}
+	forever := limitsOf("orders", c(), c("message.timestamp.after.max.ms", "9223372036854775807"), 1, 1)
+	if forever.latest(now) < 1<<60 {
+		t.Errorf("no limit is %d", forever.latest(now))
+	}
+}
+
+func TestBudget_BoundsAndLargeFrames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node := newBudget(100, nil)
+		a, b := newBudget(80, node), newBudget(80, node)
+		short := func() context.Context {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			t.Cleanup(cancel)
+			return ctx
+		}
+		if a.take(short(), 60) != nil || b.take(short(), 60) == nil {
+			t.Error("the node's bound is not kept")
+		}
+		if b.used() != 0 || node.used() != 60 {
+			t.Errorf("what could not be had is kept: %d, %d", b.used(), node.used())
+		}
+		if a.take(short(), 30) == nil {
+			t.Error("the link's bound is not kept")
+		}
+		got := make(chan error, 1)
+		go func() { got <- b.take(t.Context(), 60) }()
+		synctest.Wait()
+		a.put(60)
+		if err := <-got; err != nil {
+			t.Error("not woken when bytes came back")
+		}
+		b.put(60)
+		if err := a.take(short(), 500); err != nil {
+			t.Error("a frame larger than everything never passes")
+		}
+		a.put(500)
+		if a.used()+b.used()+node.used() != 0 {
+			t.Errorf("left: %d %d %d", a.used(), b.used(), node.used())
+		}
+	})
+}
+
+func TestAgenda_ListsOnceAndLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAgenda()
+		p, q, r := &pump{}, &pump{}, &pump{}
+		began := time.Now()
+		a.add(r, time.Minute)
+		a.add(p, 0)
+		a.add(p, 0)
+		a.add(q, 0)
+		for i, want := range []*pump{p, q, r} {
+			got, err := a.take(t.Context())
+			if err != nil || got != want {
+				t.Errorf("%d: another pump, %v", i, err)
+			}
+		}
+		if time.Since(began) != time.Minute {
+			t.Errorf("the late one came after %v", time.Since(began))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := a.take(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("an empty agenda gives %v", err)
+		}
+		// Two workers, two pumps at once: none sleeps over the other.
+		done := make(chan *pump, 2)
+		for range 2 {
+			go func() {
+				p, _ := a.take(t.Context())
+				done <- p
+			}()
+		}
+		synctest.Wait()
+		a.add(p, 0)
+		a.add(q, 0)
+		if x, y := <-done, <-done; x == y {
+			t.Error("one pump for two workers")
+		}
+	})
+}
+
+func TestMetrics_NamesAndCap(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	m := NewMetrics(reg, 2)
+	b := newBench(t)
+	b.link.metrics = m.link(b.link)
+	b.link.flows["orders"] = b.pump.flow
+	for i := range int32(3) {
+		id := somePump
+		id.Partition = i
+		b.pump.flow.add(b.link.newPump(b.pump.flow, Checkpoint{Pump: id}))
+	}
+	b.pump.flow.pumps[0] = b.pump
+	b.offer(1, 0, 3)
+	b.pump.haltLocked("recreated", "for a test", b.now)
+	b.now = b.now.Add(time.Minute)
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lag, states := make(map[string]float64), 0
+	for _, f := range families {
+		if !strings.HasPrefix(f.GetName(), "isthmus_mirror_") {
+			t.Errorf("name %s", f.GetName())
+		}
+		for _, s := range f.GetMetric() {
+			labels := make(map[string]string)
+			for _, l := range s.GetLabel() {
+				labels[l.GetName()] = l.GetValue()
+			}
+			switch f.GetName() {
+			case "isthmus_mirror_lag_seconds":
+				lag[labels["topic"]+":"+labels["partition"]] = s.GetGauge().GetValue()
+			case "isthmus_mirror_partition_state":
+				states++
+				if labels["partition"] == "3" && s.GetGauge().GetValue() != oneIf(labels["state"] == string(StateHalted)) {
+					t.Errorf("state %s is %v", labels["state"], s.GetGauge().GetValue())
+				}
+			case "isthmus_mirror_folded_partitions":
+				if s.GetGauge().GetValue() != 1 {
+					t.Errorf("%v folded", s.GetGauge().GetValue())
+				}
+			case "isthmus_mirror_rpo_seconds":
+				if s.GetGauge().GetValue() != 60 {
+					t.Errorf("rpo %v", s.GetGauge().GetValue())
+				}
+			}
+		}
+	}
+	if want := map[string]float64{"orders:3": 60, "orders:1": 0, "_other:": 0}; fmt.Sprint(lag) != fmt.Sprint(want) {
+		t.Errorf("lag %v, want %v", lag, want)
+	}
+	if states != 2*len(States) {
+		t.Errorf("%d state series, the cap is two partitions", states)
+	}
+}
+
+// memoryStore is a store that has read the given checkpoints, in offset order.
+func memoryStore(cs ...Checkpoint) *store {
+	s := newStore(nil, "eu", "us", slog.New(slog.DiscardHandler))
+	for i, c := range cs {
+		s.take(topicCheckpoints, batch.Record{Offset: int64(i), Key: c.key(), Value: c.encode()})
+	}
+	return s
+}
+
+func TestStore_ElectsTheFirstBeginning(t *testing.T) {
+	at := func(writer string, next int64, lanes ...Lane) Checkpoint {
+		return Checkpoint{Pump: somePump, SourceNext: next, TargetLast: -1, Writer: writer, Lanes: lanes}
+	}
+	for _, tc := range []struct {
+		name string
+		in   []Checkpoint
+		want string
+	}{
+		{"the first, though another begins later", []Checkpoint{at("a", 100), at("b", 105)}, "a"},
+		{"the first, though another begins earlier", []Checkpoint{at("a", 105), at("b", 100)}, "a"},
+		{"who has copied", []Checkpoint{at("a", 100), at("b", 101, Lane{Origin: "eu", Count: 1})}, "b"},
+		{"who has copied more", []Checkpoint{at("a", 109, Lane{Origin: "eu", Count: 9}), at("b", 101, Lane{Origin: "eu", Count: 1})}, "a"},
+		{"who has read on", []Checkpoint{at("a", 109, Lane{Origin: "eu", Count: 9}), at("b", 120, Lane{Origin: "eu", Count: 9})}, "b"},
+	} {
+		if got, ok := memoryStore(tc.in...).best(somePump); !ok || got.Writer != tc.want {
+			t.Errorf("%s: %+v", tc.name, got)
+		}
+	}
+	s := memoryStore(at("a", 100), at("b", 101, Lane{Origin: "eu", Count: 1}))
+	if keys := s.stale(at("b", 101, Lane{Origin: "eu", Count: 1})); len(keys) != 1 || string(keys[0]) != string(at("a", 0).key()) {
+		t.Errorf("%d stale keys", len(keys))
+	}
+	s.take(topicCheckpoints, batch.Record{Offset: 9, Key: at("b", 0).key()})
+	if _, ok := s.best(somePump); ok {
+		t.Error("a deleted checkpoint is still there")
+	}
+}
+
+func TestStore_IncarnationIsDecidedOnce(t *testing.T) {
+	s := memoryStore()
+	for i, writer := range []string{"b", "a"} {
+		inc := Incarnation{Pump: somePump, Origin: "eu", Epoch: 1, Base: int64(i), Writer: writer}
+		s.take(topicCheckpoints, batch.Record{Offset: int64(i), Key: inc.key(), Value: inc.encode()})
+	}
+	if got, ok := s.incarnation(somePump, "eu", 1); !ok || got.Writer != "b" {
+		t.Errorf("%+v", got)
+	}
+	if _, ok := s.incarnation(somePump, "eu", 2); ok {
+		t.Error("an epoch that nobody decided")
+	}
+}
+
+// A chunk of the map is written again and again as it grows; reading all its versions
+// is no more than reading the last.
+func TestStore_ChunksReplaceEachOther(t *testing.T) {
+	s := memoryStore()
+	var all OffsetMap
+	rng := rand.New(rand.NewPCG(1, 1))
+	var at Run
+	for i := range int64(200) {
+		at = Run{Source: at.sourceEnd() + 1, Target: at.targetEnd() + int64(rng.IntN(3)), Records: 2, Origin: "eu"}
+		all.Add(at)
+		c := mapChunk{Pump: somePump, First: 0, Writer: "a", Runs: all.Since(0)}
+		s.take(topicMap, batch.Record{Offset: i, Key: c.key(), Value: c.encode()})
+	}
+	runs := s.runs(somePump)
+	if len(runs) != all.Len() {
+		t.Errorf("%d runs were kept of a map of %d", len(runs), all.Len())
+	}
+	var m OffsetMap
+	for _, r := range runs {
+		m.Add(r)
+	}
+	if fmt.Sprint(m.runs) != fmt.Sprint(all.runs) {
+		t.Error("another map")
+	}
+}
+
+func TestStore_NewerRecordsAreLeftAlone(t *testing.T) {
+	c := Checkpoint{Pump: somePump, SourceNext: 5, Writer: "a"}
+	s := memoryStore(c)
+	c.Writer, c.SourceNext = "b", 50
+	s.take(topicCheckpoints, batch.Record{Offset: 7, Key: c.key(), Value: append([]byte{formatVersion + 1}, c.encode()[1:]...)})
+	if got, ok := s.best(somePump); !ok || got.SourceNext != 5 {
+		t.Errorf("%+v, %v", got, ok)
+	}
+}

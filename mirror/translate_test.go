@@ -1,0 +1,157 @@
+package mirror
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/isthmus-project/isthmus/topology"
+)
+
+// world is clusters whose logs are lists of records, and pumps that copy between
+// them in a random order.
+type world struct {
+	topo *topology.Topology
+	logs map[string][]worldRecord
+	maps map[string]*worldMap // by "from>to"
+}
+
+type worldRecord struct {
+	origin string
+	n      int
+}
+
+type worldMap struct {
+	OffsetMap
+	next int64
+}
+
+func (m *worldMap) forward(at int64) (int64, bool) { return m.Forward(at) }
+func (m *worldMap) inverse(at int64) (int64, bool) { return m.Inverse(at) }
+func (m *worldMap) end() (int64, bool)             { return m.End() }
+func (m *worldMap) reached() int64                 { return m.next }
+
+func newWorld(t *testing.T, rng *rand.Rand, links ...string) *world {
+	w := &world{topo: fabricOf(t, links...), logs: make(map[string][]worldRecord), maps: make(map[string]*worldMap)}
+	for _, l := range w.topo.Links {
+		w.maps[l.From+">"+l.To] = &worldMap{}
+	}
+	for n := range 60 {
+		if rng.IntN(2) == 0 {
+			c := w.topo.Clusters[rng.IntN(len(w.topo.Clusters))].Name
+			w.logs[c] = append(w.logs[c], worldRecord{c, n})
+			continue
+		}
+		l := w.topo.Links[rng.IntN(len(w.topo.Links))]
+		w.copy(l, rng.IntN(6))
+	}
+	return w
+}
+
+func (w *world) copy(l topology.Link, most int) {
+	m := w.maps[l.From+">"+l.To]
+	for ; most > 0 && m.next < int64(len(w.logs[l.From])); most-- {
+		r := w.logs[l.From][m.next]
+		if w.topo.Carries(l, r.origin, "orders") {
+			m.Add(Run{Source: m.next, Target: int64(len(w.logs[l.To])), Records: 1, Origin: r.origin})
+			w.logs[l.To] = append(w.logs[l.To], r)
+		}
+		m.next++
+	}
+}
+
+func (w *world) get(from, to, _ string, _ int32) (mapView, bool) {
+	m, ok := w.maps[from+">"+to]
+	return m, ok
+}
+
+// bound is the first record of to that a reader of from has still to see: it was not
+// among those before the offset, and from has it or will have it.
+func (w *world) bound(from, to string, offset int64) (first int64, routed []bool) {
+	seen := make(map[worldRecord]bool)
+	for _, r := range w.logs[from][:offset] {
+		seen[r] = true
+	}
+	first = int64(len(w.logs[to]))
+	for i, r := range w.logs[to] {
+		comes := r.origin == from || len(w.topo.Route(r.origin, from, "orders")) > 0
+		routed = append(routed, comes)
+		if comes && !seen[r] && int64(i) < first {
+			first = int64(i)
+		}
+	}
+	return first, routed
+}
+
+func TestTranslate_NeverSkips(t *testing.T) {
+	for name, c := range map[string]struct {
+		links []string
+		tight bool // once all are caught up the answer is the highest that skips nothing
+	}{
+		"one way":   {[]string{"eu>us"}, true},
+		"both ways": {[]string{"eu>us", "us>eu"}, true},
+		"relay":     {[]string{"eu>us", "us>ap"}, true},
+		"hub":       {[]string{"eu>us", "us>eu", "us>ap", "ap>us"}, true},
+		"mesh":      {[]string{"eu>us", "us>eu", "eu>ap", "ap>eu", "us>ap", "ap>us"}, true},
+		"ring":      {[]string{"eu>us", "us>ap", "ap>eu"}, false},
+		"long ring": {[]string{"eu>us", "us>ap", "ap>sa", "sa>eu"}, false},
+		"two hubs":  {[]string{"eu>us", "us>eu", "us>ap", "ap>us", "ap>sa", "sa>ap"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for seed := range uint64(60) {
+				w := newWorld(t, rand.New(rand.NewPCG(seed, 5)), c.links...)
+				w.checkAll(t, seed, false)
+				for range w.topo.Links { // until all have everything
+					for _, l := range w.topo.Links {
+						w.copy(l, 1000)
+					}
+				}
+				w.checkAll(t, seed, c.tight)
+			}
+		})
+	}
+}
+
+func (w *world) checkAll(t *testing.T, seed uint64, tight bool) {
+	t.Helper()
+	for link := range w.maps {
+		a, b, _ := strings.Cut(link, ">")
+		w.check(t, seed, a, b, tight)
+		w.check(t, seed, b, a, tight)
+	}
+}
+
+func (w *world) check(t *testing.T, seed uint64, from, to string, tight bool) {
+	t.Helper()
+	for offset := range int64(len(w.logs[from]) + 1) {
+		got, err := translate(w.topo, w.get, from, to, "orders", 0, offset)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, routed := w.bound(from, to, offset)
+		say := fmt.Sprintf("seed %d: %s %d is %s %d", seed, from, offset, to, got.Result)
+		if got.Result > want {
+			t.Fatalf("%s, which skips the record at %d", say, want)
+		}
+		for at := got.Result; tight && at < want; at++ {
+			if routed[at] {
+				t.Fatalf("%s, but %d skips nothing", say, want)
+			}
+		}
+		if got.Exact && (offset >= int64(len(w.logs[from])) || w.logs[to][got.Result] != w.logs[from][offset]) {
+			t.Fatalf("%s, called exact though it is not the same record", say)
+		}
+	}
+}
+
+func TestTranslate_Refuses(t *testing.T) {
+	w := newWorld(t, rand.New(rand.NewPCG(1, 1)), "eu>us", "us>ap")
+	if _, err := translate(w.topo, w.get, "eu", "ap", "orders", 0, 1); !errors.Is(err, ErrUnknownPump) {
+		t.Errorf("no link between: %v", err)
+	}
+	if _, err := translate(w.topo, w.get, "eu", "us", "orders", 0, -1); err == nil {
+		t.Error("a negative offset is translated")
+	}
+}
