@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/isthmus-project/isthmus/broker"
@@ -14,6 +15,8 @@ import (
 type fetcher struct {
 	link   *Link
 	broker int32
+
+	answered atomic.Pointer[time.Time] // last answer, whatever was in it
 
 	mu    sync.Mutex
 	dirty map[*pump]bool // pumps to look at before the next request; false: dropped
@@ -187,6 +190,7 @@ func (f *fetcher) fetch(ctx context.Context, s *broker.FetchSession, full bool) 
 	f.link.budget.put(reserve - h.size)
 	defer h.release()
 	now := f.link.now()
+	f.answered.Store(&now)
 	for i := range frame.Partitions {
 		got := &frame.Partitions[i]
 		p := f.byKey[topicPartition{got.Topic, got.Partition}]

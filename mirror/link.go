@@ -265,6 +265,7 @@ func (l *Link) trouble(cluster string, err error) {
 	t.what = err.Error()
 	l.troubles[cluster] = t
 	l.mu.Unlock()
+	l.metrics.failed(nil, err)
 	l.poke()
 	if !known {
 		l.log.Warn("cluster trouble", "cluster", cluster, "error", err)

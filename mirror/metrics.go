@@ -188,7 +188,7 @@ var (
 	descRPO        = desc("rpo_seconds", "Greatest lag of the link's partitions: what would be lost now with the source.", "link")
 	descHeadAge    = desc("source_head_age_seconds", "Since the source last answered for the partition heard of longest ago; lag is not known beyond it.", "link")
 	descUp         = desc("link_up", "1 while both clusters answer.", "link")
-	descBuffered   = desc("buffered_bytes", "Fetched bytes held in memory.", "link")
+	descBuffered   = desc("buffered_bytes", "Fetched bytes held in memory, and those reserved for fetches under way.", "link")
 	descLedger     = desc("ledger_entries", "Entries of the ledger.", "link")
 	descFolded     = desc("folded_partitions", "Partitions without series of their own; they are in topic \"_other\".")
 )
@@ -220,7 +220,9 @@ func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 		var rpo, age time.Duration
 		for _, f := range st.Flows {
 			for _, p := range f.Pumps {
-				rpo, age = max(rpo, p.Lag), max(age, p.SeenAgo)
+				if p.State != StateYielded { // its owner's node speaks for it
+					rpo, age = max(rpo, p.Lag), max(age, heardAgo(p, l.now()))
+				}
 				if left <= 0 {
 					folded++
 					other.add(p)
@@ -242,6 +244,15 @@ func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 		gauge(descLedger, float64(len(l.Ledger())), st.Name)
 	}
 	gauge(descFolded, float64(folded))
+}
+
+// heardAgo is since when the source has not answered for the partition; one that
+// was never heard counts from when the pump began to want it.
+func heardAgo(p PumpStatus, now time.Time) time.Duration {
+	if p.SeenAgo < 0 {
+		return now.Sub(p.Since)
+	}
+	return p.SeenAgo
 }
 
 func collectPump(gauge func(*prometheus.Desc, float64, ...string), link, topic string, p PumpStatus) {

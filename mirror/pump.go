@@ -130,7 +130,7 @@ func (p *pump) becomeLocked(s State, reason string, now time.Time) {
 func (p *pump) want(f *fetcher) (broker.FetchPartition, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.fetcher != f || p.state != StateRunning || p.out.poison != nil || p.out.bytes >= p.link.cfg.PumpBytes {
+	if p.fetcher != f || !p.wantsLocked() {
 		return broker.FetchPartition{}, false
 	}
 	return broker.FetchPartition{
@@ -138,6 +138,22 @@ func (p *pump) want(f *fetcher) (broker.FetchPartition, bool) {
 		Offset: p.fetchAt, LeaderEpoch: -1, LastFetchedEpoch: p.acked.SourceEpoch,
 		LogStart: -1, MaxBytes: p.link.cfg.FetchPartitionBytes,
 	}, true
+}
+
+// wantsLocked reports whether the pump takes something now: then it is in its fetcher's session.
+func (p *pump) wantsLocked() bool {
+	return p.state == StateRunning && p.out.poison == nil && p.out.bytes < p.link.cfg.PumpBytes
+}
+
+// seenLocked is when the source last answered for the partition. An incremental answer leaves out what has not changed since
+// the last one (KIP-227), so any answer of the session speaks for all partitions in it.
+func (p *pump) seenLocked() time.Time {
+	if p.fetcher != nil && p.wantsLocked() {
+		if at := p.fetcher.answered.Load(); at != nil && at.After(p.sight.at) {
+			return *at
+		}
+	}
+	return p.sight.at
 }
 
 // offer hands the pump one partition of a fetch answer that was asked for at

@@ -79,7 +79,7 @@ func (p *pump) status(now time.Time) PumpStatus {
 		return st
 	}
 	st.SourceEnd = p.sight.highWatermark
-	st.SeenAgo = now.Sub(p.sight.at)
+	st.SeenAgo = now.Sub(p.seenLocked())
 	st.LagRecords = max(0, p.sight.highWatermark-p.acked.SourceNext)
 	st.LagBytes = p.link.metrics.bytesOf(p.id.Topic, st.LagRecords)
 	for _, m := range p.sight.marks {
