@@ -18,7 +18,7 @@ const (
 	keyProduce     = int16(kmsg.Produce)
 	keyFetch       = int16(kmsg.Fetch)
 	keyHandshake   = int16(kmsg.SASLHandshake)
-	keyApiVersions = int16(kmsg.ApiVersions)
+	keyAPIVersions = int16(kmsg.ApiVersions)
 	keyAuth        = int16(kmsg.SASLAuthenticate)
 )
 
@@ -64,7 +64,7 @@ func (w *wire) negotiate(ctx context.Context) error {
 // with UNSUPPORTED_VERSION, and the header of the answer never has tagged fields (KIP-511).
 func (w *wire) askVersions(ctx context.Context, version int16) (code int16, err error) {
 	out := writer{flex: version >= 3}
-	out.header(keyApiVersions, version, 0, w.clientID)
+	out.header(keyAPIVersions, version, 0, w.clientID)
 	if version >= 3 {
 		out.text("isthmus")
 		out.text("1")

@@ -46,7 +46,7 @@ func (c *Cluster) tidy(kf *kfake.Cluster, gate *gate) error {
 		return nil
 	}
 	done := make(chan error, 1)
-	kf.ControlKey(keyApiVersions, func(kmsg.Request) (kmsg.Response, error, bool) {
+	kf.ControlKey(keyAPIVersions, func(kmsg.Request) (kmsg.Response, error, bool) {
 		kf.DropControl()
 		done <- c.dir.compact(kf.Compact)
 		return nil, nil, false

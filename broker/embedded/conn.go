@@ -178,7 +178,7 @@ func (c *conn) acquire(n int64, deadline time.Time) error {
 
 // judge decides about a whole frame. Done means that it was answered here.
 func (c *conn) judge(h header, frame []byte, held *int64) (done bool, err error) {
-	if h.key == keyApiVersions && !c.g.versions.supports(h) {
+	if h.key == keyAPIVersions && !c.g.versions.supports(h) {
 		return true, c.answer(h, c.g.versions.unsupported(), false)
 	}
 	shape, err := c.g.shapes.of(h.key, h.version)
@@ -311,7 +311,7 @@ func (c *conn) Write(p []byte) (int, error) {
 		return 0, net.ErrClosed
 	}
 	frame := p
-	if r.header.key == keyApiVersions {
+	if r.header.key == keyAPIVersions {
 		var err error
 		if frame, err = capAnswer(p, r.header.version); err != nil {
 			return 0, err

@@ -84,7 +84,7 @@ func read[R kmsg.Response](c *rawConn, req kmsg.Request) R {
 	c.t.Helper()
 	body := c.response()
 	resp := req.ResponseKind()
-	if resp.IsFlexible() && req.Key() != keyApiVersions {
+	if resp.IsFlexible() && req.Key() != keyAPIVersions {
 		body = body[1:]
 	}
 	if err := resp.ReadFrom(body); err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-const keyApiVersions = int16(kmsg.ApiVersions)
+const keyAPIVersions = int16(kmsg.ApiVersions)
 
 // caps are versions above which a request can kill kfake: from Produce v13 on,
 // two topics that do not exist any more in one request are enough.
@@ -27,7 +27,7 @@ func (v versions) check(h header) error {
 	switch {
 	case !ok:
 		return reject(ReasonUnknownKey, "request key %d", h.key)
-	case h.key != keyApiVersions && (h.version < r.low || h.version > r.high):
+	case h.key != keyAPIVersions && (h.version < r.low || h.version > r.high):
 		return reject(ReasonVersion, "%s v%d, served are v%d to v%d", kmsg.NameForKey(h.key), h.version, r.low, r.high)
 	}
 	return nil
@@ -45,8 +45,8 @@ func (v versions) unsupported() kmsg.Response {
 	resp := kmsg.NewPtrApiVersionsResponse()
 	resp.ErrorCode = kerr.UnsupportedVersion.Code
 	key := kmsg.NewApiVersionsResponseApiKey()
-	key.ApiKey = keyApiVersions
-	key.MinVersion, key.MaxVersion = v[keyApiVersions].low, v[keyApiVersions].high
+	key.ApiKey = keyAPIVersions
+	key.MinVersion, key.MaxVersion = v[keyAPIVersions].low, v[keyAPIVersions].high
 	resp.ApiKeys = append(resp.ApiKeys, key)
 	return resp
 }
