@@ -64,6 +64,9 @@ func FuzzState(f *testing.F) {
 		f.Add(v.raw)
 	}
 	f.Add([]byte{formatVersion, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01})
+	endless := encoder{formatVersion}
+	endless.int(1 << 40) // elements, in no bytes
+	f.Add([]byte(endless))
 	f.Fuzz(func(_ *testing.T, b []byte) {
 		for _, v := range stateValues() {
 			_, _ = v.decode(b)

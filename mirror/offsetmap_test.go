@@ -85,6 +85,7 @@ func FuzzOffsetMap(f *testing.F) {
 	f.Add([]byte{10, 10, 30, 0, 0, 40, 15, 10, 20})
 	f.Add([]byte{0, 0, 10, 20, 20, 10, 10, 10, 10})
 	f.Add([]byte{0, 0, 60, 50, 60, 5, 50, 51, 20, 55, 56, 5})
+	f.Add([]byte{0, 0, 11, 5, 6, 1, 8, 8, 1}) // known, though it looks like a continuation
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var m OffsetMap
 		n := make(naiveMap)

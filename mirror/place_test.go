@@ -333,8 +333,12 @@ func TestFinder_LaterEpochs(t *testing.T) {
 	if want := (Run{Source: 6, Origin: "eu", Epoch: 1, Count: 6, Records: 4}); len(fd.repeated) != 1 || fd.repeated[0] != want {
 		t.Errorf("repeated %+v, want %+v", fd.repeated, want)
 	}
-	if len(runs) == 0 {
-		t.Error("no runs")
+	var m OffsetMap
+	for _, r := range runs {
+		m.Add(r)
+	}
+	if at, ok := m.Inverse(10); !ok || at != 6 || fd.missing > 0 || fd.unlike > 0 {
+		t.Errorf("target 10 is source %d; findings %+v", at, fd.findings)
 	}
 	if _, _, err := script(t, 20, own()); !errors.Is(err, errUnanchored) {
 		t.Errorf("an epoch that nobody decided: %v", err)

@@ -184,6 +184,25 @@ func TestPump_AnotherOwnerMakesItYield(t *testing.T) {
 	b.state(StateRunning)
 }
 
+// Refusals of a batch that goes alone are counted: they lead to a new epoch in the end.
+func TestPump_RefusalsInARow(t *testing.T) {
+	b := newBench(t)
+	for i := range 3 {
+		b.offer(1, 0, 2)
+		b.pump.result(b.next(), broker.ProduceResult{Err: kerr.OutOfOrderSequenceNumber, BaseOffset: -1, LogAppendTime: -1}, b.now)
+		b.now = b.now.Add(time.Minute)
+		s, ok := b.pump.beginSearch(b.now)
+		if !ok || s.refused != i+1 || !s.contended {
+			t.Fatalf("search %+v after %d refusals", s, i+1)
+		}
+		b.end(s, nil, nil)
+	}
+	b.prove()
+	if b.pump.out.refused != 0 {
+		t.Error("refusals from before a fresh acknowledgement still count")
+	}
+}
+
 func TestPump_DuplicateAckIsNotCounted(t *testing.T) {
 	for name, r := range map[string]broker.ProduceResult{
 		"kafka": {BaseOffset: 5, LogAppendTime: 1_700_000_000_000},
