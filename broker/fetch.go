@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -135,6 +136,13 @@ func (s *FetchSession) Set(p FetchPartition) {
 	}
 	part.want = p
 	s.touch(part)
+	// A broker adds first and removes then: what is in both lists of a request
+	// would be gone.
+	s.forgotten = slices.DeleteFunc(s.forgotten, func(f FetchPartition) bool {
+		same := f.Topic == p.Topic && f.Partition == p.Partition && (f.TopicID == p.TopicID || s.session.version < 13)
+		part.known = part.known || same
+		return same
+	})
 }
 
 // topic returns the session's topic of that name and id, a new one if need be.
@@ -293,6 +301,8 @@ func (s *FetchSession) advance(full bool, id int32) error {
 		if id != 0 { // 0: the broker has no room for another session; ask in full again
 			st.epoch = 1
 		}
+	case id == 0: // the broker closed the session, for want of partitions or room
+		s.restart()
 	case id != st.id:
 		return protocolErrorf("fetch session %d instead of %d", id, st.id)
 	default:

@@ -55,7 +55,10 @@ type Checkpoint struct {
 	TargetLast    int64 // target offset of the last own record, -1 none
 	TargetFrom    int64 // where to look for own batches: TargetLast+1, or the target's end when the pump began
 	Lanes         []Lane
-	Writer        string // node and process that wrote it
+	// SourcePartitions is how many partitions the source's topic had when the
+	// target last had them all: a target with fewer than these was never ours to grow.
+	SourcePartitions int32
+	Writer           string // node and process that wrote it
 }
 
 // started reports whether anything was ever copied.
@@ -129,6 +132,7 @@ func (c Checkpoint) encode() []byte {
 	e.int(int64(c.TargetEpoch))
 	e.int(c.TargetLast)
 	e.int(c.TargetFrom)
+	e.int(int64(c.SourcePartitions))
 	e.int(int64(len(c.Lanes)))
 	for _, l := range c.Lanes {
 		e.str(l.Origin)
@@ -149,6 +153,7 @@ func decodeCheckpoint(p PumpID, writer string, b []byte) (Checkpoint, error) {
 	c.TargetEpoch = int32(d.int())
 	c.TargetLast = d.int()
 	c.TargetFrom = d.int()
+	c.SourcePartitions = int32(d.int())
 	for range d.count() {
 		c.Lanes = append(c.Lanes, Lane{Origin: d.str(), Epoch: int16(d.int()), Base: d.int(), Count: d.int()})
 	}

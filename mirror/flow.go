@@ -44,7 +44,6 @@ type flow struct {
 	sourceID [16]byte
 	targetID [16]byte
 	judged   time.Time // when the settings of both topics were last read
-	whole    bool      // nothing was in the way when they were: what is missing later, the source has gained
 	forged   map[int32]*forgery
 }
 

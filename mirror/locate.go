@@ -19,6 +19,9 @@ const (
 	// progress in between, mean that the broker's memory of our id and the log's
 	// headers disagree for good: the next epoch is the way out.
 	refusalsBeforeEpoch = 3
+	// sourceShortAttempts: a source that has just restarted may not show its end
+	// yet; after so many attempts it is truncated.
+	sourceShortAttempts = 8
 )
 
 // haltError is a finding that stops a pump by name.
@@ -38,6 +41,7 @@ type search struct {
 	first       bool     // the process has not run this pump before
 	generation  uint64   // of the outflow: what is kept must still be there
 	epochs      [2]int32 // leader epochs that the search looks at
+	attempts    int
 	sent        []string // origins that something was sent of since the last place
 }
 
@@ -47,6 +51,7 @@ type found struct {
 	atEnd     bool // place is at the end of a source batch
 	targetEnd int64
 	advanced  bool // own batches that we did not know of are on the target
+	busy      bool // and more arrive while we look
 	runs      []Run
 	logStart  int64 // of the source
 }
@@ -85,7 +90,7 @@ func (p *pump) beginSearch(now time.Time) (search, bool) {
 	return search{base: p.acked.clone(), reason: p.reason, keep: p.out.keep, contended: p.out.contended || p.state == StateYielded,
 		refused: p.out.refused, examineFrom: p.out.examineFrom, examineTo: p.out.examineTo,
 		first: p.out.proved.IsZero(), generation: p.out.generation, epochs: p.epochs,
-		sent: slices.Sorted(maps.Keys(p.out.sent))}, true
+		attempts: p.attempts, sent: slices.Sorted(maps.Keys(p.out.sent))}, true
 }
 
 // endSearch acts on what the search found.
@@ -112,7 +117,7 @@ func (p *pump) endSearch(s search, f found, err error, now time.Time) {
 	kept := s.keep && same && s.generation == p.out.generation
 	if !kept {
 		p.voidLocked()
-		p.fetchAt = f.place.SourceNext
+		p.fetchAt, p.sight.epoch = f.place.SourceNext, f.place.SourceEpoch
 		p.out.sent = make(map[string]int64)
 	}
 	for _, r := range f.runs {
@@ -128,7 +133,7 @@ func (p *pump) endSearch(s search, f found, err error, now time.Time) {
 	}
 	p.sight.logStart = f.logStart
 	p.out.keep, p.out.contended, p.out.examineFrom, p.out.examineTo = false, false, -1, -1
-	if f.advanced && s.contended && !s.first {
+	if f.busy || f.advanced && s.contended && !s.first {
 		p.fenced++
 		p.link.metrics.fenced(p)
 		p.voidLocked()
@@ -174,7 +179,8 @@ func (l *Link) locate(ctx context.Context, p *pump, s search) (found, error) {
 		return found{}, err
 	}
 	if target.Offset < s.base.TargetFrom {
-		return found{}, &haltError{"truncated-target", fmt.Sprintf("the target ends at offset %d, we had written up to %d: acknowledged records are gone there", target.Offset, s.base.TargetFrom)}
+		return found{}, orRecreated(ctx, l.to, s.base.TargetTopicID, p.id.Topic, &haltError{"truncated-target",
+			fmt.Sprintf("the target ends at offset %d, we had written up to %d: acknowledged records are gone there", target.Offset, s.base.TargetFrom)})
 	}
 	if s.examineFrom >= 0 {
 		if err := l.examine(ctx, p, s); err != nil {
@@ -202,13 +208,14 @@ func (l *Link) locate(ctx context.Context, p *pump, s search) (found, error) {
 	fd.add = func(r Run) { out.runs = append(out.runs, r) }
 	fd.holes = source.start > s.base.SourceNext
 	fd.mayJump = p.flow.limits().cleaned
+	fd.patience = sourceShortAttempts - s.attempts
 	if err := l.refreshForEpochs(ctx, p, s); err != nil {
 		return found{}, err
 	}
-	if err := l.readOwn(ctx, p, s.base, target.Offset, fd); err != nil {
+	if out.busy, out.targetEnd, err = l.readAll(ctx, p, target.Offset, fd); err != nil {
 		return found{}, err
 	}
-	out.place, out.targetEnd, out.logStart = fd.at, target.Offset, source.start
+	out.place, out.logStart = fd.at, source.start
 	out.advanced = !slices.Equal(s.base.Lanes, fd.at.Lanes)
 	out.atEnd = out.advanced && fd.cur == nil // else the base may lie inside a source batch
 	if err := l.settle(ctx, p, s, fd, source, &out); err != nil {
@@ -246,7 +253,7 @@ func (l *Link) settle(ctx context.Context, p *pump, s search, fd *finder, source
 	newEpoch := ""
 	if fd.gapAt >= 0 {
 		add(ReasonOrderBreak, fd.gapAt, out.place.SourceNext-1, -1, "a later batch was accepted before an earlier one; copied again from here")
-		out.place.SourceNext, out.atEnd = fd.gapAt, false
+		out.place.SourceNext, out.place.SourceEpoch, out.atEnd = fd.gapAt, -1, false
 		newEpoch = "order-break"
 	}
 	if first, n := overrun(s.base.SourceNext, source.start, fd.missing, out.runs); n > 0 {
@@ -254,13 +261,9 @@ func (l *Link) settle(ctx context.Context, p *pump, s search, fd *finder, source
 		add(ReasonRetention, first, source.start-1, n, "the source deleted them before they were copied")
 	}
 	if source.start > out.place.SourceNext {
-		out.place.SourceNext, out.atEnd = source.start, true
+		out.place.SourceNext, out.place.SourceEpoch, out.atEnd = source.start, -1, true
 	}
-	hint := l.hint(ctx, p, out.place)
-	if hint == hintAhead {
-		return errors.New("the target's broker knows of newer batches of ours that are not readable yet")
-	}
-	if s.refused >= refusalsBeforeEpoch && !out.advanced && hint != hintEqual {
+	if s.refused >= refusalsBeforeEpoch && !out.advanced && !out.busy && l.hint(ctx, p, out.place) != hintEqual {
 		newEpoch = fmt.Sprintf("the target refused the next sequence %d times and nobody else writes", s.refused)
 	}
 	if len(entries) > 0 {
@@ -310,60 +313,40 @@ func (l *Link) beginEpoch(ctx context.Context, p *pump, s search, why string, ou
 	return nil
 }
 
-// sameTopics compares the topics' identities with the checkpoint's.
-func (l *Link) sameTopics(ctx context.Context, p *pump, base Checkpoint) error {
-	p.flow.mu.Lock()
-	source, target := p.flow.sourceID, p.flow.targetID
-	p.flow.mu.Unlock()
-	var none [16]byte
-	if source != none && base.SourceTopicID != none && source != base.SourceTopicID {
-		return &haltError{"recreated", fmt.Sprintf("topic %s was deleted and created again on %s", p.id.Topic, l.from.Name())}
-	}
-	if target != none && base.TargetTopicID != none && target != base.TargetTopicID {
-		return &haltError{"recreated", fmt.Sprintf("topic %s was deleted and created again on %s", p.id.Topic, l.to.Name())}
-	}
-	if base.TargetEpoch >= 0 && base.TargetLast >= 0 {
-		_, end, err := l.to.EpochEnd(ctx, p.id.Topic, p.id.Partition, base.TargetEpoch)
-		if err == nil && end >= 0 && end <= base.TargetLast {
-			return &haltError{"truncated-target", fmt.Sprintf("epoch %d of the target ends at offset %d, our last record was at %d: acknowledged records are gone there", base.TargetEpoch, end, base.TargetLast)}
+// busyLooks is how often the end of the target is followed before another owner
+// is taken to be writing at this moment.
+const busyLooks = 3
+
+// readAll feeds the finder until the target's broker knows of nothing newer of
+// ours than the headers say. busy: the end kept moving away.
+func (l *Link) readAll(ctx context.Context, p *pump, end int64, fd *finder) (busy bool, last int64, err error) {
+	from := fd.at.TargetFrom
+	for range busyLooks {
+		if from, err = l.readOwn(ctx, p, from, end, fd); err != nil {
+			return false, end, err
 		}
+		if l.hint(ctx, p, fd.at) != hintAhead {
+			return false, max(end, from), nil
+		}
+		now, err := l.to.ListOffsets(ctx, p.id.Topic, p.id.Partition, -1, false)
+		if err != nil {
+			return false, end, err
+		}
+		if now.Offset <= max(end, from) {
+			return false, end, errors.New("the target's broker knows of newer batches of ours that are not replicated yet")
+		}
+		end = now.Offset
 	}
-	return nil
+	return true, end, nil
 }
 
-// bounds are the ends of the source's log.
-type bounds struct{ start, end int64 }
-
-// sourceBounds reads the ends of the source's log and checks that it still is
-// the log we read.
-func (l *Link) sourceBounds(ctx context.Context, p *pump, base Checkpoint) (bounds, error) {
-	start, err := l.from.ListOffsets(ctx, p.id.Topic, p.id.Partition, -2, false)
-	if err != nil {
-		return bounds{}, err
-	}
-	end, err := l.from.ListOffsets(ctx, p.id.Topic, p.id.Partition, -1, false)
-	if err != nil {
-		return bounds{}, err
-	}
-	if end.Offset < base.SourceNext {
-		return bounds{}, &haltError{"truncated-source", fmt.Sprintf("the source ends at offset %d, we had read up to %d: records that were mirrored are gone there", end.Offset, base.SourceNext)}
-	}
-	if base.SourceEpoch >= 0 {
-		_, epochEnd, err := l.from.EpochEnd(ctx, p.id.Topic, p.id.Partition, base.SourceEpoch)
-		if err == nil && epochEnd >= 0 && epochEnd < base.SourceNext {
-			return bounds{}, &haltError{"truncated-source", fmt.Sprintf("epoch %d of the source ends at offset %d, we had read up to %d: records that were mirrored are gone there", base.SourceEpoch, epochEnd, base.SourceNext)}
-		}
-	}
-	return bounds{start.Offset, end.Offset}, nil
-}
-
-// readOwn feeds the finder with our own batches on the target.
-func (l *Link) readOwn(ctx context.Context, p *pump, base Checkpoint, end int64, fd *finder) error {
-	at := base.TargetFrom
+// readOwn feeds the finder with our own batches on the target, from at to end,
+// and returns where it stopped.
+func (l *Link) readOwn(ctx context.Context, p *pump, at, end int64, fd *finder) (int64, error) {
 	for at < end {
 		frame, err := l.to.FetchOnce(ctx, p.id.Topic, p.id.Partition, at, recoveryFetchBytes, false)
 		if err != nil {
-			return err
+			return at, err
 		}
 		next, err := l.ownIn(frame.Partitions[0].Batches, at, func(h batch.Header, raw []byte, origin string) error {
 			return fd.own(h, raw, origin)
@@ -372,18 +355,20 @@ func (l *Link) readOwn(ctx context.Context, p *pump, base Checkpoint, end int64,
 		frame.Release()
 		switch {
 		case errors.Is(err, errUnanchored):
-			return &haltError{"unanchored", err.Error()}
+			return at, &haltError{"unanchored", err.Error()}
+		case errors.Is(err, errSourceShort) && fd.patience <= 0:
+			return at, &haltError{"truncated-source", err.Error()}
 		case err != nil:
-			return err
+			return at, err
 		case next == at && start > at:
 			next = start // retention passed us on the target
 			fd.mayJump = true
 		case next == at:
-			return fmt.Errorf("the target answers nothing at offset %d although it ends at %d", at, end)
+			return at, fmt.Errorf("the target answers nothing at offset %d although it ends at %d", at, end)
 		}
 		at = next
 	}
-	return nil
+	return at, nil
 }
 
 // ownIn walks target batches and reports those that this link wrote.
@@ -482,53 +467,6 @@ func (l *Link) examine(ctx context.Context, p *pump, s search) error {
 	return l.store.enter(ctx, LedgerEntry{Link: l.name, Pump: p.id, First: s.base.SourceNext, Last: s.base.SourceNext, Records: records,
 		Reason: ReasonRepeated, At: l.now(), Writer: l.writer,
 		Detail: fmt.Sprintf("another owner's records at target offsets %d to %d", s.examineFrom, s.examineTo-1)})
-}
-
-// What the target's broker remembers of our producer ids (DescribeProducers). It
-// is a hint: it counts batches that are not replicated yet.
-const (
-	hintNone   = iota // not answered, or the id is unknown there
-	hintEqual         // every lane is exactly where our headers are
-	hintAhead         // newer than our headers
-	hintBehind        // older than our headers
-)
-
-func (l *Link) hint(ctx context.Context, p *pump, at Checkpoint) int {
-	producers, err := l.to.Producers(ctx, p.id.Topic, p.id.Partition)
-	if err != nil {
-		return hintNone
-	}
-	equal, lanes := 0, 0
-	for _, lane := range at.Lanes {
-		if lane.Count == 0 && lane.Epoch == 0 {
-			continue
-		}
-		lanes++
-		id := l.producerID(lane.Origin)
-		for _, s := range producers {
-			if s.ID != id {
-				continue
-			}
-			next := Lane{Origin: lane.Origin, Epoch: lane.Epoch, Base: lane.Base, Count: lane.Count}.countAt((s.LastSequence + 1) & 0x7fffffff)
-			switch {
-			case s.Epoch > lane.Epoch || s.Epoch == lane.Epoch && next > lane.Count:
-				return hintAhead
-			case s.Epoch < lane.Epoch || next < lane.Count:
-				return hintBehind
-			}
-			equal++
-		}
-	}
-	if lanes > 0 && equal == lanes {
-		return hintEqual
-	}
-	return hintNone
-}
-
-// provenByHint: if the broker still knows our ids exactly as we left them,
-// nobody else has written, and the sequence lock holds.
-func (l *Link) provenByHint(ctx context.Context, p *pump, base Checkpoint) bool {
-	return base.started() && l.hint(ctx, p, base) == hintEqual
 }
 
 // sourceReader pulls source batches with their decisions, for finding a place.

@@ -52,6 +52,7 @@ type outBatch struct {
 	next    int64 // source offset after its last record (after its source batch, if end)
 	end     bool  // it holds the last record of its source batch: a checkpoint may be here
 	maxTime int64 // largest record timestamp, ms; -1 none
+	leader  int32 // leader epoch of the source batch, for the checkpoint
 	seen    time.Time
 
 	// set when it is sent
@@ -83,7 +84,7 @@ func prepare(s *sourceBatch, h *held, maxBytes, decodeCap int, seen time.Time) (
 		return []*outBatch{{
 			hold: h, bytes: s.raw, origin: s.origin, records: s.header.Records,
 			spans: []span{{s.header.BaseOffset, int64(s.header.Records)}},
-			next:  s.header.NextOffset(), end: true, maxTime: s.header.MaxTimestamp, seen: seen,
+			next:  s.header.NextOffset(), end: true, maxTime: s.header.MaxTimestamp, seen: seen, leader: s.header.LeaderEpoch,
 		}}, nil
 	}
 	records, err := batch.Decode(s.raw, decodeCap)
@@ -101,7 +102,7 @@ func prepare(s *sourceBatch, h *held, maxBytes, decodeCap int, seen time.Time) (
 		return nil, err
 	}
 	for _, b := range out {
-		b.origin, b.seen = s.origin, seen
+		b.origin, b.seen, b.leader = s.origin, seen, s.header.LeaderEpoch
 		h.retain()
 		b.hold = h
 	}
@@ -168,7 +169,7 @@ func mergeGroup(parts []*outBatch, decodeCap int) (*outBatch, error) {
 			m.spans = append(m.spans, s)
 		}
 		m.records += p.records
-		m.next, m.end, m.maxTime = p.next, p.end, max(m.maxTime, p.maxTime)
+		m.next, m.end, m.leader, m.maxTime = p.next, p.end, p.leader, max(m.maxTime, p.maxTime)
 	}
 	raw, err := batch.Encode(nil, records, codec, batch.Stamp{ProducerID: -1, Epoch: -1, Sequence: -1})
 	if err != nil {

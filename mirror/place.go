@@ -48,11 +48,13 @@ type finder struct {
 	cur     *sourceBatch
 	records []batch.Record // decoded rest of cur, when it had to be decoded
 	seen    int64          // source offset after the last batch pulled
+	epoch   int32          // leader epoch of the last batch pulled, -1 unknown
+	before  int32          // and of the one before it
 	holes   bool           // the source is not dense since the checkpoint
 	ended   bool           // the source had no more batches
 
-	mayJump   bool // the target may have lost own batches to cleaning or retention
-	decodeCap int
+	mayJump  bool // the target may have lost own batches to cleaning or retention
+	patience int  // attempts left before a source that is too short is called truncated
 	findings
 }
 
@@ -64,8 +66,11 @@ type findings struct {
 	gapAt    int64 // first source offset that was jumped over on the target, -1 none
 }
 
+// finderDecodeBytes bounds what one batch may decompress to while a place is found.
+const finderDecodeBytes = 256 << 20
+
 func newFinder(at Checkpoint) *finder {
-	return &finder{at: at.clone(), seen: at.SourceNext, findings: findings{gapAt: -1}, decodeCap: 256 << 20}
+	return &finder{at: at.clone(), seen: at.SourceNext, epoch: at.SourceEpoch, before: at.SourceEpoch, findings: findings{gapAt: -1}}
 }
 
 // own takes the next own batch of the target: its header, its bytes, its origin.
@@ -97,7 +102,7 @@ func (f *finder) own(h batch.Header, raw []byte, origin string) error {
 	f.at.setLane(lane)
 	f.at.TargetLast = h.LastOffset()
 	f.at.TargetFrom = h.LastOffset() + 1
-	f.at.SourceNext = f.position()
+	f.at.SourceNext, f.at.SourceEpoch = f.position()
 	return nil
 }
 
@@ -112,6 +117,7 @@ func (f *finder) enter(lane *Lane, epoch int16) error {
 			Count: inc.Base, Records: lane.Count - inc.Base})
 		f.seek(inc.Source)
 		f.cur, f.records, f.seen, f.ended = nil, nil, inc.Source, false
+		f.epoch, f.before = -1, -1
 	}
 	lane.Epoch, lane.Base, lane.Count = epoch, inc.Base, inc.Base
 	return nil
@@ -124,7 +130,7 @@ func (f *finder) enter(lane *Lane, epoch int16) error {
 func (f *finder) jump(lane *Lane, count int64) error {
 	if !f.mayJump {
 		if f.gapAt < 0 {
-			f.gapAt = f.position()
+			f.gapAt, _ = f.position()
 		}
 	}
 	for lane.Count < count {
@@ -150,7 +156,7 @@ func (f *finder) match(lane Lane, h batch.Header, raw []byte, origin string) err
 	if whole || err != nil {
 		return err
 	}
-	target, err := batch.Decode(raw, f.decodeCap)
+	target, err := batch.Decode(raw, finderDecodeBytes)
 	if err != nil {
 		return fmt.Errorf("decode own batch at target offset %d: %w", h.BaseOffset, err)
 	}
@@ -213,6 +219,7 @@ func (f *finder) pull() error {
 			f.holes = true
 		}
 		f.seen = b.header.NextOffset()
+		f.before, f.epoch = f.epoch, b.header.LeaderEpoch
 		if b.act != actSkip {
 			f.cur, f.records = b, nil
 		}
@@ -227,7 +234,7 @@ func (f *finder) peek() (batch.Record, string, error) {
 			return batch.Record{}, "", err
 		}
 		if f.records == nil {
-			records, err := batch.Decode(f.cur.raw, f.decodeCap)
+			records, err := batch.Decode(f.cur.raw, finderDecodeBytes)
 			if err != nil {
 				return batch.Record{}, "", fmt.Errorf("decode source batch at offset %d: %w", f.cur.header.BaseOffset, err)
 			}
@@ -259,14 +266,16 @@ func (f *finder) drop() (origin string, err error) {
 	return origin, err
 }
 
-// position is the source offset at which copying goes on.
-func (f *finder) position() int64 {
+// position is the source offset at which copying goes on, and the leader epoch
+// of what lies before it: the two must belong together, or a later check of the
+// source's epochs sees a truncation where there is none.
+func (f *finder) position() (offset int64, epoch int32) {
 	switch {
 	case f.cur == nil:
-		return f.seen
+		return f.seen, f.epoch
 	case f.records != nil:
-		return f.records[0].Offset
+		return f.records[0].Offset, f.epoch
 	default:
-		return max(f.cur.header.BaseOffset, f.cur.from)
+		return max(f.cur.header.BaseOffset, f.cur.from), f.before
 	}
 }

@@ -84,6 +84,7 @@ type doubt struct {
 // sight is what we have seen of the source, by our own clock.
 type sight struct {
 	highWatermark, logStart, stable int64
+	epoch                           int32       // leader epoch of the batch before fetchAt, -1 unknown
 	at                              time.Time   // last answer of the source
 	marks                           []sightMark // head positions not yet reached, oldest first
 }
@@ -135,7 +136,7 @@ func (p *pump) want(f *fetcher) (broker.FetchPartition, bool) {
 	}
 	return broker.FetchPartition{
 		Topic: p.id.Topic, TopicID: p.acked.SourceTopicID, Partition: p.id.Partition,
-		Offset: p.fetchAt, LeaderEpoch: -1, LastFetchedEpoch: p.acked.SourceEpoch,
+		Offset: p.fetchAt, LeaderEpoch: -1, LastFetchedEpoch: p.sight.epoch,
 		LogStart: -1, MaxBytes: p.link.cfg.FetchPartitionBytes,
 	}, true
 }
@@ -167,7 +168,7 @@ func (p *pump) offer(f *broker.Fetched, asked int64, h *held, now time.Time) {
 	p.seeLocked(f, now)
 	stale := p.state != StateRunning || p.fetchAt != asked
 	if !stale && f.DivergingEnd >= 0 { // such an answer holds no batches
-		p.haltLocked("truncated-source", fmt.Sprintf("the source's log of epoch %d now ends at offset %d, below our %d: records that were mirrored are gone there", f.DivergingEpoch, f.DivergingEnd, asked), now)
+		p.drainLocked(fmt.Sprintf("the source's log of epoch %d ends at offset %d, below our %d", f.DivergingEpoch, f.DivergingEnd, asked), now)
 		stale = true
 	}
 	p.mu.Unlock()
@@ -206,7 +207,7 @@ func (p *pump) offer(f *broker.Fetched, asked int64, h *held, now time.Time) {
 	p.out.queue = append(p.out.queue, out...)
 	if next > asked {
 		p.fetchAt = next
-		p.acked.SourceEpoch = max(p.acked.SourceEpoch, epoch)
+		p.sight.epoch = epoch
 	}
 	p.out.poison = err
 	p.settleLocked(now)
@@ -222,7 +223,7 @@ func (p *pump) settleLocked(now time.Time) {
 		return
 	}
 	if p.fetchAt > p.acked.SourceNext {
-		p.acked.SourceNext = p.fetchAt
+		p.acked.SourceNext, p.acked.SourceEpoch = p.fetchAt, p.sight.epoch
 		p.safe, p.dirty = p.acked.clone(), true
 	}
 	if p.out.poison != nil {
@@ -391,7 +392,7 @@ func (p *pump) acceptLocked(b *outBatch, base int64, now time.Time) {
 	p.out.old, p.out.targetEnd = p.link.mayBeForgotten(b.maxTime, now), at
 	lane.Count = count
 	p.acked.setLane(lane)
-	p.acked.SourceNext = b.next
+	p.acked.SourceNext, p.acked.SourceEpoch = b.next, b.leader
 	p.acked.TargetLast, p.acked.TargetFrom = at-1, at
 	p.out.solo, p.out.refused, p.out.proved = p.out.old, 0, now
 	p.attempts = 0

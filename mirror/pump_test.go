@@ -295,11 +295,12 @@ func TestPump_RecreatedTopicUnderTheSameLeader(t *testing.T) {
 	b.state(StateFinding)
 }
 
-// The answer that names where the logs diverge holds no batches.
-func TestPump_DivergingSourceHalts(t *testing.T) {
+// The answer that names where the logs diverge holds no batches. The search
+// then says whether the source was truncated or made anew.
+func TestPump_DivergingSourceIsLookedAt(t *testing.T) {
 	b := newBench(t)
 	b.pump.offer(&broker.Fetched{DivergingEpoch: 3, DivergingEnd: 0}, b.pump.fetchAt, nil, b.now)
-	b.state(StateHalted)
+	b.state(StateFinding)
 }
 
 func TestPump_FormerLeadersSayNothing(t *testing.T) {

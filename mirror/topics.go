@@ -116,7 +116,7 @@ func (l *Link) ensure(ctx context.Context, f *flow, source broker.Topic, target 
 		return err
 	}
 	lim = limitsOf(f.topic, sourceConfigs[f.topic], targetConfigs[f.topic], len(source.Partitions), len(goal.Partitions))
-	if lim.blockedName == "fewer-partitions" && f.wasWhole() {
+	if lim.blockedName == "fewer-partitions" && l.wasWhole(f, len(goal.Partitions)) {
 		if err := l.to.GrowTopic(ctx, f.topic, len(source.Partitions)); err != nil {
 			f.block("fewer-partitions", err.Error())
 			return err
@@ -124,7 +124,7 @@ func (l *Link) ensure(ctx context.Context, f *flow, source broker.Topic, target 
 		l.poke()
 		return nil
 	}
-	f.set(lim, l.now())
+	f.set(lim, len(source.Partitions), l.now())
 	err = l.begin(ctx, f, source, goal, lim.partitions)
 	if err != nil && len(f.pumpList()) == 0 {
 		f.block("begin", fmt.Sprintf("begin topic %s: %v", f.topic, err))
@@ -188,6 +188,7 @@ func (l *Link) begin(ctx context.Context, f *flow, source, target broker.Topic, 
 		}
 		g.Go(func() (err error) {
 			starts[i], err = l.beginning(calls, id, source.ID, target.ID)
+			starts[i].SourcePartitions = int32(len(source.Partitions))
 			return err
 		})
 	}
@@ -270,20 +271,43 @@ func (f *flow) judgedAt(now time.Time, every time.Duration) bool {
 	return !f.judged.IsZero() && now.Sub(f.judged) < every
 }
 
-func (f *flow) set(lim limits, now time.Time) {
+func (f *flow) set(lim limits, sourcePartitions int, now time.Time) {
 	f.mu.Lock()
-	f.judged, f.whole = now, f.whole || lim.blockedName == ""
+	f.judged = now
 	f.mu.Unlock()
 	f.say(lim)
+	if lim.blockedName != "" {
+		return
+	}
+	for _, p := range f.pumpList() {
+		p.sized(int32(sourcePartitions))
+	}
 }
 
-// wasWhole reports whether the target once had every partition of the source. A
-// target topic that never had them has partitions of its own choice: its clients
-// may depend on their number, so that only somebody can change it.
-func (f *flow) wasWhole() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.whole
+// sized notes that the target has as many partitions as the source.
+func (p *pump) sized(n int32) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.safe.SourcePartitions != n {
+		p.acked.SourcePartitions, p.safe.SourcePartitions, p.dirty = n, n, true
+	}
+}
+
+// wasWhole reports whether the target, with as many partitions as it has now, once
+// had every partition of the source: then the source has grown since. A target
+// topic that never had them has partitions of its own choice: its clients may
+// depend on their number, so that only somebody can change it.
+func (l *Link) wasWhole(f *flow, targetPartitions int) bool {
+	known := int32(0)
+	if c, ok := l.store.best(PumpID{From: l.spec.From, To: l.spec.To, Topic: f.topic}); ok {
+		known = c.SourcePartitions
+	}
+	if pumps := f.pumpList(); len(pumps) > 0 {
+		pumps[0].mu.Lock()
+		known = pumps[0].safe.SourcePartitions
+		pumps[0].mu.Unlock()
+	}
+	return known > 0 && int(known) <= targetPartitions
 }
 
 // block stops the whole flow until the cause is cured; every refresh looks again.

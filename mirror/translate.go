@@ -59,6 +59,10 @@ func translate(topo *topology.Topology, get findMap, from, to, topic string, par
 	if offset < 0 {
 		return t, fmt.Errorf("translate %s:%d: offset %d is negative; use a record's offset or the log end", topic, partition, offset)
 	}
+	if route := topo.Route(to, from, topic); !hasBack && len(route) == 1 {
+		_, err := hopMap(get, route[0], t)
+		return t, err
+	}
 	best, bounded := int64(0), false
 	bound := func(at int64) {
 		if !bounded || at < best {
@@ -85,7 +89,11 @@ func translate(topo *topology.Topology, get findMap, from, to, topic string, par
 		}
 	}
 	for _, c := range topo.Clusters {
-		boundRoutes(topo, get, c.Name, t, bound)
+		record, err := boundRoutes(topo, get, c.Name, t, bound)
+		if err != nil {
+			return t, err
+		}
+		exact = max(exact, record)
 	}
 	switch {
 	case bounded:
@@ -98,34 +106,55 @@ func translate(topo *topology.Topology, get findMap, from, to, topic string, par
 
 // boundRoutes bounds the answer by the records of an origin that reach both ends
 // without passing a link between them: back along the route to from, then forward
-// along the route to to. At its own cluster an origin's route is empty.
-func boundRoutes(topo *topology.Topology, get findMap, origin string, t Translation, bound func(int64)) {
+// along the route to to. At its own cluster an origin's route is empty. It
+// returns where the record at the asked offset lies, -1 if it is none of these.
+func boundRoutes(topo *topology.Topology, get findMap, origin string, t Translation, bound func(int64)) (record int64, err error) {
 	toFrom := topo.Route(origin, t.From, t.Topic)
 	toTo := topo.Route(origin, t.To, t.Topic)
 	if origin != t.From && (len(toFrom) == 0 || toFrom[len(toFrom)-1].From == t.To) ||
 		origin != t.To && (len(toTo) == 0 || toTo[len(toTo)-1].From == t.From) {
-		return // not at both ends, or in the map of the link between them
+		return -1, nil // not at both ends, or in the map of the link between them
 	}
-	at := t.Offset
+	at, same := t.Offset, true // same: the record at the asked offset was met at every hop
 	for i := len(toFrom) - 1; i >= 0; i-- {
-		m, ok := get(toFrom[i].From, toFrom[i].To, t.Topic, t.Partition)
+		m, err := hopMap(get, toFrom[i], t)
+		if err != nil {
+			return -1, err
+		}
+		source, ok := m.inverse(at)
 		if !ok {
-			return
+			at, same = m.reached(), false
+			continue
 		}
-		if source, ok := m.inverse(at); ok {
-			at = source
-		} else {
-			at = m.reached()
-		}
+		back, ok := m.forward(source)
+		at, same = source, same && ok && back == at
 	}
 	for _, hop := range toTo {
-		m, ok := get(hop.From, hop.To, t.Topic, t.Partition)
+		m, err := hopMap(get, hop, t)
+		if err != nil {
+			return -1, err
+		}
+		target, ok := m.forward(at)
 		if !ok {
-			return
+			return -1, nil
 		}
-		if at, ok = m.forward(at); !ok {
-			return
-		}
+		back, ok := m.inverse(target)
+		at, same = target, same && ok && back == at
 	}
 	bound(at)
+	if same && len(toFrom)+len(toTo) > 0 {
+		return at, nil
+	}
+	return -1, nil
+}
+
+// hopMap returns the map of one hop. Without it the answer might skip records,
+// so there is none.
+func hopMap(get findMap, hop topology.Link, t Translation) (mapView, error) {
+	m, ok := get(hop.From, hop.To, t.Topic, t.Partition)
+	if !ok {
+		return nil, fmt.Errorf("translate %s:%d from %s to %s: it also depends on link %s, which does not copy it here now (not begun, or on another node): %w",
+			t.Topic, t.Partition, t.From, t.To, hop.Name, ErrUnknownPump)
+	}
+	return m, nil
 }
