@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -199,9 +200,12 @@ func (w *writer) end(last bool) error {
 	w.inTxn = false
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	// A record without an ack leaves the whole transaction in doubt: the client
+	// may end it as aborted and say nothing.
+	doubt := err != nil || slices.ContainsFunc(w.pending, func(e entry) bool { return e.outcome == checker.InDoubt })
 	for i := range w.pending {
 		switch {
-		case err != nil || w.pending[i].outcome == checker.InDoubt:
+		case doubt:
 			w.pending[i].outcome = checker.InDoubt
 		case commit == kgo.TryAbort:
 			w.pending[i].outcome = checker.Aborted
