@@ -20,7 +20,6 @@ type bench struct {
 	link *Link
 	pump *pump
 	now  time.Time
-	held int // frames
 }
 
 // newBench has a pump that has just found its place at source offset 0.
@@ -154,7 +153,7 @@ func TestPump_OldRecordsOneInFlight(t *testing.T) {
 		}
 		b.ack(o, b.pump.acked.TargetFrom)
 	}
-	if b.next() == nil || b.next() == nil {
+	if first, second := b.next(), b.next(); first == nil || second == nil {
 		t.Error("young batches are not pipelined behind a young acknowledgement")
 	}
 }
@@ -341,7 +340,7 @@ func TestPump_ExaminedGapEndsTheSoloBatch(t *testing.T) {
 		t.Errorf("examines [%d, %d)", b.pump.out.examineFrom, b.pump.out.examineTo)
 	}
 	b.find(nil)
-	if b.next() == nil || b.next() == nil {
+	if first, second := b.next(), b.next(); first == nil || second == nil {
 		t.Error("still one batch at a time")
 	}
 	if b.pump.fetchAt != 4 {

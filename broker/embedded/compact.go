@@ -154,16 +154,16 @@ func (p *partition) restore() error {
 	return err
 }
 
-// adopt appends the batches of p that come after the own ones.
-func (old *partition) adopt(p *partition) error {
-	if len(old.segments) == 0 {
+// adopt appends the batches of other that come after the own ones.
+func (p *partition) adopt(other *partition) error {
+	if len(p.segments) == 0 {
 		return nil
 	}
-	end := old.end
-	last := &old.segments[len(old.segments)-1]
+	end := p.end
+	last := &p.segments[len(p.segments)-1]
 	var tail []byte
-	for _, s := range p.segments {
-		raw, err := os.ReadFile(s.path(p.dir, ".dat"))
+	for _, s := range other.segments {
+		raw, err := os.ReadFile(s.path(other.dir, ".dat"))
 		if err != nil {
 			return err
 		}
@@ -182,7 +182,7 @@ func (old *partition) adopt(p *partition) error {
 	if len(tail) == 0 {
 		return nil
 	}
-	name := last.path(old.dir, ".dat")
+	name := last.path(p.dir, ".dat")
 	if err := os.Truncate(name, last.size); err != nil {
 		return err
 	}

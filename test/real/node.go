@@ -15,12 +15,8 @@ import (
 	"github.com/isthmus-project/isthmus/admin/adminpb"
 )
 
-const (
-	// stopLimit is how long an orderly stop may take.
-	stopLimit = 20 * time.Second
-	// logLines is how much of a node's log a failed test shows.
-	logLines = 80
-)
+// logLines is how much of a node's log a failed test shows.
+const logLines = 80
 
 // node is one mirror process and the disk it has.
 type node struct {
@@ -72,22 +68,6 @@ func (n *node) kill() {
 	n.signal(syscall.SIGKILL)
 	<-n.proc.done
 	n.proc = nil
-}
-
-// stop asks the node to end in good order; that it does not, or says it failed, fails the test.
-func (n *node) stop() {
-	n.t.Helper()
-	n.signal(syscall.SIGTERM)
-	select {
-	case <-n.proc.done:
-		if n.proc.err != nil {
-			n.t.Errorf("node %s did not stop in good order: %v", n.name, n.proc.err)
-		}
-		n.proc = nil
-	case <-time.After(stopLimit):
-		n.t.Errorf("node %s has not stopped after %v", n.name, stopLimit)
-		n.kill()
-	}
 }
 
 // wipe deletes the disk of a node that is down.

@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -172,11 +171,6 @@ func newSetup(t testing.TB, fabric string, sites []*site, links, topics, nodes [
 func (s *setup) node(name string) *node {
 	s.t.Helper()
 	return newNode(s.t, name, s.file, s.grpc[name])
-}
-
-func (s *setup) site(name string) *site {
-	i := slices.IndexFunc(s.sites, func(c *site) bool { return c.name == name })
-	return s.sites[i]
 }
 
 // freePort finds a free port below those that Linux gives to outgoing connections and those of the brokers: a node that
