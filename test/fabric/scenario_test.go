@@ -358,3 +358,36 @@ func TestScenario_MemoryIsBoundedWhileTheTargetIsAway(t *testing.T) {
 		verdict(t, f, judge.Case{Topics: []string{"orders"}, Log: log})
 	})
 }
+
+// TestScenario_SourceGrowsWhileTheNodeIsDown: the target had every partition once,
+// which is durable; so the node that comes back grows it.
+func TestScenario_SourceGrowsWhileTheNodeIsDown(t *testing.T) {
+	scenario(t, Options{Topics: []string{"orders"}, Partitions: 2}, func(t *testing.T, f *Fabric, log *judge.Log) {
+		n := f.Start("n1")
+		write(t, f, log, "eu", judge.Load{Topic: "orders", Partitions: 2, Records: 20, Size: 50, Seed: 1})
+		arrives(t, f, "orders", 20, 10*time.Second)
+		n.Stop()
+		setPartitions(t, f, "eu", "orders", 6)
+		write(t, f, log, "eu", judge.Load{Topic: "orders", Partitions: 6, Records: 60, Size: 50, Seed: 2})
+		n = f.Start("n1")
+		defer n.Stop()
+		arrives(t, f, "orders", 80, 10*time.Second)
+		verdict(t, f, judge.Case{Topics: []string{"orders"}, Log: log})
+	})
+}
+
+// TestScenario_IdleSourceIsHeard: answers that hold nothing new count as heard.
+func TestScenario_IdleSourceIsHeard(t *testing.T) {
+	scenario(t, Options{Topics: []string{"orders"}}, func(t *testing.T, f *Fabric, log *judge.Log) {
+		n := f.Start("n1")
+		defer n.Stop()
+		write(t, f, log, "eu", judge.Load{Topic: "orders", Partitions: 2, Records: 20, Size: 50})
+		arrives(t, f, "orders", 20, 10*time.Second)
+		time.Sleep(time.Minute)
+		for _, p := range pumps(n, "orders") {
+			if p.SeenAgo < 0 || p.SeenAgo > 2*time.Second {
+				t.Errorf("partition %d was heard %s ago although its source answers", p.Partition, p.SeenAgo)
+			}
+		}
+	})
+}
