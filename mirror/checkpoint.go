@@ -203,34 +203,58 @@ func decodeStateKey(b []byte, rest int) (kind byte, p PumpID, tail []string, err
 	return kind, p, tail, nil
 }
 
-// Incarnation is the decision that an origin's lane goes on in a new epoch from
-// a base count. It is decided once: the first one in offset order wins.
+// Incarnation is the decision that a pump goes on in a new epoch: from which
+// source offset, and what the count of each lane is there, which is the epoch's
+// sequence 0. It is decided once for all lanes: the first in offset order wins.
 type Incarnation struct {
 	Pump   PumpID
-	Origin string
 	Epoch  int16
-	Base   int64 // count of the epoch's sequence 0
-	Source int64 // source offset of the record with that count
+	Source int64
+	Lanes  []Lane // Origin and Base count
 	Writer string
 	Why    string
 }
 
+// base is the count of an origin's sequence 0 in this epoch.
+func (i Incarnation) base(origin string) int64 {
+	for _, l := range i.Lanes {
+		if l.Origin == origin {
+			return l.Base
+		}
+	}
+	return 0
+}
+
+// lane is the origin's lane as the epoch begins.
+func (i Incarnation) lane(origin string) Lane {
+	base := i.base(origin)
+	return Lane{Origin: origin, Epoch: i.Epoch, Base: base, Count: base}
+}
+
 func (i Incarnation) key() []byte {
-	return stateKey(kindIncarnation, i.Pump, i.Writer, i.Origin, fmt.Sprint(i.Epoch))
+	return stateKey(kindIncarnation, i.Pump, i.Writer, fmt.Sprint(i.Epoch))
 }
 
 func (i Incarnation) encode() []byte {
 	e := encoder{formatVersion}
 	e.int(int64(i.Epoch))
-	e.int(i.Base)
 	e.int(i.Source)
+	e.int(int64(len(i.Lanes)))
+	for _, l := range i.Lanes {
+		e.str(l.Origin)
+		e.int(l.Base)
+	}
 	e.str(i.Why)
 	return e
 }
 
-func decodeIncarnation(p PumpID, writer, origin string, b []byte) (Incarnation, error) {
+func decodeIncarnation(p PumpID, writer string, b []byte) (Incarnation, error) {
 	d := newDecoder(b)
-	i := Incarnation{Pump: p, Origin: origin, Writer: writer, Epoch: int16(d.int()), Base: d.int(), Source: d.int(), Why: d.str()}
+	i := Incarnation{Pump: p, Writer: writer, Epoch: int16(d.int()), Source: d.int()}
+	for range d.count() {
+		i.Lanes = append(i.Lanes, Lane{Origin: d.str(), Base: d.int()})
+	}
+	i.Why = d.str()
 	if d.err != nil {
 		return Incarnation{}, fmt.Errorf("decode incarnation of %s: %w", p, d.err)
 	}

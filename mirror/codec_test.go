@@ -23,12 +23,12 @@ func stateValues() map[string]struct {
 	}
 	c := Checkpoint{Pump: somePump, SourceTopicID: [16]byte{1, 2}, SourceEpoch: 7, SourceNext: 1 << 40, TargetTopicID: [16]byte{3}, TargetEpoch: -1,
 		TargetLast: 99, TargetFrom: 100, Lanes: []Lane{{"eu", 2, 5, 1 << 33}, {"ap", 0, 0, 4}}, Writer: "n/1"}
-	i := Incarnation{Pump: somePump, Origin: "ap", Epoch: 3, Base: 12, Source: 34, Writer: "n/1", Why: "order-break"}
+	i := Incarnation{Pump: somePump, Epoch: 3, Source: 34, Lanes: []Lane{{Origin: "ap", Base: 12}, {Origin: "eu", Base: 5}}, Writer: "n/1", Why: "order-break"}
 	m := mapChunk{Pump: somePump, First: 10, Writer: "n/1", Runs: []Run{{10, 5, 7, "eu", 0, 0}, {17, 12, 1, "ap", 2, 9}, {30, 13, 2, "eu", 0, 7}, {12, 50, 2, "eu", 1, 4}}}
 	l := LedgerEntry{Link: "a", Pump: somePump, First: 1, Last: 9, Records: -1, Reason: ReasonRetention, Detail: "why", At: time.UnixMilli(5000).UTC(), Writer: "n/1"}
 	return map[string]entry{
 		"checkpoint":  {c, c.encode(), func(b []byte) (any, error) { return decodeCheckpoint(somePump, "n/1", b) }},
-		"incarnation": {i, i.encode(), func(b []byte) (any, error) { return decodeIncarnation(somePump, "n/1", "ap", b) }},
+		"incarnation": {i, i.encode(), func(b []byte) (any, error) { return decodeIncarnation(somePump, "n/1", b) }},
 		"map":         {m, m.encode(), func(b []byte) (any, error) { return decodeMapChunk(somePump, "n/1", b) }},
 		"ledger":      {l, l.encode(), func(b []byte) (any, error) { return decodeLedgerEntry(somePump, b) }},
 		"key": {[]string{"n/1", "ap"}, stateKey(kindIncarnation, somePump, "n/1", "ap"), func(b []byte) (any, error) {

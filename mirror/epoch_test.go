@@ -60,3 +60,45 @@ func TestFinder_EpochBelongsToThePosition(t *testing.T) {
 		})
 	}
 }
+
+// TestFinder_AnEpochMovesEveryLane: the decision is one for all origins of a pump,
+// so that their counts belong to one source offset.
+func TestFinder_AnEpochMovesEveryLane(t *testing.T) {
+	fd := newFinder(Checkpoint{Pump: somePump, SourceNext: 20, SourceEpoch: -1, TargetLast: -1,
+		Lanes: []Lane{{Origin: "eu", Count: 10}, {Origin: "ap", Count: 5}}})
+	fd.incarnation = func(epoch int16) (Incarnation, bool) {
+		return Incarnation{Epoch: 1, Source: 17, Lanes: []Lane{{Origin: "eu", Base: 8}, {Origin: "ap", Base: 4}}}, epoch == 1
+	}
+	sought := int64(-1)
+	fd.seek = func(at int64) { sought = at }
+	batches := []*sourceBatch{inEpoch(t, 17, 3, 0, actCopy)}
+	fd.next = func() (*sourceBatch, error) {
+		if len(batches) == 0 {
+			return nil, io.EOF
+		}
+		b := batches[0]
+		batches = batches[1:]
+		return b, nil
+	}
+	fd.add = func(Run) {}
+	target := records(17, 3)
+	for i := range target {
+		target[i].Offset = int64(40 + i)
+	}
+	raw := rawBatch(batchSpec{base: 40, id: 1 << 62, epoch: 1, records: target})
+	if err := fd.own(header(t, raw), raw, "eu"); err != nil {
+		t.Fatal(err)
+	}
+	if want := (Lane{Origin: "eu", Epoch: 1, Base: 8, Count: 11}); fd.at.lane("eu") != want {
+		t.Errorf("eu: %+v, want %+v", fd.at.lane("eu"), want)
+	}
+	if want := (Lane{Origin: "ap", Epoch: 1, Base: 4, Count: 4}); fd.at.lane("ap") != want {
+		t.Errorf("ap: %+v, want %+v", fd.at.lane("ap"), want)
+	}
+	if sought != 17 || fd.at.SourceNext != 20 {
+		t.Errorf("sought %d, place %d", sought, fd.at.SourceNext)
+	}
+	if len(fd.repeated) != 2 {
+		t.Errorf("repeated %+v, want one of each origin", fd.repeated)
+	}
+}

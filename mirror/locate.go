@@ -202,9 +202,7 @@ func (l *Link) locate(ctx context.Context, p *pump, s search) (found, error) {
 	var out found
 	fd.next = func() (*sourceBatch, error) { return src.next(ctx) }
 	fd.seek = src.seek
-	fd.incarnation = func(origin string, epoch int16) (Incarnation, bool) {
-		return l.store.incarnation(p.id, origin, epoch)
-	}
+	fd.incarnation = func(epoch int16) (Incarnation, bool) { return l.store.incarnation(p.id, epoch) }
 	fd.add = func(r Run) { out.runs = append(out.runs, r) }
 	fd.holes = source.start > s.base.SourceNext
 	fd.mayJump = p.flow.limits().cleaned
@@ -292,24 +290,35 @@ func overrun(base, start, missing int64, runs []Run) (first, records int64) {
 	return first, max(0, start-first)
 }
 
-// beginEpoch moves every lane that has written into its next epoch: the base
-// count is decided once, by the first proposal in offset order.
+// beginEpoch moves the pump into its next epoch: where it begins is decided once,
+// by the first proposal in offset order. An owner whose proposal lost goes where
+// the winner goes, back if need be; if it has not seen all that the winner saw, it
+// looks again.
 func (l *Link) beginEpoch(ctx context.Context, p *pump, s search, why string, out *found) error {
+	next := int16(1)
 	for _, origin := range s.sent {
-		// Also a lane that never got a batch through may be stuck.
-		out.place.setLane(out.place.lane(origin))
+		out.place.setLane(out.place.lane(origin)) // also a lane that never got a batch through may be stuck
 	}
+	proposal := Incarnation{Pump: p.id, Source: out.place.SourceNext, Writer: l.writer, Why: why}
 	for _, lane := range out.place.Lanes {
-		inc, err := l.store.decide(ctx, Incarnation{Pump: p.id, Origin: lane.Origin, Epoch: lane.Epoch + 1,
-			Base: lane.Count, Source: out.place.SourceNext, Writer: l.writer, Why: why})
-		if err != nil {
-			return err
-		}
-		out.place.setLane(Lane{Origin: lane.Origin, Epoch: inc.Epoch, Base: inc.Base, Count: inc.Base})
-		out.place.SourceNext = min(out.place.SourceNext, inc.Source)
-		l.log.Warn("new incarnation", "pump", p.id.String(), "origin", lane.Origin, "epoch", inc.Epoch, "base", inc.Base, "why", why)
+		next = max(next, lane.Epoch+1)
+		proposal.Lanes = append(proposal.Lanes, Lane{Origin: lane.Origin, Base: lane.Count})
 	}
-	out.atEnd = false
+	proposal.Epoch = next
+	won, err := l.store.decide(ctx, proposal)
+	if err != nil {
+		return err
+	}
+	for _, lane := range won.Lanes {
+		if lane.Base > out.place.lane(lane.Origin).Count {
+			return fmt.Errorf("epoch %d was begun by %s at source offset %d, beyond what is seen here: looking again", won.Epoch, won.Writer, won.Source)
+		}
+	}
+	for _, lane := range slices.Clone(out.place.Lanes) {
+		out.place.setLane(won.lane(lane.Origin))
+	}
+	out.place.SourceNext, out.place.SourceEpoch, out.atEnd = won.Source, -1, false
+	l.log.Warn("new incarnation", "pump", p.id.String(), "epoch", won.Epoch, "source_offset", won.Source, "by", won.Writer, "why", won.Why)
 	return nil
 }
 

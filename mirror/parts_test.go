@@ -246,13 +246,13 @@ func TestStore_ElectsTheFirstBeginning(t *testing.T) {
 func TestStore_IncarnationIsDecidedOnce(t *testing.T) {
 	s := memoryStore()
 	for i, writer := range []string{"b", "a"} {
-		inc := Incarnation{Pump: somePump, Origin: "eu", Epoch: 1, Base: int64(i), Writer: writer}
+		inc := Incarnation{Pump: somePump, Epoch: 1, Lanes: []Lane{{Origin: "eu", Base: int64(i)}}, Writer: writer}
 		s.take(topicCheckpoints, batch.Record{Offset: int64(i), Key: inc.key(), Value: inc.encode()})
 	}
-	if got, ok := s.incarnation(somePump, "eu", 1); !ok || got.Writer != "b" {
+	if got, ok := s.incarnation(somePump, 1); !ok || got.Writer != "b" {
 		t.Errorf("%+v", got)
 	}
-	if _, ok := s.incarnation(somePump, "eu", 2); ok {
+	if _, ok := s.incarnation(somePump, 2); ok {
 		t.Error("an epoch that nobody decided")
 	}
 }

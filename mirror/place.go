@@ -41,7 +41,7 @@ type sourceBatch struct {
 type finder struct {
 	at          Checkpoint // progress, advanced by own
 	next        func() (*sourceBatch, error)
-	incarnation func(origin string, epoch int16) (Incarnation, bool)
+	incarnation func(epoch int16) (Incarnation, bool)
 	seek        func(source int64) // restarts next at a source offset
 	add         func(Run)
 
@@ -106,20 +106,25 @@ func (f *finder) own(h batch.Header, raw []byte, origin string) error {
 	return nil
 }
 
-// enter moves the lane into a later epoch, whose base count was decided.
+// enter moves all lanes into a later epoch, as it was decided. What was copied
+// behind the decision's back was copied again by the new epoch.
 func (f *finder) enter(lane *Lane, epoch int16) error {
-	inc, ok := f.incarnation(lane.Origin, epoch)
+	inc, ok := f.incarnation(epoch)
 	if !ok {
-		return fmt.Errorf("epoch %d of origin %s was never decided: %w", epoch, lane.Origin, errUnanchored)
+		return fmt.Errorf("epoch %d was never decided: %w", epoch, errUnanchored)
 	}
-	if inc.Base < lane.Count {
-		f.repeated = append(f.repeated, Run{Source: inc.Source, Origin: lane.Origin, Epoch: epoch,
-			Count: inc.Base, Records: lane.Count - inc.Base})
+	for _, l := range f.at.Lanes {
+		if base := inc.base(l.Origin); base < l.Count {
+			f.repeated = append(f.repeated, Run{Source: inc.Source, Origin: l.Origin, Epoch: epoch, Count: base, Records: l.Count - base})
+		}
+		f.at.setLane(inc.lane(l.Origin))
+	}
+	if at, _ := f.position(); at != inc.Source {
 		f.seek(inc.Source)
 		f.cur, f.records, f.seen, f.ended = nil, nil, inc.Source, false
 		f.epoch, f.before = -1, -1
 	}
-	lane.Epoch, lane.Base, lane.Count = epoch, inc.Base, inc.Base
+	*lane = inc.lane(lane.Origin)
 	return nil
 }
 

@@ -180,7 +180,7 @@ func (h *history) finder(t testing.TB, base Checkpoint) (*finder, *[]Run, func()
 		return s, nil
 	}
 	fd.add = func(r Run) { runs = append(runs, r) }
-	fd.incarnation = func(string, int16) (Incarnation, bool) { return Incarnation{}, false }
+	fd.incarnation = func(int16) (Incarnation, bool) { return Incarnation{}, false }
 	return fd, &runs, func() error {
 		for _, s := range h.target {
 			if s.base < base.TargetFrom {
@@ -305,7 +305,7 @@ func script(t *testing.T, sourceRecords int64, own []batchSpec, incarnations ...
 	}
 	h.target = own
 	fd, runs, feed := h.finder(t, Checkpoint{Pump: somePump})
-	fd.incarnation = func(_ string, epoch int16) (Incarnation, bool) {
+	fd.incarnation = func(epoch int16) (Incarnation, bool) {
 		for _, i := range incarnations {
 			if i.Epoch == epoch {
 				return i, true
@@ -322,7 +322,7 @@ func TestFinder_LaterEpochs(t *testing.T) {
 		return []batchSpec{{base: 0, records: records(0, 10)}, {base: 10, epoch: 1, records: records(6, 6)},
 			{base: 16, records: records(10, 2), sequence: 10}, {base: 18, epoch: 1, sequence: 6, records: records(12, 2)}}
 	}
-	fd, runs, err := script(t, 20, own(), Incarnation{Origin: "eu", Epoch: 1, Base: 6, Source: 6})
+	fd, runs, err := script(t, 20, own(), Incarnation{Epoch: 1, Lanes: []Lane{{Origin: "eu", Base: 6}}, Source: 6})
 	if err != nil {
 		t.Fatal(err)
 	}

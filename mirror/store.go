@@ -197,7 +197,7 @@ func (s *store) take(topic string, r batch.Record) {
 	}
 }
 
-var restOf = map[byte]int{kindCheckpoint: 1, kindIncarnation: 3, kindMap: 2, kindLedger: 2}
+var restOf = map[byte]int{kindCheckpoint: 1, kindIncarnation: 2, kindMap: 2, kindLedger: 2}
 
 func (s *store) takeLocked(r batch.Record) error {
 	if len(r.Key) < 2 {
@@ -235,7 +235,7 @@ func (s *store) takeLocked(r batch.Record) error {
 		}
 		st.checkpoints[rest[0]] = stored[Checkpoint]{c, r.Offset}
 	case kindIncarnation:
-		i, err := decodeIncarnation(p, rest[0], rest[1], r.Value)
+		i, err := decodeIncarnation(p, rest[0], r.Value)
 		if err != nil {
 			return err
 		}
@@ -290,12 +290,12 @@ func preferred(a, b stored[Checkpoint]) bool {
 }
 
 // incarnation returns the decision about an epoch: the first in offset order.
-func (s *store) incarnation(p PumpID, origin string, epoch int16) (Incarnation, bool) {
+func (s *store) incarnation(p PumpID, epoch int16) (Incarnation, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if st := s.pumps[p]; st != nil {
 		for _, i := range st.incarnations {
-			if i.value.Origin == origin && i.value.Epoch == epoch {
+			if i.value.Epoch == epoch {
 				return i.value, true
 			}
 		}
@@ -400,7 +400,7 @@ func (s *store) decide(ctx context.Context, i Incarnation) (Incarnation, error) 
 	if err := s.refresh(ctx); err != nil {
 		return i, err
 	}
-	won, ok := s.incarnation(i.Pump, i.Origin, i.Epoch)
+	won, ok := s.incarnation(i.Pump, i.Epoch)
 	if !ok {
 		return i, fmt.Errorf("incarnation %d of %s is not in %s after it was written", i.Epoch, i.Pump, topicCheckpoints)
 	}
