@@ -72,8 +72,15 @@ func (l *Link) checkpoint(ctx context.Context) error {
 	for _, g := range all {
 		g.pump.stored(g, err)
 	}
-	if err == nil && len(forged) > 0 {
-		err = l.store.enter(ctx, forged...)
+	if len(forged) > 0 {
+		if err == nil {
+			err = l.store.enter(ctx, forged...)
+		}
+		if err != nil {
+			for _, f := range l.flowList() {
+				f.reportAgain()
+			}
+		}
 	}
 	return err
 }

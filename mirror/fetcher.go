@@ -173,7 +173,8 @@ func (f *fetcher) adjust(ctx context.Context, s *broker.FetchSession) (full bool
 // fetch asks once and hands the answer to the pumps.
 func (f *fetcher) fetch(ctx context.Context, s *broker.FetchSession, full bool) error {
 	cfg := f.link.cfg
-	reserve := int64(cfg.FetchBytes)
+	most := f.link.fetchBytes()
+	reserve := int64(most)
 	if err := f.link.budget.take(ctx, reserve); err != nil {
 		return err
 	}
@@ -181,7 +182,7 @@ func (f *fetcher) fetch(ctx context.Context, s *broker.FetchSession, full bool) 
 	if full {
 		wait = min(wait, 50*time.Millisecond)
 	}
-	frame, err := s.Fetch(ctx, broker.FetchOptions{MaxWait: wait, MinBytes: 1, MaxBytes: cfg.FetchBytes, ReadCommitted: true})
+	frame, err := s.Fetch(ctx, broker.FetchOptions{MaxWait: wait, MinBytes: 1, MaxBytes: most, ReadCommitted: true})
 	if err != nil {
 		f.link.budget.put(reserve)
 		return err

@@ -134,6 +134,15 @@ func (f *flow) forgeries() (out []LedgerEntry) {
 	return out
 }
 
+// reportAgain has all entries written once more: a write failed.
+func (f *flow) reportAgain() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, g := range f.forged {
+		g.dirty = true
+	}
+}
+
 // errPoison: a source batch that cannot be read.
 var errPoison = errors.New("unreadable batch")
 

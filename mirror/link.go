@@ -234,6 +234,15 @@ func (l *Link) mayBeForgotten(maxTime int64, now time.Time) bool {
 	return maxTime < now.Add(-l.expiry/2).UnixMilli()
 }
 
+// fetchBytes is the size of one fetch answer: the fetchers of all source brokers
+// wait for answers at the same time, with half of the link's bytes reserved.
+func (l *Link) fetchBytes() int32 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	share := l.cfg.LinkBytes / int64(2*max(1, len(l.fetchers)))
+	return int32(min(int64(l.cfg.FetchBytes), max(share, 1<<20)))
+}
+
 func (l *Link) sourceBroker(id int32) (broker.Broker, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
