@@ -174,6 +174,11 @@ func TestRun_UnreachableClusterStopsNoOther(t *testing.T) {
 		err := json.Unmarshal([]byte(out), &st)
 		return err == nil && len(st.Links) == 1 && st.Links[0].Up && len(st.Links[0].Flows) == 1 && st.Links[0].Flows[0].Position == 100
 	})
+	// Both sides may write the topic, so a translation needs the map of the way back too.
+	eventually(t, "the way back has begun", func() bool {
+		code, _, _ := command(t.Context(), "translate", "eu-us", "orders:0@42", "--addr", grpc)
+		return code == exitOK
+	})
 	for _, tc := range []struct {
 		args string
 		code int
