@@ -63,9 +63,11 @@ func (l *Link) refresh(ctx context.Context, g *errgroup.Group) error {
 		l.mu.Unlock()
 	}
 	var errs []error
-	for _, topic := range l.wanted(source) {
+	wanted := l.wanted(source)
+	known := l.askSettings(call, wanted, target)
+	for _, topic := range wanted {
 		f := l.flow(topic)
-		if err := l.ensure(call, f, source.Topics[topic], target); err != nil {
+		if err := l.ensure(call, f, source.Topics[topic], target, known); err != nil {
 			errs = append(errs, err)
 		}
 	}

@@ -78,9 +78,42 @@ func limitsOf(topic string, source, target map[string]broker.Config, sourceParti
 // configsEvery is how often the settings of a topic that runs are read again.
 const configsEvery = 30 * time.Second
 
+// settings are the configurations of many topics that were asked for at once, by
+// cluster and topic: one round trip instead of one for each topic.
+type settings map[*broker.Cluster]map[string]map[string]broker.Config
+
+// askSettings asks for those of all topics that are due to be judged. What is not
+// answered is asked for alone, where its error belongs to its topic.
+func (l *Link) askSettings(ctx context.Context, topics []string, target broker.Metadata) settings {
+	var source, both []string
+	for _, topic := range topics {
+		f := l.flow(topic)
+		if f.judgedAt(l.now(), configsEvery) && f.limits().blockedName == "" {
+			continue
+		}
+		source = append(source, topic)
+		if t, there := target.Topics[topic]; there && t.Err == nil {
+			both = append(both, topic)
+		}
+	}
+	known := make(settings)
+	known[l.from], _ = l.from.TopicConfigs(ctx, source...)
+	known[l.to], _ = l.to.TopicConfigs(ctx, both...)
+	return known
+}
+
+// of returns the settings of one topic.
+func (s settings) of(ctx context.Context, c *broker.Cluster, topic string) (map[string]broker.Config, error) {
+	if configs, ok := s[c][topic]; ok {
+		return configs, nil
+	}
+	all, err := c.TopicConfigs(ctx, topic)
+	return all[topic], err
+}
+
 // ensure brings one flow as far as it can go: the topic on the target, its
 // limits, and a pump with a checkpoint for every partition.
-func (l *Link) ensure(ctx context.Context, f *flow, source broker.Topic, target broker.Metadata) error {
+func (l *Link) ensure(ctx context.Context, f *flow, source broker.Topic, target broker.Metadata, known settings) error {
 	if source.Err != nil {
 		f.block("source-topic", fmt.Sprintf("%s answers for topic %s: %v", l.spec.From, f.topic, source.Err))
 		return nil
@@ -102,20 +135,20 @@ func (l *Link) ensure(ctx context.Context, f *flow, source broker.Topic, target 
 	if there && fresh && lim.partitions > 0 {
 		return nil
 	}
-	sourceConfigs, err := l.from.TopicConfigs(ctx, f.topic)
+	sourceConfigs, err := known.of(ctx, l.from, f.topic)
 	if err != nil {
 		f.block("source-configs", fmt.Sprintf("read the settings of topic %s on %s: %v", f.topic, l.spec.From, err))
 		return err
 	}
 	if !there {
-		return l.create(ctx, f, source, sourceConfigs[f.topic], len(target.Brokers))
+		return l.create(ctx, f, source, sourceConfigs, len(target.Brokers))
 	}
-	targetConfigs, err := l.to.TopicConfigs(ctx, f.topic)
+	targetConfigs, err := known.of(ctx, l.to, f.topic)
 	if err != nil {
 		f.block("target-configs", fmt.Sprintf("read the settings of topic %s on %s: %v", f.topic, l.spec.To, err))
 		return err
 	}
-	lim = limitsOf(f.topic, sourceConfigs[f.topic], targetConfigs[f.topic], len(source.Partitions), len(goal.Partitions))
+	lim = limitsOf(f.topic, sourceConfigs, targetConfigs, len(source.Partitions), len(goal.Partitions))
 	if lim.blockedName == "fewer-partitions" && l.wasWhole(f, len(goal.Partitions)) {
 		if err := l.to.GrowTopic(ctx, f.topic, len(source.Partitions)); err != nil {
 			f.block("fewer-partitions", err.Error())

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
@@ -388,6 +389,35 @@ func TestScenario_IdleSourceIsHeard(t *testing.T) {
 			if p.SeenAgo < 0 || p.SeenAgo > 2*time.Second {
 				t.Errorf("partition %d was heard %s ago although its source answers", p.Partition, p.SeenAgo)
 			}
+		}
+	})
+}
+
+// TestScenario_SettingsOfManyTopicsAreAskedAtOnce: one round trip for all topics;
+// asked one by one, the last of a few hundred topics over a WAN would wait.
+func TestScenario_SettingsOfManyTopicsAreAskedAtOnce(t *testing.T) {
+	var many []string
+	for i := range 60 {
+		many = append(many, fmt.Sprintf("topic-%02d", i))
+	}
+	scenario(t, Options{Topics: many, Partitions: 1}, func(t *testing.T, f *Fabric, _ *judge.Log) {
+		asked := f.Clusters["eu"].Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.DescribeConfigs}, Observe: true, Count: -1})
+		n := f.Start("n1")
+		defer n.Stop()
+		eventually(t, 20*time.Second, "all topics have pumps", func() bool {
+			st := n.Set.Status()
+			running := 0
+			for _, fl := range st[0].Flows {
+				for _, p := range fl.Pumps {
+					if p.State == mirror.StateRunning {
+						running++
+					}
+				}
+			}
+			return running == len(many)
+		})
+		if n := asked.Hits(); n > len(many)/4 {
+			t.Errorf("%d requests for the settings of %d topics", n, len(many))
 		}
 	})
 }
