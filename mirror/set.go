@@ -3,6 +3,7 @@ package mirror
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/isthmus-project/isthmus/topology"
 )
@@ -44,8 +45,9 @@ func (s *Set) Ledger(link string) ([]LedgerEntry, error) {
 
 // Translate answers where a reader of the link's source that has consumed
 // everything before offset goes on at its target; with reverse, the other way.
-// It returns [ErrNoLink] and [ErrUnknownPump].
-func (s *Set) Translate(_ context.Context, link, topic string, partition int32, offset int64, reverse bool) (Translation, error) {
+// It returns [ErrNoLink] and [ErrUnknownPump]. For a topic that other links of this
+// node copy already it waits a few seconds until all links it depends on do.
+func (s *Set) Translate(ctx context.Context, link, topic string, partition int32, offset int64, reverse bool) (Translation, error) {
 	spec, ok := s.topo.Link(link)
 	if !ok {
 		return Translation{}, fmt.Errorf("link %q: %w", link, ErrNoLink)
@@ -54,7 +56,38 @@ func (s *Set) Translate(_ context.Context, link, topic string, partition int32, 
 	if reverse {
 		from, to = to, from
 	}
-	return translate(s.topo, s.view, from, to, topic, partition, offset)
+	ctx, cancel := context.WithTimeout(ctx, beginsWithin)
+	defer cancel()
+	for {
+		begins := false
+		t, err := translate(s.topo, func(from, to, topic string, partition int32) (mapView, bool) {
+			m, ok := s.view(from, to, topic, partition)
+			begins = begins || !ok && s.begins(from, to, topic)
+			return m, ok
+		}, from, to, topic, partition, offset)
+		if err == nil || !begins || sleep(ctx, 100*time.Millisecond) != nil {
+			return t, err
+		}
+	}
+}
+
+// beginsWithin is how long a link of a running node may take to begin a topic that
+// has just come to its source.
+const beginsWithin = 6 * time.Second
+
+// begins reports whether a link of this node is about to copy the topic: it is
+// carried, other links do it already, and this one has no pumps yet.
+func (s *Set) begins(from, to, topic string) bool {
+	waits, known := false, false
+	for _, l := range s.links {
+		l.mu.Lock()
+		f := l.flows[topic]
+		l.mu.Unlock()
+		has := f != nil && len(f.pumpList()) > 0
+		known = known || has
+		waits = waits || !has && l.spec.From == from && l.spec.To == to && l.spec.Matches(topic)
+	}
+	return waits && known
 }
 
 // view finds a pump's map on this node.

@@ -83,7 +83,7 @@ up() {
   dir=$home/run/$name
   mkdir -p "$dir"
   dir=$(cd "$dir" && pwd)
-  cluster=$(cat "$dir/1/cluster.id" 2>/dev/null || head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d '=')
+  cluster=$(cat "$dir/1/cluster.id" 2>/dev/null || { printf k; head -c 15 /dev/urandom; } | base64 | tr '+/' '-_' | tr -d '=') # k: never a dash first
   for i in "${!ports[@]}"; do
     local d=$dir/$((i + 1))
     if pid_of "$d" >/dev/null; then continue; fi # as after the kill of another

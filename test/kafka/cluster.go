@@ -290,6 +290,7 @@ func clusterID(dir string) string {
 	}
 	id := make([]byte, 16)
 	rand.Read(id) // never fails, see crypto/rand
+	id[0] &= 0x7f // else it may begin with a dash, which Kafka's tools take for an option
 	return base64.RawURLEncoding.EncodeToString(id)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -77,7 +78,9 @@ func (w *witnesses) hear(node string, st *adminpb.StatusResponse) {
 func (w *witnesses) of(n *node) witness {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.said[n.name]
+	said := w.said[n.name]
+	said.yielded = maps.Clone(said.yielded) // hear goes on writing into its own
+	return said
 }
 
 // TestOwners_TwoMirrorsOfOneLinkNeitherDoubleNorReorder runs two mirrors of a link that do not know each other, then
