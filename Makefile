@@ -7,8 +7,10 @@ RACE       := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 FUZZTIME   ?= 10s
 BENCH      ?= .
 BENCHPKG   ?= ./...
+SEED       ?= 1
+MINUTES    ?= 10
 
-.PHONY: help run build test check bench fuzz proto kafka-up kafka-down clean
+.PHONY: help run build test check bench fuzz nemesis proto kafka-up kafka-down clean
 
 help:            ## show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -20,7 +22,7 @@ build:           ## bin/isthmus
 	CGO_ENABLED=0 go build -trimpath -o bin/isthmus ./cmd/isthmus
 
 test:            ## all tests that need nothing but Go; ISTHMUS_KAFKA=1 adds real Kafka
-	go test $(RACE) $(TAGS) ./...
+	go test $(RACE) $(TAGS) -timeout 20m ./...
 ifeq ($(RACE),)
 	@echo "make test: ran without the race detector, because there is no C compiler"
 endif
@@ -34,12 +36,17 @@ check:           ## format, vet, staticcheck, tidy module
 	go run $(STATICCHECK) $(TAGS) ./...
 	go mod tidy -diff
 
-bench:           ## Isthmus beside a TCP relay on real Kafka (writes docs/benchmarks.md), then the micro-benchmarks
+bench:           ## Isthmus beside a TCP relay and MirrorMaker 2 on real Kafka (writes docs/benchmarks.md), then the micro-benchmarks
 	ISTHMUS_BENCH=1 ISTHMUS_REQUIRE_KAFKA=1 go test -run TestBench -count=1 -timeout 20m -v ./test/bench
 	go test $(TAGS) -run '^$$' -bench '$(BENCH)' -benchmem -p 1 -timeout 60m $(BENCHPKG)
 
 fuzz:            ## every fuzz target for FUZZTIME
 	scripts/fuzz.sh $(FUZZTIME)
+
+nemesis:         ## faults by seeds from SEED on: MINUTES of virtual time, two a seed; as many real ones on real Kafka if ISTHMUS_KAFKA=1
+	ISTHMUS_NEMESIS_SEED=$(SEED) ISTHMUS_NEMESIS_MINUTES=2 ISTHMUS_SEEDS=$$((($(MINUTES)+1)/2)) \
+		go test $(RACE) $(TAGS) -count=1 -timeout 10h -v -run 'TestVirtual$$' ./test/nemesis
+	ISTHMUS_REAL_SEED=$(SEED) ISTHMUS_NEMESIS_MINUTES=$(MINUTES) ISTHMUS_SOAK=1 go test -count=1 -timeout 10h -v ./test/nemesis/real
 
 proto:           ## generate the admin API from its .proto
 	scripts/proto.sh

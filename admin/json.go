@@ -7,6 +7,7 @@ import (
 	"math"
 	"strings"
 	"time"
+	"unicode"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -98,8 +99,19 @@ func enumName(e protoreflect.EnumDescriptor, n protoreflect.EnumNumber) any {
 	if v == nil {
 		return int32(n)
 	}
-	prefix := strings.ToUpper(string(e.Name())) + "_"
-	return strings.ToLower(strings.TrimPrefix(string(v.Name()), prefix))
+	return strings.ToLower(strings.TrimPrefix(string(v.Name()), enumPrefix(e.Name())))
+}
+
+// enumPrefix is what the values of a type begin with: MEMBER_STATUS_ for MemberStatus.
+func enumPrefix(name protoreflect.Name) string {
+	var b strings.Builder
+	for i, r := range string(name) {
+		if i > 0 && unicode.IsUpper(r) {
+			b.WriteByte('_')
+		}
+		b.WriteRune(unicode.ToUpper(r))
+	}
+	return b.String() + "_"
 }
 
 // Name is the name of a state as people read it: running, retrying.

@@ -27,24 +27,44 @@ func (c Config) allowed(address string) error {
 	if err != nil || port == "" {
 		return fmt.Errorf("%q is not host:port", address)
 	}
-	if c.Insecure {
+	if c.Insecure || c.Access.Insecure || c.Access.TLS != nil && len(c.Access.Identities) > 0 {
 		return nil
 	}
+	open, err := local(host)
+	if err != nil {
+		return err
+	}
+	if !open {
+		return fmt.Errorf("%w: give the topology file's [admin] both tls and an identity, use 127.0.0.1:%s, "+
+			"or --insecure where everybody who can reach it is trusted", errNotLoopback, port)
+	}
+	return nil
+}
+
+// loopback reports whether host:port can be reached from this machine only. What cannot be looked up is not.
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	is, err := local(host)
+	return err == nil && is
+}
+
+// local reports whether all addresses of a host are loopback.
+func local(host string) (bool, error) {
 	var ips []net.IP
 	if ip := net.ParseIP(host); ip != nil {
 		ips = []net.IP{ip}
 	} else if host != "" {
+		var err error
 		if ips, err = net.LookupIP(host); err != nil {
-			return fmt.Errorf("look up %s: %w", host, err)
+			return false, fmt.Errorf("look up %s: %w", host, err)
 		}
 	}
-	open := len(ips) > 0
+	is := len(ips) > 0
 	for _, ip := range ips {
-		open = open && ip.IsLoopback()
+		is = is && ip.IsLoopback()
 	}
-	if !open {
-		return fmt.Errorf("%w: there is no TLS and no login on it before a later release; use 127.0.0.1:%s, "+
-			"or --insecure where everybody who can reach it is trusted", errNotLoopback, port)
-	}
-	return nil
+	return is, nil
 }

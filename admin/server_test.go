@@ -29,6 +29,7 @@ type stubNode struct {
 	err     error
 	health  Health
 	asked   *adminpb.TranslateRequest
+	Node    // the calls that a test does not answer
 }
 
 func (n *stubNode) Status(context.Context) (*adminpb.StatusResponse, error) {
@@ -51,6 +52,8 @@ func (n *stubNode) Ledger(context.Context, string) ([]*adminpb.LedgerEntry, erro
 }
 
 func (n *stubNode) Health() Health { return n.health }
+
+func (n *stubNode) Peers() []Peer { return nil }
 
 // pipes is a network of two addresses in memory.
 type pipes map[string]*bufconn.Listener
@@ -77,6 +80,13 @@ func serve(t *testing.T, node Node) pipes {
 	if err != nil {
 		t.Fatal(err)
 	}
+	runs(t, s)
+	return p
+}
+
+// runs runs a server until the end of the test, which wants no error of it.
+func runs(t testing.TB, s *Server) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- s.Run(ctx) }()
@@ -86,7 +96,6 @@ func serve(t *testing.T, node Node) pipes {
 			t.Errorf("Run ended with %v", err)
 		}
 	})
-	return p
 }
 
 func dial(t *testing.T, p pipes, address string) *Client {

@@ -3,12 +3,14 @@ package broker_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/isthmus-project/isthmus/broker"
@@ -104,6 +106,86 @@ func TestCluster_ProducersUnsupported(t *testing.T) {
 		v := startVirtual(t, old(kversion.V2_2_0()), kfake.SeedTopics(1, "a"))
 		if _, err := v.open(t).Producers(within(t, time.Minute), "a", 0); !errors.Is(err, broker.ErrUnsupported) {
 			t.Error(err)
+		}
+	})
+}
+
+// refuseConfigs makes one broker answer every question for settings with an error.
+func refuseConfigs(fake *kfake.Cluster, node int32, code int16) {
+	fake.ControlKey(int16(kmsg.DescribeConfigs), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		fake.KeepControl()
+		if fake.CurrentNode() != node {
+			return nil, nil, false
+		}
+		resp := req.ResponseKind().(*kmsg.DescribeConfigsResponse)
+		for _, asked := range req.(*kmsg.DescribeConfigsRequest).Resources {
+			r := kmsg.NewDescribeConfigsResponseResource()
+			r.ResourceType, r.ResourceName, r.ErrorCode = asked.ResourceType, asked.ResourceName, code
+			resp.Resources = append(resp.Resources, r)
+		}
+		return resp, nil, true
+	})
+}
+
+// TestCluster_BrokerConfigsOfThoseThatAnswer: one that refuses, is gone or is silent hides no other.
+func TestCluster_BrokerConfigsOfThoseThatAnswer(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		harm   func(*kfake.Cluster)
+		ids    []int32
+		says   string
+		denied bool
+	}{
+		{"refuses", func(k *kfake.Cluster) { refuseConfigs(k, 1, kerr.ClusterAuthorizationFailed.Code) }, []int32{0, 1}, "no right DESCRIBE_CONFIGS on the cluster", true},
+		{"has an accident", func(k *kfake.Cluster) { refuseConfigs(k, 1, kerr.UnknownServerError.Code) }, []int32{0, 1}, "broker 1 of cluster fake", false},
+		{"is gone", func(*kfake.Cluster) {}, []int32{0, 7}, "broker 7", false},
+		{"is silent", func(k *kfake.Cluster) {
+			k.ControlKey(int16(kmsg.DescribeConfigs), func(kmsg.Request) (kmsg.Response, error, bool) {
+				k.KeepControl()
+				if k.CurrentNode() == 1 {
+					k.SleepControl(func() { time.Sleep(time.Minute) })
+				}
+				return nil, nil, false
+			})
+		}, []int32{0, 1}, "broker 1", false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				v := startVirtual(t)
+				tc.harm(v.fake)
+				all, err := v.open(t).BrokerConfigs(within(t, 3*time.Second), tc.ids...)
+				if len(all) != 1 || all[0]["message.max.bytes"] == "" {
+					t.Errorf("the settings of %d brokers, %d of broker 0; want those of broker 0 alone", len(all), len(all[0]))
+				}
+				if err == nil || !strings.Contains(err.Error(), tc.says) || errors.Is(err, kerr.ClusterAuthorizationFailed) != tc.denied {
+					t.Errorf("%v, want something with %q", err, tc.says)
+				}
+				time.Sleep(time.Minute) // the silent one wakes
+			})
+		})
+	}
+}
+
+// TestCluster_TopicConfigsInPieces: an answer about all topics of a large cluster is longer than what is read.
+func TestCluster_TopicConfigsInPieces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := startVirtual(t, kfake.SeedTopics(1, "first", "last"))
+		most := 0
+		v.fake.ControlKey(int16(kmsg.DescribeConfigs), func(req kmsg.Request) (kmsg.Response, error, bool) {
+			v.fake.KeepControl()
+			most = max(most, len(req.(*kmsg.DescribeConfigsRequest).Resources))
+			return nil, nil, false
+		})
+		topics := []string{"first"}
+		for i := range 4500 {
+			topics = append(topics, fmt.Sprintf("none-%d", i))
+		}
+		all, err := v.open(t).TopicConfigs(within(t, time.Minute), append(topics, "last")...)
+		if !errors.Is(err, kerr.UnknownTopicOrPartition) || len(all) != 2 || len(all["first"]) == 0 || len(all["last"]) == 0 {
+			t.Errorf("the settings of %d topics, want those of first and last", len(all))
+		}
+		if most > 2000 {
+			t.Errorf("%d topics in one request: 1.4 kB of answer each, and 32 MB are read", most)
 		}
 	})
 }
@@ -216,6 +298,9 @@ func TestCluster_Unreachable(t *testing.T) {
 		p := v.profile()
 		p.Bootstrap = []string{"127.0.0.1:1"}
 		c := openProfile(t, p)
+		if configs, err := c.TopicConfigs(within(t, time.Second), "a"); configs != nil || err == nil {
+			t.Errorf("settings %v of a cluster that does not answer, %v; want nil, which is not the same as none", configs, err)
+		}
 		start := time.Now()
 		_, err := c.Metadata(t.Context())
 		if err == nil || broker.Classify(err) != broker.Retry || time.Since(start) > 30*time.Second {

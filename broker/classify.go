@@ -114,6 +114,7 @@ var verdicts = []verdict{
 	{ErrProtocol, Fatal, "we do not understand the broker"},
 	{ErrUnsupported, Fatal, "the broker is too old or too new"},
 	{ErrAuthentication, Fatal, "wrong user, password or mechanism"},
+	{ErrInsecure, Fatal, "the login would be given away"},
 	{ErrClosed, Retry, "the caller closed it, and knows"},
 	{context.Canceled, Retry, "the caller ended it, and knows"},
 	{context.DeadlineExceeded, Retry, "slow is not broken"},
@@ -134,7 +135,12 @@ func explain(err error) (Class, string) {
 		}
 	}
 	var e *kerr.Error
+	access, refused := isAccess(err)
 	switch {
+	case refused && access.unsure():
+		return Retry, "TLS: the listener is wrong, or the broker stops"
+	case refused:
+		return Fatal, access.Field
 	case errors.As(err, &e) && e.Retriable:
 		return Retry, "Kafka calls it retriable"
 	case e != nil:

@@ -19,6 +19,7 @@ type Cluster struct {
 	admin   *kadm.Client
 	pool    framePool
 	spare   spareReaders
+	pace    pace
 }
 
 // Open makes a cluster of a profile. Nothing is dialled: a cluster that cannot be reached says so in its first answer. The
@@ -31,6 +32,7 @@ func Open(p Profile, log *slog.Logger) (*Cluster, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	log = log.With("cluster", p.Name)
+	p = p.ready(log)
 	client, err := kgo.NewClient(clientOptions(p, log)...)
 	if err != nil {
 		return nil, fmt.Errorf("open cluster %q: %w", p.Name, err)
@@ -46,7 +48,7 @@ func clientOptions(p Profile, log *slog.Logger) []kgo.Opt {
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(p.Bootstrap...),
 		kgo.ClientID(p.clientID()),
-		kgo.Dialer(p.dial),
+		kgo.Dialer(p.dialChecked),
 		kgo.BrokerMaxReadBytes(MaxFrameBytes),
 		kgo.MetadataMinAge(250 * time.Millisecond), // new topics and leaders are found within that
 		kgo.RequestRetries(5),                      // then the caller hears of it, and retries by its own rule
@@ -62,6 +64,9 @@ func clientOptions(p Profile, log *slog.Logger) []kgo.Opt {
 
 // Name is the cluster's name in the topology.
 func (c *Cluster) Name() string { return c.profile.Name }
+
+// ClientID is what the brokers see us as, beside the principal of our login.
+func (c *Cluster) ClientID() string { return c.profile.clientID() }
 
 // Close ends the cluster's own connections. Sessions, connections and producers made from it have their own Close.
 func (c *Cluster) Close() {

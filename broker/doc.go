@@ -15,6 +15,11 @@
 // answer that is not what was asked for is an error that wraps [ErrProtocol], and ends the connection. A throttle time
 // that a broker asks for is waited out before the next request.
 //
+// A login never goes over a wire without TLS off loopback unless the profile allows it: that is refused when the address
+// is known, before a byte is sent. Certificates and secrets are resolved again for each handshake and login. What keeps us out
+// of a cluster is an [AccessError] that names the field of the topology and what to do, and a broker that does not let us in is
+// tried about once a second, by all connections together.
+//
 // An error of a partition is a [PartitionError] that wraps the error of franz-go's kerr package, so errors.Is works with
 // those; [Classify] says what to do about any error of this package.
 //

@@ -244,7 +244,9 @@ func (s *FetchSession) ready(ctx context.Context) error {
 		return err
 	}
 	if s.w.expired() {
-		if err := s.w.authenticate(ctx, s.c.profile.SASL, s.broker.address()); err != nil {
+		ctx, cancel := context.WithTimeoutCause(ctx, dialTimeout, errNotReady)
+		defer cancel()
+		if err := s.w.authenticate(ctx, s.c.profile, s.broker.address()); err != nil {
 			return s.w.fail(fmt.Errorf("authenticate again to %s: %w", s.w.name, err))
 		}
 	}
@@ -269,7 +271,11 @@ func (s *FetchSession) fetch(ctx context.Context, o FetchOptions) (*Frame, int16
 	if err := s.w.write(ctx, net.Buffers{s.out.b}); err != nil {
 		return nil, 0, err
 	}
-	buf, err := s.w.readAnswer(ctx, &s.c.pool, s.session.corr, MaxFrameBytes, o.MaxWait+ioTimeout)
+	patience := ioTimeout
+	if s.once {
+		patience = leaderPatience
+	}
+	buf, err := s.w.readAnswer(ctx, &s.c.pool, s.session.corr, MaxFrameBytes, o.MaxWait+patience)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -277,6 +283,9 @@ func (s *FetchSession) fetch(ctx context.Context, o FetchOptions) (*Frame, int16
 	answer := fetchAnswer{parts: buf.parts, aborted: buf.aborted}
 	err = answer.decode(buf.b, s.session.version, s.find)
 	buf.parts, buf.aborted = answer.parts, answer.aborted
+	for i := range answer.parts {
+		atCluster(answer.parts[i].Err, s.c.profile.Name)
+	}
 	if err == nil {
 		s.throttle.ask(answer.throttleMillis)
 		if answer.code == 0 {

@@ -227,7 +227,7 @@ func (a *fetchAnswer) decode(src []byte, version int16, find func(name []byte, i
 func (a *fetchAnswer) partition(in *reader, version int16) Fetched {
 	f := Fetched{LogStart: -1, DivergingEpoch: -1, DivergingEnd: -1, Leader: -1, LeaderEpoch: -1, PreferredReplica: -1}
 	f.Partition = in.int32()
-	f.Err = partitionError("", f.Partition, in.int16(), "")
+	f.Err = partitionError("", f.Partition, in.int16(), "", "READ")
 	f.HighWatermark = in.int64()
 	f.LastStableOffset = in.int64()
 	if version >= 5 {

@@ -102,7 +102,7 @@ func TestFetchSession_PartitionErrorsAreKerr(t *testing.T) {
 		if broker.Classify(f.Partitions[0].Err) != broker.Refind {
 			t.Error(f.Partitions[0].Err)
 		}
-		if got := f.Partitions[0].Err.Error(); got != "a:0: "+kerr.OffsetOutOfRange.Error() {
+		if got := f.Partitions[0].Err.Error(); got != "a:0 of cluster fake: "+kerr.OffsetOutOfRange.Error() {
 			t.Error(got)
 		}
 	})

@@ -31,6 +31,7 @@ type puppet struct {
 type asked struct {
 	key, version int16
 	correlation  int32
+	body         []byte // with the head
 }
 
 // dial is for a Profile.
@@ -51,7 +52,7 @@ func (p *puppet) serve(conn net.Conn) {
 		if _, err := io.ReadFull(conn, body); err != nil {
 			return
 		}
-		r := asked{int16(binary.BigEndian.Uint16(body)), int16(binary.BigEndian.Uint16(body[2:])), int32(binary.BigEndian.Uint32(body[4:]))}
+		r := asked{int16(binary.BigEndian.Uint16(body)), int16(binary.BigEndian.Uint16(body[2:])), int32(binary.BigEndian.Uint32(body[4:])), body}
 		switch {
 		case r.key != int16(kmsg.ApiVersions):
 			if !p.play(conn, n, r) {
@@ -120,7 +121,7 @@ var hostile = map[string]struct {
 	took time.Duration // at most, on the clock of the bubble
 }{
 	"closes":             {func(net.Conn, asked) bool { return false }, io.EOF, "", 0},
-	"says nothing":       {func(net.Conn, asked) bool { return true }, nil, "no progress for 30s", time.Minute},
+	"says nothing":       {func(net.Conn, asked) bool { return true }, nil, "no progress for 3", time.Minute},
 	"speaks HTTP":        {func(c net.Conn, _ asked) bool { return send(c, []byte("HTTP/1.1 400 Bad Request\r\n\r\n")) }, broker.ErrProtocol, "limit", 0},
 	"negative length":    {func(c net.Conn, r asked) bool { return send(c, frame(-5, r.correlation)) }, broker.ErrProtocol, "limit", 0},
 	"length 0":           {func(c net.Conn, r asked) bool { return send(c, frame(0, r.correlation)) }, broker.ErrProtocol, "limit", 0},
@@ -260,6 +261,38 @@ func TestHostile_DripEnds(t *testing.T) {
 		}
 		time.Sleep(time.Minute) // of the bubble: the puppet ends
 	})
+}
+
+// TestMetadata_StrangeTopicIsAlone: what a cluster says of one topic spoils no other.
+func TestMetadata_StrangeTopicIsAlone(t *testing.T) {
+	for name, ids := range map[string][]int32{"far too many": {0, 100_000}, "negative": {0, -1}, "mostly missing": {0, 50_000}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := &puppet{versions: modest, play: func(conn net.Conn, _ int, r asked) bool {
+					resp := kmsg.NewPtrMetadataResponse()
+					resp.Version = r.version
+					for topic, ids := range map[string][]int32{"strange": ids, "good": {1, 0}} {
+						rt := kmsg.NewMetadataResponseTopic()
+						rt.Topic = kmsg.StringPtr(topic)
+						for _, id := range ids {
+							rp := kmsg.NewMetadataResponseTopicPartition()
+							rp.Partition = id
+							rt.Partitions = append(rt.Partitions, rp)
+						}
+						resp.Topics = append(resp.Topics, rt)
+					}
+					return reply(conn, r, resp)
+				}}
+				m, err := p.open(t).Metadata(t.Context())
+				if err != nil || len(m.Topics["good"].Partitions) != 2 || m.Topics["good"].Err != nil {
+					t.Errorf("the good topic is %+v, %v; want two partitions", m.Topics["good"], err)
+				}
+				if s := m.Topics["strange"]; !errors.Is(s.Err, broker.ErrProtocol) || len(s.Partitions) != 0 {
+					t.Errorf("the strange topic has %d partitions and %v, want none and a protocol error", len(s.Partitions), s.Err)
+				}
+			})
+		})
+	}
 }
 
 // TestFetch_ThrottleIsObeyed: the next request waits as long as the last answer says, but not for ever.

@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -22,7 +23,7 @@ func TestSizeClass_HoldsAndWastesLittle(t *testing.T) {
 	last := -1
 	for n := 0; n <= MaxFrameBytes; n += 1 + n/37 {
 		class, size := sizeClass(n)
-		if size < n || class < last || class >= poolClasses {
+		if size < n || class < last || (class < smallClasses) != (size <= firstChunk) {
 			t.Fatalf("%d bytes: class %d of %d bytes after class %d", n, class, size, last)
 		}
 		if n > minPooled && size > n+n/4 {
@@ -33,8 +34,11 @@ func TestSizeClass_HoldsAndWastesLittle(t *testing.T) {
 		}
 		last = class
 	}
-	if class, size := sizeClass(MaxFrameBytes); class != poolClasses-1 || size != MaxFrameBytes {
-		t.Fatalf("the largest is class %d of %d, %d bytes", class, poolClasses, size)
+	if class, size := sizeClass(firstChunk); class != smallClasses-1 || size != firstChunk {
+		t.Fatalf("the largest small one is class %d of %d, %d bytes", class, smallClasses, size)
+	}
+	if _, size := sizeClass(MaxFrameBytes); size != MaxFrameBytes {
+		t.Fatalf("the largest has %d bytes", size)
 	}
 }
 
@@ -125,6 +129,43 @@ func TestVersions_Pick(t *testing.T) {
 	}
 }
 
+// TestGate_RemembersFewAddresses: brokers may advertise ever new ones. One that refused us is remembered for its second.
+func TestGate_RemembersFewAddresses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		g.refused("refuses:9092", kerr.IllegalSaslState)
+		for i := range 10 * maxDoors {
+			turn, err := g.enter(t.Context(), fmt.Sprintf("host-%d:9092", i))
+			if err != nil {
+				t.Fatal(err)
+			}
+			turn.leave()
+		}
+		if len(g.doors) > maxDoors || g.doors["refuses:9092"] == nil {
+			t.Errorf("%d addresses are remembered, and the one that refused us: %v", len(g.doors), g.doors["refuses:9092"] != nil)
+		}
+	})
+}
+
+// TestCheckAnswer_ReadsVersionsAsTheLibraryDoes: it takes an answer for one of version 0 by the low byte of the error code alone.
+func TestCheckAnswer_ReadsVersionsAsTheLibraryDoes(t *testing.T) {
+	tail := func(head []byte, size int) []byte { // of version 4: no keys, no throttle time, one tag with all the rest
+		n := binary.AppendUvarint(nil, uint64(size))
+		return append(append(head, n...), make([]byte, size)...)
+	}
+	for _, code := range []byte{0, 1, 0x23} {
+		body := tail([]byte{code, unsupportedVersion, 0, 0x3f, 0, 0, 0, 1, 70}, 1<<20) // of version 0: 4 million keys
+		if _, ok := checkAnswer(askedFor{key: keyAPIVersions, version: 4}, body); ok {
+			t.Errorf("error code %d: an answer that the library reads as one with %d keys was let through", int(code)<<8+unsupportedVersion, binary.BigEndian.Uint32(body[2:]))
+		}
+	}
+	for version := range int16(5) {
+		if _, ok := checkAnswer(askedFor{key: keyAPIVersions, version: version}, []byte{0, unsupportedVersion, 0, 0, 0, 1, 0, 18, 0, 0, 0, 3}); !ok {
+			t.Errorf("asked in version %d: the answer of a broker that knows only others was refused", version)
+		}
+	}
+}
+
 func TestClassify(t *testing.T) {
 	for _, tc := range []struct {
 		err  error
@@ -162,42 +203,6 @@ func TestClassify(t *testing.T) {
 			t.Errorf("%v is retried, and no row says why", e)
 		}
 	}
-}
-
-// FuzzDecode: no answer makes a decoder panic, or yield what was not sent.
-func FuzzDecode(f *testing.F) {
-	for v := ours[keyFetch].min; v <= ours[keyFetch].max; v++ {
-		f.Add(byte(v), answerBytes(sampleFetch(v)))
-	}
-	for v := ours[keyProduce].min; v <= ours[keyProduce].max; v++ {
-		f.Add(byte(v), answerBytes(sampleProduced(v)))
-	}
-	f.Fuzz(func(t *testing.T, v byte, src []byte) {
-		version := int16(v % 19)
-		size := len(src)
-		if version >= ours[keyFetch].min {
-			var a fetchAnswer
-			if err := a.decode(src, version, asking(version).find); err == nil {
-				total := 0
-				for _, p := range a.parts {
-					total += len(p.Batches) + 16*len(p.Aborted)
-				}
-				if total > size || len(a.parts) > 4 {
-					t.Fatalf("%d partitions with %d bytes out of %d", len(a.parts), total, size)
-				}
-			}
-		}
-		if version >= ours[keyProduce].min && version <= ours[keyProduce].max {
-			results := awaiting()
-			_, _ = decodeProduce(src, version, results)
-			for i, b := range sampleBatches() {
-				if results[i].Batch.Partition != b.Partition || results[i].Batch.Topic != b.Topic {
-					t.Fatalf("the batch of result %d is %+v", i, results[i].Batch)
-				}
-			}
-		}
-		_, _, _ = decodeVersions(src, version%4)
-	})
 }
 
 func TestReader_UvarintOfFiveBytesAtMost(t *testing.T) {

@@ -29,7 +29,8 @@ type Broker struct {
 	Rack string // empty = none
 }
 
-// Topic is one topic of a cluster. Err is of package kerr: UnknownTopicOrPartition, TopicAuthorizationFailed and the like.
+// Topic is one topic of a cluster. Err is of package kerr: UnknownTopicOrPartition, TopicAuthorizationFailed and the like; or
+// [ErrProtocol] where the cluster says of the topic what cannot be. Then its partitions are unknown, and none are listed.
 type Topic struct {
 	Name       string
 	ID         TopicID
@@ -48,8 +49,8 @@ type Partition struct {
 	Err         error
 }
 
-// maxPartitionID bounds the partition ids that are believed: one topic has not more than that anywhere.
-const maxPartitionID = 1 << 20
+// maxPartitionID bounds the partition ids that are believed: a topic with more would be made on the other side too.
+const maxPartitionID = 100_000
 
 // Metadata asks the cluster, never a cache, and creates no topic. No topics given = all. A topic that cannot be described is
 // in the answer with its error; the error returned is that of the whole request.
@@ -60,7 +61,7 @@ func (c *Cluster) Metadata(ctx context.Context, topics ...string) (Metadata, err
 		rt.Topic = kmsg.StringPtr(t)
 		req.Topics = append(req.Topics, rt)
 	}
-	resp, err := req.RequestWith(ctx, c.client)
+	resp, err := askAny(ctx, c, *req, (*kmsg.MetadataRequest).RequestWith)
 	if err == nil {
 		err = codeError(resp.ErrorCode)
 	}
@@ -75,17 +76,20 @@ func (c *Cluster) Metadata(ctx context.Context, topics ...string) (Metadata, err
 		m.Brokers[b.NodeID] = Broker{ID: b.NodeID, Host: b.Host, Port: b.Port, Rack: orEmpty(b.Rack)}
 	}
 	for i := range resp.Topics {
-		t, err := metadataTopic(&resp.Topics[i])
-		if err != nil {
-			return Metadata{}, c.failed(ctx, "ask for metadata", err)
-		}
+		t := metadataTopic(&resp.Topics[i])
+		t.Err = c.profile.denied(t.Err, "DESCRIBE", "topic "+t.Name)
 		m.Topics[t.Name] = t
 	}
+	c.spare.moved(m)
 	return m, nil
 }
 
 // failed names what was asked of which cluster.
 func (c *Cluster) failed(ctx context.Context, what string, err error) error {
+	err = c.profile.explainClient(err)
+	if _, told := isAccess(err); told {
+		return fmt.Errorf("%s: %w", what, err)
+	}
 	if ctx.Err() != nil && context.Cause(ctx) != err {
 		err = fmt.Errorf("%w (%w)", err, context.Cause(ctx))
 	}
@@ -103,18 +107,20 @@ func orEmpty(s *string) string {
 }
 
 // metadataTopic puts the partitions, which come in any order, at their place.
-func metadataTopic(rt *kmsg.MetadataResponseTopic) (Topic, error) {
+func metadataTopic(rt *kmsg.MetadataResponseTopic) Topic {
 	t := Topic{Name: orEmpty(rt.Topic), ID: rt.TopicID, Internal: rt.IsInternal, Err: codeError(rt.ErrorCode)}
 	n := int32(0)
 	for i := range rt.Partitions {
 		id := rt.Partitions[i].Partition
 		if id < 0 || id >= maxPartitionID {
-			return t, protocolErrorf("topic %q has a partition %d", t.Name, id)
+			t.Err = protocolErrorf("topic %q has a partition %d", t.Name, id)
+			return t
 		}
 		n = max(n, id+1)
 	}
 	if int(n) > 2*len(rt.Partitions)+16 { // a few may be missing for a moment, not most
-		return t, protocolErrorf("topic %q has %d partitions up to number %d", t.Name, len(rt.Partitions), n-1)
+		t.Err = protocolErrorf("topic %q has %d partitions up to number %d", t.Name, len(rt.Partitions), n-1)
+		return t
 	}
 	t.Partitions = make([]Partition, n)
 	for i := range t.Partitions {
@@ -126,7 +132,7 @@ func metadataTopic(rt *kmsg.MetadataResponseTopic) (Topic, error) {
 			Replicas: p.Replicas, ISR: p.ISR, Err: codeError(p.ErrorCode),
 		}
 	}
-	return t, nil
+	return t
 }
 
 // leaderNotAvailable is the error of a partition that an answer leaves out.

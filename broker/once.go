@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -26,6 +27,7 @@ type spareTopic struct {
 // that of the topic that was read.
 func (c *Cluster) FetchOnce(ctx context.Context, topic string, partition int32, offset int64, maxBytes int32, committed bool) (*Frame, error) {
 	var last error
+	silent := 0
 	for range 3 {
 		r, p, err := c.spareReader(ctx, topic, partition)
 		if err != nil {
@@ -38,7 +40,11 @@ func (c *Cluster) FetchOnce(ctx context.Context, topic string, partition int32, 
 		if err != nil {
 			c.forgetLeader(topic)
 			last = err
-			if ctx.Err() != nil || Classify(err) == Fatal {
+			if errors.Is(err, os.ErrDeadlineExceeded) { // an idle connection may have died unheard, so a new one is tried, once
+				c.dropIdle(r.broker)
+				silent++
+			}
+			if ctx.Err() != nil || Classify(err) == Fatal || silent > 1 {
 				break
 			}
 			continue
@@ -82,21 +88,12 @@ func staleLeader(err error) bool {
 // spareReader returns a connection to the partition's leader, an idle one if there is one.
 func (c *Cluster) spareReader(ctx context.Context, topic string, partition int32) (*FetchSession, FetchPartition, error) {
 	var none FetchPartition
-	t, err := c.leaders(ctx, topic)
+	leader, id, err := c.lookUp(ctx, topic, partition)
 	if err != nil {
 		return nil, none, err
 	}
-	if partition < 0 || int(partition) >= len(t.topic.Partitions) {
-		c.forgetLeader(topic)
-		return nil, none, &PartitionError{Topic: topic, Partition: partition, Err: kerr.UnknownTopicOrPartition}
-	}
-	leader, ok := t.brokers[t.topic.Partitions[partition].Leader]
-	if !ok {
-		c.forgetLeader(topic)
-		return nil, none, &PartitionError{Topic: topic, Partition: partition, Err: kerr.LeaderNotAvailable}
-	}
 	want := FetchPartition{
-		Topic: topic, TopicID: t.topic.ID, Partition: partition,
+		Topic: topic, TopicID: id, Partition: partition,
 		LeaderEpoch: -1, LastFetchedEpoch: -1, LogStart: -1,
 	}
 	if r := c.idleReader(leader); r != nil {
@@ -111,26 +108,63 @@ func (c *Cluster) spareReader(ctx context.Context, topic string, partition int32
 	return r, want, nil
 }
 
+// lookUp returns the leader of a partition and the id of the topic, from memory if they are there.
+func (c *Cluster) lookUp(ctx context.Context, topic string, partition int32) (Broker, TopicID, error) {
+	for {
+		t, remembered, err := c.leaders(ctx, topic)
+		if err != nil {
+			return Broker{}, TopicID{}, err
+		}
+		var missing error = kerr.UnknownTopicOrPartition
+		if partition >= 0 && int(partition) < len(t.topic.Partitions) {
+			leader, ok := t.brokers[t.topic.Partitions[partition].Leader]
+			if ok {
+				return leader, t.topic.ID, nil
+			}
+			missing = kerr.LeaderNotAvailable
+		}
+		c.forgetLeader(topic)
+		if !remembered {
+			return Broker{}, TopicID{}, &PartitionError{Topic: topic, Partition: partition, Err: missing}
+		}
+	}
+}
+
 // leaders returns what is known of a topic and asks the cluster if that is nothing.
-func (c *Cluster) leaders(ctx context.Context, topic string) (spareTopic, error) {
+func (c *Cluster) leaders(ctx context.Context, topic string) (t spareTopic, remembered bool, err error) {
 	c.spare.mu.Lock()
-	t, ok := c.spare.leaders[topic]
+	t, remembered = c.spare.leaders[topic]
 	c.spare.mu.Unlock()
-	if ok {
-		return t, nil
+	if remembered {
+		return t, true, nil
 	}
 	m, err := c.Metadata(ctx, topic)
 	if err != nil {
-		return spareTopic{}, err
+		return spareTopic{}, false, err
 	}
 	t = spareTopic{topic: m.Topics[topic], brokers: m.Brokers}
 	if t.topic.Err != nil {
-		return spareTopic{}, t.topic.Err
+		return spareTopic{}, false, t.topic.Err
 	}
 	c.spare.mu.Lock()
 	defer c.spare.mu.Unlock()
 	c.spare.leaders[topic] = t
-	return t, nil
+	return t, false, nil
+}
+
+// moved takes what the cluster said of topics whose leaders are remembered: a leader that is silent does not say that it is none any more.
+func (s *spareReaders) moved(m Metadata) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name := range s.leaders {
+		switch t, ok := m.Topics[name]; {
+		case !ok:
+		case t.Err != nil:
+			delete(s.leaders, name)
+		default:
+			s.leaders[name] = spareTopic{topic: t, brokers: m.Brokers}
+		}
+	}
 }
 
 func (c *Cluster) forgetLeader(topic string) {
@@ -154,6 +188,17 @@ func (c *Cluster) idleReader(b Broker) *FetchSession {
 		go r.Close() // a close may wait for the network, and the lock is held
 	}
 	return nil
+}
+
+// dropIdle closes the idle connections to a broker that does not answer.
+func (c *Cluster) dropIdle(b Broker) {
+	c.spare.mu.Lock()
+	idle := c.spare.idle[b.ID]
+	delete(c.spare.idle, b.ID)
+	c.spare.mu.Unlock()
+	for _, r := range idle {
+		_ = r.Close()
+	}
 }
 
 // keepReader keeps a connection for the next one who needs it.

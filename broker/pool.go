@@ -4,18 +4,21 @@ import (
 	"math/bits"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
-// Pooled memory comes in size classes, four for each doubling, so that at most a fifth of a buffer lies idle.
+// Memory comes in size classes, four for each doubling, so that at most a fifth of a buffer is not asked for.
 const (
 	minPooled     = 4 << 10
-	minPooledBits = 10 // the shift of the class after the smallest
-	poolClasses   = (27-3-minPooledBits)*4 + 5
+	minPooledBits = 10                         // the shift of the class after the smallest
+	smallClasses  = (16-3-minPooledBits)*4 + 5 // up to firstChunk, 1<<16
 )
 
-// framePool hands out buffers. The garbage collector empties what is not used for two of its cycles.
+// framePool hands out buffers. Small ones, the answers to requests other than fetches above all, are left to sync.Pool; what
+// carries records is large, and its memory should be used again while it is warm.
 type framePool struct {
-	classes [poolClasses]sync.Pool
+	small [smallClasses]sync.Pool // those up to firstChunk
+	large idleBuffers
 }
 
 // buffer is one piece of pooled memory, and the slices that a frame made of it needs.
@@ -39,18 +42,28 @@ func sizeClass(n int) (class, size int) {
 // get returns a buffer of length n.
 func (p *framePool) get(n int) *buffer {
 	class, size := sizeClass(n)
-	if v, ok := p.classes[class].Get().(*buffer); ok {
-		v.b = v.b[:n]
-		return v
+	var b *buffer
+	if size > firstChunk {
+		b = p.large.take(size, time.Now())
+	} else if v, ok := p.small[class].Get().(*buffer); ok {
+		b = v
 	}
-	return &buffer{b: make([]byte, n, size), class: class}
+	if b == nil {
+		b = &buffer{b: make([]byte, n, size), class: class}
+	}
+	b.b = b.b[:n]
+	return b
 }
 
 // put gives a buffer back. The parts are cleared so that they hold no errors or other buffers alive.
 func (p *framePool) put(b *buffer) {
 	clear(b.parts)
 	b.parts, b.aborted = b.parts[:0], b.aborted[:0]
-	p.classes[b.class].Put(b)
+	if cap(b.b) > firstChunk {
+		p.large.give(b, time.Now())
+		return
+	}
+	p.small[b.class].Put(b)
 }
 
 // Frame is the answer to one fetch. Its memory is pooled: all slices in it are valid until the last holder releases it.

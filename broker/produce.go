@@ -216,9 +216,11 @@ func (p *ProduceConn) recv(ctx context.Context, r *produceRequest) error {
 	}
 	p.throttle.ask(millis)
 	for i := range p.results {
-		if r := &p.results[i]; r.Err == errNoAnswer {
+		r := &p.results[i]
+		if r.Err == errNoAnswer {
 			r.Err = &PartitionError{Topic: r.Batch.Topic, Partition: r.Batch.Partition, Err: errNoAnswer}
 		}
+		atCluster(r.Err, p.c.profile.Name)
 	}
 	return nil
 }

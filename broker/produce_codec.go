@@ -139,7 +139,7 @@ func decodeProduce(src []byte, version int16, results []ProduceResult) (throttle
 				return 0, protocolErrorf("a produce answer has partition %d of topic %q (id %x), which was not sent, or twice", partition, name, id)
 			}
 			r := &results[at]
-			got.Batch, got.Err = r.Batch, partitionError(r.Batch.Topic, partition, code, string(message))
+			got.Batch, got.Err = r.Batch, partitionError(r.Batch.Topic, partition, code, string(message), "WRITE")
 			*r = got
 			next = at + 1
 		}

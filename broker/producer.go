@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -37,8 +38,8 @@ type ProducerOptions struct {
 // Producer writes records to a cluster, acks = all, each once and in order within a partition. It is for state topics, demo,
 // probes and drills: the mirror writes batches by [ProduceConn].
 type Producer struct {
-	client *kgo.Client
-	name   string
+	client  *kgo.Client
+	profile Profile
 }
 
 // codecs are the compressions by their Kafka names.
@@ -75,7 +76,7 @@ func (c *Cluster) Producer(o ProducerOptions) (*Producer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a producer for cluster %s: %w", c.profile.Name, err)
 	}
-	return &Producer{client: client, name: c.profile.Name}, nil
+	return &Producer{client: client, profile: c.profile}, nil
 }
 
 // Produce writes the records and waits for all acks. What it returns are the records with their places; where the error is not
@@ -88,9 +89,11 @@ func (p *Producer) Produce(ctx context.Context, recs ...Record) ([]Record, error
 	results := p.client.ProduceSync(ctx, out...)
 	acked := make([]Record, len(recs))
 	failed := map[*kgo.Record]bool{}
+	var first error
 	for _, r := range results {
 		if r.Err != nil {
 			failed[r.Record] = true
+			first = cmp.Or(first, p.failed(r.Record, r.Err))
 		}
 	}
 	for i, r := range out {
@@ -99,10 +102,13 @@ func (p *Producer) Produce(ctx context.Context, recs ...Record) ([]Record, error
 			acked[i].Offset = -1
 		}
 	}
-	if err := results.FirstErr(); err != nil {
-		return acked, fmt.Errorf("produce to cluster %s: %w", p.name, err)
-	}
-	return acked, nil
+	return acked, first
+}
+
+// failed says why a record was not written.
+func (p *Producer) failed(r *kgo.Record, err error) error {
+	err = p.profile.denied(p.profile.explainClient(err), "WRITE", "topic "+r.Topic)
+	return fmt.Errorf("produce to cluster %s: %w", p.profile.Name, err)
 }
 
 // ProduceAsync writes a record and calls done with its place, or with why it was not written, from another goroutine; done may
@@ -115,7 +121,7 @@ func (p *Producer) ProduceAsync(ctx context.Context, rec Record, done func(Recor
 		got := fromClient(r)
 		if err != nil {
 			got.Offset = -1
-			err = fmt.Errorf("produce to cluster %s: %w", p.name, err)
+			err = p.failed(r, err)
 		}
 		done(got, err)
 	})
@@ -124,7 +130,7 @@ func (p *Producer) ProduceAsync(ctx context.Context, rec Record, done func(Recor
 // Flush waits until every record has its ack or its error.
 func (p *Producer) Flush(ctx context.Context) error {
 	if err := p.client.Flush(ctx); err != nil {
-		return fmt.Errorf("flush to cluster %s: %w", p.name, err)
+		return fmt.Errorf("flush to cluster %s: %w", p.profile.Name, err)
 	}
 	return nil
 }
@@ -132,7 +138,7 @@ func (p *Producer) Flush(ctx context.Context) error {
 // Begin starts a transaction.
 func (p *Producer) Begin() error {
 	if err := p.client.BeginTransaction(); err != nil {
-		return fmt.Errorf("begin a transaction on cluster %s: %w", p.name, err)
+		return fmt.Errorf("begin a transaction on cluster %s: %w", p.profile.Name, err)
 	}
 	return nil
 }
@@ -148,14 +154,14 @@ func (p *Producer) Commit(ctx context.Context) error {
 // Abort drops what is buffered and aborts the transaction.
 func (p *Producer) Abort(ctx context.Context) error {
 	if err := p.client.AbortBufferedRecords(ctx); err != nil {
-		return fmt.Errorf("abort buffered records of cluster %s: %w", p.name, err)
+		return fmt.Errorf("abort buffered records of cluster %s: %w", p.profile.Name, err)
 	}
 	return p.end(ctx, kgo.TryAbort, "abort")
 }
 
 func (p *Producer) end(ctx context.Context, how kgo.TransactionEndTry, what string) error {
 	if err := p.client.EndTransaction(ctx, how); err != nil {
-		return fmt.Errorf("%s a transaction on cluster %s: %w", what, p.name, err)
+		return fmt.Errorf("%s a transaction on cluster %s: %w", what, p.profile.Name, err)
 	}
 	return nil
 }

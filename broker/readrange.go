@@ -109,7 +109,7 @@ func (r *rangeReader) read(ctx context.Context, at int64) ([]*kgo.Record, int64,
 	}
 	resp, err := r.c.client.Broker(int(r.leader)).RetriableRequest(ctx, r.request(at))
 	if err != nil {
-		return nil, at, err
+		return nil, at, r.c.profile.explainClient(err)
 	}
 	answer, ok := resp.(*kmsg.FetchResponse)
 	if !ok || answer.ErrorCode != 0 {
@@ -129,7 +129,11 @@ func (r *rangeReader) read(ctx context.Context, at int64) ([]*kgo.Record, int64,
 		Offset: at, IsolationLevel: level, Topic: r.topic, Partition: r.partition,
 	}, &answer.Topics[0].Partitions[0], r.codec, nil)
 	if got.Err != nil && len(got.Records) == 0 {
-		return nil, at, &PartitionError{Topic: r.topic, Partition: r.partition, Err: got.Err}
+		e := &PartitionError{Cluster: r.c.profile.Name, Topic: r.topic, Partition: r.partition, Err: got.Err}
+		if forbidden(got.Err) {
+			e.Right = "READ"
+		}
+		return nil, at, e
 	}
 	return got.Records, max(at, next), nil
 }

@@ -12,7 +12,8 @@ import (
 )
 
 // authenticate proves who we are (KIP-43, KIP-152), also again on a connection whose session is about to end (KIP-368).
-func (w *wire) authenticate(ctx context.Context, m sasl.Mechanism, address string) error {
+func (w *wire) authenticate(ctx context.Context, p Profile, address string) error {
+	m := p.SASL
 	version, err := w.versions.pick(keyHandshake, 1)
 	if err != nil {
 		return err
@@ -29,25 +30,39 @@ func (w *wire) authenticate(ctx context.Context, m sasl.Mechanism, address strin
 		return protocolErrorf("a SASL handshake does not decode: %v", err)
 	}
 	if err := codeError(offered.ErrorCode); err != nil {
-		return fmt.Errorf("%w: mechanism %s: %w (the broker offers %q)", ErrAuthentication, m.Name(), err, offered.SupportedMechanisms)
+		err = p.refusedLogin(address, offered.SupportedMechanisms, err)
+		p.gate.refused(address, err)
+		return err
 	}
 	session, token, err := m.Authenticate(ctx, address)
 	if err != nil {
-		return fmt.Errorf("%w: mechanism %s: %w", ErrAuthentication, m.Name(), err)
+		return fmt.Errorf("begin to authenticate by %s: %w", m.Name(), err)
 	}
-	return w.exchange(ctx, m.Name(), session, token)
+	err = w.exchange(ctx, m.Name(), session, token)
+	if answered(err) {
+		err = p.refusedLogin(address, nil, err)
+	}
+	l, ours := session.(*loginSession)
+	switch {
+	case !ours:
+	case err != nil:
+		l.turn.fail(ctx, err)
+	default:
+		l.turn.letIn() // again, of a mechanism that has the last word
+	}
+	return err
 }
 
 // maxSteps bounds the exchange; SCRAM takes two.
 const maxSteps = 10
 
-// exchange passes tokens between the mechanism and the broker until both are done.
+// exchange passes tokens between the mechanism and the broker until both are done; GSSAPI is done and still has something to say.
 func (w *wire) exchange(ctx context.Context, name string, session sasl.Session, token []byte) error {
 	version, err := w.versions.pick(keyAuth, 1)
 	if err != nil {
 		return err
 	}
-	started := time.Now()
+	started, done := time.Now(), false
 	for range maxSteps {
 		req := kmsg.NewPtrSASLAuthenticateRequest()
 		req.Version, req.SASLAuthBytes = version, token
@@ -64,17 +79,15 @@ func (w *wire) exchange(ctx context.Context, name string, session sasl.Session, 
 			return protocolErrorf("a SASL answer does not decode: %v", err)
 		}
 		if err := codeError(answer.ErrorCode); err != nil {
-			said := ""
-			if answer.ErrorMessage != nil {
-				said = *answer.ErrorMessage
+			return fmt.Errorf("%w: %.200q", err, orEmpty(answer.ErrorMessage))
+		}
+		next := []byte(nil)
+		if !done {
+			if done, next, err = session.Challenge(answer.SASLAuthBytes); err != nil {
+				return err
 			}
-			return fmt.Errorf("%w: mechanism %s: %w: %s", ErrAuthentication, name, err, said)
 		}
-		done, next, err := session.Challenge(answer.SASLAuthBytes)
-		if err != nil {
-			return fmt.Errorf("%w: mechanism %s: %w", ErrAuthentication, name, err)
-		}
-		if done {
+		if done && len(next) == 0 {
 			w.session = saslSession{}
 			if ms := answer.SessionLifetimeMillis; ms > 0 { // renewed early: at 85 % of what is granted
 				w.session.until = started.Add(time.Duration(min(ms, maxSessionMillis)) * time.Millisecond * 85 / 100)

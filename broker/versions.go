@@ -17,6 +17,7 @@ import (
 const (
 	keyProduce     = int16(kmsg.Produce)
 	keyFetch       = int16(kmsg.Fetch)
+	keyMetadata    = int16(kmsg.Metadata)
 	keyHandshake   = int16(kmsg.SASLHandshake)
 	keyAPIVersions = int16(kmsg.ApiVersions)
 	keyAuth        = int16(kmsg.SASLAuthenticate)
@@ -29,6 +30,7 @@ type versionRange struct{ min, max int16 }
 var ours = map[int16]versionRange{
 	keyProduce:   {3, 13}, // 3 is the first with v2 batches, 9 with tagged fields, 13 with topic ids
 	keyFetch:     {4, 18}, // 4 is the first with v2 batches, 7 with sessions, 12 with tagged fields, 13 with topic ids
+	keyMetadata:  {1, 12}, // 1 is the first that tells no topics from all
 	keyHandshake: {1, 1},  // version 0 is followed by bare tokens
 	keyAuth:      {0, 1},  // 1 tells how long the session lives
 }

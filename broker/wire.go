@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -46,7 +47,13 @@ var aLongTimeAgo = time.Unix(1, 0)
 // dialWire connects to a broker and makes the connection ready: TLS, ApiVersions, SASL.
 func dialWire(ctx context.Context, p Profile, b Broker) (*wire, error) {
 	name := fmt.Sprintf("broker %d of %s at %s", b.ID, p.Name, b.address())
+	if b.ID < 0 { // of the bootstrap list
+		name = fmt.Sprintf("a broker of %s at %s", p.Name, b.address())
+	}
 	conn, err := p.dial(ctx, "tcp", b.address())
+	if _, told := isAccess(err); told {
+		return nil, err // names cluster and address itself
+	}
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", name, err)
 	}
@@ -57,10 +64,20 @@ func dialWire(ctx context.Context, p Profile, b Broker) (*wire, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, dialTimeout, errNotReady)
 	defer cancel()
 	if err := w.negotiate(ctx); err != nil {
+		if errors.Is(err, errSpeaksTLS) {
+			return nil, w.fail(p.wantsTLS(b.address()))
+		}
+		if _, told := isAccess(err); told {
+			return nil, w.fail(err)
+		}
 		return nil, w.fail(fmt.Errorf("negotiate versions with %s: %w", name, err))
 	}
 	if p.SASL != nil {
-		if err := w.authenticate(ctx, p.SASL, b.address()); err != nil {
+		err := w.authenticate(ctx, p, b.address())
+		if _, told := isAccess(err); told {
+			return nil, w.fail(err)
+		}
+		if err != nil {
 			return nil, w.fail(fmt.Errorf("authenticate to %s: %w", name, err))
 		}
 	}
@@ -99,12 +116,12 @@ func (w *wire) close() error {
 }
 
 // ioError turns the timeout that the end of ctx caused into the reason of ctx.
-func ioError(ctx context.Context, err error) error {
+func ioError(ctx context.Context, err error, patience time.Duration) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return fmt.Errorf("no progress for %v: %w", ioTimeout, err)
+		return fmt.Errorf("no progress for %v: %w", patience, err)
 	}
 	return err
 }
@@ -121,7 +138,7 @@ func (w *wire) write(ctx context.Context, pieces net.Buffers) error {
 	}
 	err := w.writePieces(pieces)
 	if err != nil {
-		return ioError(ctx, err)
+		return ioError(ctx, err, ioTimeout)
 	}
 	return nil
 }
@@ -141,7 +158,7 @@ func (w *wire) writePieces(pieces net.Buffers) error {
 
 // read fills b. patience is how long the broker may stay silent before the first byte; 0 = the usual time.
 func (w *wire) read(ctx context.Context, b []byte, patience time.Duration) error {
-	patience = max(patience, ioTimeout)
+	patience = cmp.Or(patience, ioTimeout)
 	for len(b) > 0 {
 		n := min(len(b), readChunk)
 		_ = w.conn.SetReadDeadline(time.Now().Add(patience)) // fails on a closed connection only, and the read says how it ended
@@ -149,7 +166,7 @@ func (w *wire) read(ctx context.Context, b []byte, patience time.Duration) error
 			return context.Cause(ctx)
 		}
 		if _, err := io.ReadFull(w.in, b[:n]); err != nil {
-			return ioError(ctx, err)
+			return ioError(ctx, err, patience)
 		}
 		b, patience = b[n:], ioTimeout
 	}
@@ -161,7 +178,13 @@ func (w *wire) readAnswer(ctx context.Context, pool *framePool, correlation int3
 	stop := context.AfterFunc(ctx, func() { _ = w.conn.SetReadDeadline(aLongTimeAgo) })
 	defer stop()
 	var head [8]byte
-	if err := w.read(ctx, head[:], patience); err != nil {
+	if err := w.read(ctx, head[:4], patience); err != nil {
+		return nil, err
+	}
+	if head[0] == tlsAlert { // which may be shorter than the rest of the head
+		return nil, errSpeaksTLS
+	}
+	if err := w.read(ctx, head[4:], 0); err != nil {
 		return nil, err
 	}
 	size := int(int32(binary.BigEndian.Uint32(head[:]))) - 4

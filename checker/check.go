@@ -13,12 +13,29 @@ type Produced struct {
 	Outcome Outcome
 }
 
+// Truncation is that a source lost the log of a life from an offset on, see Sources.Truncated.
+type Truncation struct {
+	Cluster, Topic  string
+	Partition, Life int32
+	From            int64
+}
+
+// Remaking is that a topic was made anew so often, see Sources.Remade.
+type Remaking struct {
+	Cluster, Topic string
+	Life           int32
+}
+
 // Input is a whole history, for Check.
 type Input struct {
 	Config   Config
 	Sources  []Log
 	Produced []Produced
-	Ledger   []Range
+	// Truncated are the sources' own losses.
+	Truncated []Truncation
+	// Remade are topics that were made anew.
+	Remade []Remaking
+	Ledger []Range
 	// Hops are logs of clusters on the way, see Target.Hop.
 	Hops []Log
 	// Target is the target's log and Reread a later read of it; Reread needs
@@ -40,6 +57,12 @@ func Check(in Input) (Report, error) {
 		if err := src.Produced(p.Cluster, p.Record, p.Outcome); err != nil {
 			return Report{}, err
 		}
+	}
+	for _, c := range in.Truncated {
+		src.Truncated(c.Cluster, c.Topic, c.Partition, c.Life, c.From)
+	}
+	for _, m := range in.Remade {
+		src.Remade(m.Cluster, m.Topic, m.Life)
 	}
 	t := src.Target(in.Config)
 	for _, r := range in.Ledger {

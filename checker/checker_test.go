@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // log makes records of topic t, partition 0, of origin a: uids by the words of s, offsets
@@ -25,6 +26,61 @@ func lost(first, last int64) Range {
 
 // abortedX is what the producer of x knows.
 var abortedX = Produced{"a", Record{Topic: "t", UID: "x", Offset: -1}, Aborted}
+
+// compacted has a producer that knows of record 2, which the source, at offset 1, has no longer.
+func compacted(in *Input) {
+	in.Config.Compacted = true
+	in.Sources[0].Records[1].Offset = 2
+	r := log("1 2")[1]
+	in.Produced = []Produced{{"a", r, Acked}}
+}
+
+// transaction says that the source's records at these indices were committed together.
+func transaction(in *Input, at ...int) {
+	for _, i := range at {
+		in.Sources[0].Records[i].Txn = "txn"
+	}
+}
+
+// quiet says that copying had its time.
+func quiet(in *Input) { in.Config.Idle, in.Config.StallAfter = time.Minute, time.Minute }
+
+// truncated has a source that lost its log from offset 2 on, where records 3 and 4 were, and went on with n.
+func truncated(in *Input) {
+	in.Sources[0].Records[2].Life = 1
+	in.Truncated = []Truncation{{Cluster: "a", Topic: "t", From: 2}}
+	for i, uid := range []string{"3", "4"} {
+		in.Produced = append(in.Produced, Produced{"a", Record{Topic: "t", UID: uid, Offset: int64(2 + i)}, Acked})
+	}
+}
+
+// recreated has a source whose topic held 1, 2 and 3 and was made again.
+func recreated(in *Input) {
+	for i := range in.Sources[0].Records {
+		in.Sources[0].Records[i].Life = 1
+	}
+	for i, uid := range []string{"1", "2", "3"} {
+		in.Produced = append(in.Produced, Produced{"a", Record{Topic: "t", UID: uid, Offset: int64(i)}, Acked})
+	}
+}
+
+// remade is recreated as everybody has been told of it, with what the mirror says of that.
+func remade(ledger ...Range) func(*Input) {
+	return func(in *Input) {
+		recreated(in)
+		in.Remade = []Remaking{{Cluster: "a", Topic: "t", Life: 1}}
+		in.Ledger = ledger
+	}
+}
+
+// leftAt is that copying left a log of a life at an offset, as its topic was made anew.
+func leftAt(life int32, first int64) Range {
+	return Range{Cluster: "a", Topic: "t", Life: life, First: first, Last: first, Kind: Recreated}
+}
+
+func survived(first, last int64) Range {
+	return Range{Cluster: "a", Topic: "t", First: first, Last: last, Kind: Survived}
+}
 
 // Hand-made histories of one link from a to b; the words are uids.
 var byHand = []struct {
@@ -45,6 +101,10 @@ var byHand = []struct {
 	{name: "M1 beside ledger", source: "1 2 3 4", target: "1 4", edit: func(in *Input) { in.Ledger = []Range{lost(2, 2)} }, want: []Rule{Lost}},
 	{name: "M2", source: "1 2 3 4", target: "1 3 4", edit: func(in *Input) { in.Ledger = []Range{lost(1, 2)} }, want: []Rule{Dishonest}},
 	{name: "ledger over holes", source: "1 2", target: "1 2", edit: func(in *Input) { in.Ledger = []Range{lost(5, 9)} }},
+	{name: "perhaps in ledger", source: "1 2 3 4", target: "1 3", edit: func(in *Input) {
+		in.Ledger = []Range{{Cluster: "a", Topic: "t", First: 1, Last: 2, Kind: Perhaps}}
+		in.Config.Complete = true
+	}, want: []Rule{Lost}, counts: "declared missing 1"},
 	{name: "M3", source: "1 2", target: "1 2 1", want: []Rule{Duplicate}},
 	{name: "M3 at least once", source: "1 2 3", target: "1 2 1 2 3", edit: func(in *Input) { in.Config.Mode = AtLeastOnce }, counts: "duplicate: 2"},
 	{name: "M3 declared", source: "1 2", target: "1 2 1 2", edit: func(in *Input) {
@@ -76,6 +136,12 @@ var byHand = []struct {
 		in.Produced = []Produced{{"a", Record{Topic: "t", UID: "x", Offset: 2}, Acked}}
 		in.Ledger = []Range{lost(1, 4)}
 	}, counts: "declared missing 1"},
+	{name: "compacted before copy", source: "1 3", target: "1 3", edit: compacted, counts: "expected 2"},
+	{name: "compacted after copy", source: "1 3", target: "1 2 3", edit: compacted, counts: "copied 3"},
+	{name: "compacted, copied late", source: "1 3", target: "1 3 2", edit: compacted, want: []Rule{Reorder}},
+	{name: "compacted, copied twice", source: "1 3", target: "1 2 2 3", edit: compacted, want: []Rule{Duplicate}},
+	{name: "compacted, copied changed", source: "1 3", target: "1 2 3", edit: func(in *Input) { compacted(in); in.Target[1].Hash[0]++ }, want: []Rule{Corrupt}},
+	{name: "compacted source still has it", source: "1 3", target: "1", edit: func(in *Input) { compacted(in); in.Config.Complete = true }, want: []Rule{Lost}},
 	{name: "M6", source: "1 2", target: "1 2", edit: func(in *Input) { in.Target[1].Hash[0]++ }, want: []Rule{Corrupt}},
 	{name: "M7", source: "1 2", target: "1 2", edit: func(in *Input) { in.Target[1].Topic = "u" }, want: []Rule{Misrouted}},
 	{name: "renamed", source: "1 2", target: "1 2", edit: func(in *Input) {
@@ -86,6 +152,44 @@ var byHand = []struct {
 		in.Config.Rename = func(origin, topic string) string { return origin + "." + topic }
 		in.Target[0].Topic = "a.t"
 	}, want: []Rule{Misrouted}},
+	{name: "M8", source: "1 2 3", target: "1 2", edit: func(in *Input) { transaction(in, 1, 2); in.Config.Complete = true }, want: []Rule{Torn}},
+	{name: "M8 at quiescence", source: "1 2 3", target: "1 3", edit: func(in *Input) { transaction(in, 1, 2); quiet(in) }, want: []Rule{Torn}},
+	{name: "transaction on its way", source: "1 2 3", target: "1 2", edit: func(in *Input) { transaction(in, 1, 2) }, counts: "pending 1"},
+	{name: "transaction not begun", source: "1 2 3", target: "1", edit: func(in *Input) { transaction(in, 1, 2); quiet(in) }, want: []Rule{Stall}},
+	{name: "torn and in ledger", source: "1 2 3", target: "1 3", edit: func(in *Input) {
+		transaction(in, 1, 2)
+		in.Config.Complete = true
+		in.Ledger = []Range{lost(1, 1)}
+	}, counts: "declared missing 1"},
+	{name: "M12", source: "1 2 3", target: "1 2", edit: quiet, want: []Rule{Stall}},
+	{name: "not idle for long enough", source: "1 2 3", target: "1 2", edit: func(in *Input) { quiet(in); in.Config.Idle-- }, counts: "pending 1"},
+	{name: "M1 at quiescence", source: "1 2 3", target: "1 3", edit: quiet, want: []Rule{Lost}},
+	{name: "truncated source, kept and in ledger", source: "1 2 n", target: "1 2 3 4 n", edit: func(in *Input) { truncated(in); in.Ledger = []Range{survived(2, 3)} },
+		counts: "survivors 2 and declared 2"},
+	{name: "truncated source, not copied before", source: "1 2 n", target: "1 2 n", edit: func(in *Input) { truncated(in); quiet(in) }, counts: "expected 3"},
+	{name: "M2 truncated source, not in ledger", source: "1 2 n", target: "1 2 3 n", edit: truncated, want: []Rule{Dishonest}},
+	{name: "M2 truncated source, ledger too short", source: "1 2 n", target: "1 2 3 4 n", edit: func(in *Input) { truncated(in); in.Ledger = []Range{survived(2, 2)} }, want: []Rule{Dishonest}},
+	{name: "M2 truncated source, ledger too long", source: "1 2 n", target: "1 2 3 n", edit: func(in *Input) { truncated(in); in.Ledger = []Range{survived(2, 3)} }, want: []Rule{Dishonest}},
+	{name: "M2 source not truncated", source: "1 2 3", target: "1 2 3", edit: func(in *Input) { in.Ledger = []Range{survived(2, 2)} }, want: []Rule{Dishonest}},
+	{name: "M4 truncated source, mixed", source: "1 2 n", target: "1 2 3 n 4", edit: func(in *Input) { truncated(in); in.Ledger = []Range{survived(2, 3)} }, want: []Rule{Reorder}},
+	{name: "M5 truncated source, in doubt", source: "1 2 n", target: "1 2 d n", edit: func(in *Input) {
+		truncated(in)
+		in.Produced = append(in.Produced, Produced{"a", Record{Topic: "t", UID: "d", Offset: -1}, InDoubt})
+	}, counts: "survivors 1"},
+	{name: "recreated, ledger of the old log", source: "n o p", target: "1 3 n o p", edit: func(in *Input) {
+		recreated(in)
+		in.Ledger = []Range{lost(1, 1)}
+	}, counts: "declared missing 1"},
+	{name: "M1 recreated before it was copied", source: "n o p", target: "1 2 n o p", edit: recreated, want: []Rule{Lost}},
+	{name: "M4 recreated, old behind new", source: "n o p", target: "1 2 n 3 o p", edit: recreated, want: []Rule{Reorder}},
+	{name: "recreated, in ledger", source: "n o p", target: "1 n o p", edit: remade(leftAt(0, 1)), counts: "declared missing 2"},
+	{name: "recreated, copied to its end", source: "n o p", target: "1 2 3 n o p", edit: remade(leftAt(0, 3))},
+	{name: "recreated, nothing copied before", source: "n o p", target: "n o p", edit: remade(leftAt(0, 0)), counts: "declared missing 3"},
+	{name: "M1 recreated, lost before it was left", source: "n o p", target: "1 3 n o p", edit: remade(leftAt(0, 2)), want: []Rule{Lost}},
+	{name: "M1 recreated, lost of the new log", source: "n o p", target: "1 n p", edit: remade(leftAt(0, 1)), want: []Rule{Lost}},
+	{name: "M2 recreated, not in ledger", source: "n o p", target: "1 2 3 n o p", edit: remade(), want: []Rule{Dishonest}},
+	{name: "M2 not recreated, in ledger", source: "1 2 3", target: "1 2 3", edit: func(in *Input) { in.Ledger = []Range{leftAt(0, 1)} }, want: []Rule{Dishonest}},
+	{name: "M2 recreated, the new log in ledger", source: "n o p", target: "1 n o p", edit: remade(leftAt(0, 1), leftAt(1, 2)), want: []Rule{Dishonest}},
 	{name: "M9", source: "1 2", target: "1 2", edit: func(in *Input) { in.Reread = log("2 2") }, want: []Rule{Unstable}},
 	{name: "reread grows", source: "1 2 3", target: "1 2", edit: func(in *Input) { in.Reread = log("1 2 3") }},
 	{name: "origin not told", source: "1 2", target: "1 2", edit: func(in *Input) { in.Target[0].Origin, in.Target[1].Origin = "", "" }, counts: "copied 2"},
@@ -138,6 +242,54 @@ func TestTarget_HubLedger(t *testing.T) {
 	in.Target = log("1 2 3")
 	if r, err := Check(in); err != nil || !slices.Equal(r.Violated(), []Rule{Dishonest}) {
 		t.Errorf("not missing: %v, %v", r, err)
+	}
+	in.Ledger[0].Kind = Perhaps
+	for _, target := range []string{"1 2 3", "1 3"} {
+		in.Target = log(target)
+		if r, err := Check(in); err != nil || !r.OK() {
+			t.Errorf("perhaps missing, %s: %v, %v", target, r, err)
+		}
+	}
+	in.Ledger[0].Kind, in.Target = Reordered, log("1 3 2")
+	if r, err := Check(in); err != nil || !r.OK() || r.DeclaredReorders != 1 {
+		t.Errorf("reordered: %v, %v", r, err)
+	}
+}
+
+// Hub h has record 2 of origin a twice, as its ledger says: what it lost of that are the copies that its ledger names, and no others.
+func TestTarget_HubLedgerOfOneOfTwoCopies(t *testing.T) {
+	hub := log("1 2 3 2 4")
+	again := Range{Cluster: "a", Topic: "t", First: 1, Last: 1, Kind: Repeated}
+	lost := func(kind LedgerKind, offsets ...int64) (out []Range) {
+		for _, at := range offsets {
+			out = append(out, Range{Cluster: "h", Topic: "t", First: at, Last: at, Kind: kind})
+		}
+		return append(out, again)
+	}
+	for name, test := range map[string]struct {
+		ledger []Range
+		target string
+		want   []Rule
+	}{
+		"the first is lost":                     {lost(Missing, 1), "1 3 2 4", nil},
+		"the first may be lost":                 {lost(Perhaps, 1), "1 3 2 4", nil},
+		"the second is lost":                    {lost(Missing, 3), "1 2 3 4", nil},
+		"the first, and the second is not here": {lost(Missing, 1), "1 3 4", []Rule{Lost}},
+		"the second, and the first is late":     {lost(Missing, 3), "1 3 2 4", []Rule{Reorder}},
+		"both are":                              {lost(Missing, 1, 3), "1 3 4", nil},
+		"both, and one is here":                 {lost(Missing, 1, 3), "1 3 2 4", []Rule{Dishonest, Reorder}},
+		"another one is late":                   {lost(Missing, 1), "1 4 3 2", []Rule{Reorder}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := Input{Config: Config{Cluster: "b"}, Sources: []Log{{"a", log("1 2 3 4")}, {"h", hub}}, Hops: []Log{{"h", hub}}, Ledger: test.ledger, Target: log(test.target)}
+			r, err := Check(in)
+			got := r.Violated()
+			slices.Sort(got)
+			slices.Sort(test.want)
+			if err != nil || !slices.Equal(got, test.want) {
+				t.Errorf("violated %v (%v), want %v in\n%v", got, err, test.want, r)
+			}
+		})
 	}
 }
 

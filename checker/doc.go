@@ -9,6 +9,7 @@
 //	src := NewSources()
 //	src.Add(cluster, record)        // the log of every source, committed records only
 //	src.Produced(cluster, record, Acked) // what producers know, if it was kept
+//	src.Truncated(cluster, ...)          // what a source lost by its own fault
 //	t := src.Target(Config{...})    // one or several targets
 //	t.Ledger(Range{...})            // what the mirror says it lost
 //	t.Hop(cluster, record)          // only where a ledger counts in a hub's offsets
@@ -27,13 +28,17 @@
 //
 // # What it cannot see
 //
-// A record that log compaction removed looks lost, and one that retention removed from
+// A record that log compaction removed looks lost unless [Config.Compacted] is set, and one that retention removed from
 // the source before it was read looks made up, unless [Sources.Produced] tells of it. A
 // record that is in the first read of a log and not in the second is not called
 // unstable, as retention may have removed it. What was not copied yet is pending and not
 // lost, as long as nothing after it was copied; [Config.Complete] says that copying is
-// over.
+// over, and [Config.Idle] that it had the time to be.
 //
-// The rules M1 to M7, M9 and M11 follow Jepsen's checker for Kafka, turned from one log
+// A topic that is made again, or a log that loses its end, counts from an offset again that it had before. What is written then belongs to
+// another life of the log ([Record.Life]): offsets, order and ledger are those of a life, and none may be copied behind a later one. Who feeds
+// the checker says which life a record is of; what is known from producers only belongs to the life they said.
+//
+// The rules M1 to M9, M11 and M12 follow Jepsen's checker for Kafka, turned from one log
 // with clients to a pair of logs.
 package checker

@@ -35,6 +35,11 @@ func produce(r *rand.Rand, origin string, n int) Log {
 			Timestamp: 1_700_000_000_000 + int64(i), UID: uid, Origin: origin,
 		}
 		rec.Hash = Hash([]byte(uid), []byte("value"), nil, rec.Timestamp)
+		if n := i / 5; n%7 == 0 && n > 0 { // transactions of five, over all topics and partitions
+			rec.Txn = fmt.Sprintf("%s-txn-%d", origin, n)
+			add(rec)
+			continue
+		}
 		add(rec)
 		if r.IntN(20) == 0 {
 			add(rec)
@@ -152,7 +157,7 @@ func (h *history) pick() (i, next int) {
 	for {
 		i := h.rnd.IntN(len(h.Target))
 		r := h.Target[i]
-		if r.Origin == h.Config.Cluster || count[r.UID] > 1 {
+		if r.Origin == h.Config.Cluster || r.Txn != "" || count[r.UID] > 1 {
 			continue
 		}
 		for j := i + 1; j < len(h.Target); j++ {
@@ -171,4 +176,66 @@ func (h *history) pick() (i, next int) {
 // insert puts a record into the target somewhere behind i.
 func (h *history) insert(i int, r Record) {
 	h.Target = slices.Insert(slices.Clone(h.Target), i+1+h.rnd.IntN(len(h.Target)-i), r)
+}
+
+// missingOne says that one record of a source is missing.
+func missingOne(s Record) Range {
+	return Range{Cluster: s.Origin, Topic: s.Topic, Partition: s.Partition, Life: s.Life, First: s.Offset, Last: s.Offset}
+}
+
+// tear removes a copy whose transaction has others.
+func (h *history) tear() {
+	others := map[string]int{}
+	for _, r := range h.Target {
+		others[r.Txn]++
+	}
+	for {
+		i := h.rnd.IntN(len(h.Target))
+		if r := h.Target[i]; r.Origin != h.Config.Cluster && r.Txn != "" && others[r.Txn] > 1 {
+			h.Target = slices.Delete(h.Target, i, i+1)
+			return
+		}
+	}
+}
+
+// lastOf is the index of the last copy in the partition of r that is of its origin.
+func (h *history) lastOf(r Record) int {
+	for i := len(h.Target) - 1; ; i-- {
+		if n := h.Target[i]; n.Origin == r.Origin && n.Topic == r.Topic && n.Partition == r.Partition {
+			return i
+		}
+	}
+}
+
+// cutEnd removes the last copy of a partition, whose transaction is not torn by that.
+func (h *history) cutEnd() {
+	for {
+		i, _ := h.pick()
+		last := h.lastOf(h.Target[i])
+		if h.Target[last].Txn != "" {
+			continue
+		}
+		uid := h.Target[last].UID
+		h.Target = slices.DeleteFunc(h.Target, func(r Record) bool { return r.UID == uid })
+		return
+	}
+}
+
+// lose makes a source forget a record that its producer knows as acknowledged, and all that is behind it there, and returns its range. What was
+// behind it is taken from the target as well.
+func (h *history) lose(r Record, life int32) Range {
+	s := h.source(r.UID, r.Origin)
+	behind := func(n Record) bool {
+		return n.Origin == s.Origin && n.Topic == s.Topic && n.Partition == s.Partition && n.UID != s.UID && h.source(n.UID, n.Origin).Offset > s.Offset
+	}
+	h.Target = slices.DeleteFunc(slices.Clone(h.Target), behind)
+	for i := range h.Sources {
+		h.Sources[i].Records = slices.DeleteFunc(slices.Clone(h.Sources[i].Records), func(n Record) bool {
+			at := n.Origin == s.Origin && n.Topic == s.Topic && n.Partition == s.Partition
+			return h.Sources[i].Cluster == s.Origin && at && n.Offset >= s.Offset
+		})
+	}
+	h.Produced = append(h.Produced, Produced{s.Origin, s, Acked})
+	h.Truncated = append(h.Truncated, Truncation{Cluster: s.Origin, Topic: s.Topic, Partition: s.Partition, Life: life - 1, From: s.Offset})
+	return missingOne(s)
 }

@@ -16,6 +16,13 @@ const (
 	Repeated
 	// Reordered records may be on the target behind later ones.
 	Reordered
+	// Perhaps records may be missing: which of the range are cannot be known any more.
+	Perhaps
+	// Survived records are on the target and no longer at the source, which lost them: see Sources.Truncated.
+	Survived
+	// Recreated is that the topic was made anew after this life, see Sources.Remade, and that copying left it at First: what it held from there
+	// on, whatever Last says, may be missing.
+	Recreated
 )
 
 // Range is one entry of the mirror's loss ledger.
@@ -25,6 +32,8 @@ type Range struct {
 	// Topic is the name there.
 	Topic     string
 	Partition int32
+	// Life is that of the records, see Record.
+	Life int32
 	// First and Last are offsets, both included.
 	First, Last int64
 	Kind        LedgerKind
@@ -52,7 +61,7 @@ func (l *ledger) add(r Range) error {
 	if l.spans == nil {
 		l.spans, l.dirty = map[ledgerKey][]span{}, map[ledgerKey]bool{}
 	}
-	k := ledgerKey{place{r.Cluster, r.Topic, r.Partition}, r.Kind}
+	k := ledgerKey{place{r.Cluster, r.Topic, r.Partition, r.Life}, r.Kind}
 	l.spans[k] = append(l.spans[k], span{r.First, r.Last})
 	l.dirty[k] = true
 	return nil
@@ -71,6 +80,17 @@ func (l *ledger) covers(at place, kind LedgerKind, offset int64) bool {
 	spans := l.spans[k]
 	i := sort.Search(len(spans), func(i int) bool { return spans[i].last >= offset })
 	return i < len(spans) && spans[i].first <= offset
+}
+
+// has reports whether there is any range of the kind.
+func (l *ledger) has(at place, kind LedgerKind) bool { return len(l.spans[ledgerKey{at, kind}]) > 0 }
+
+// left reports whether copying left a life of a log at the offset or before, and ever whether it left it at all.
+func (l *ledger) left(at place, offset int64) (here, ever bool) {
+	for _, s := range l.spans[ledgerKey{at, Recreated}] {
+		here, ever = here || s.first <= offset, true
+	}
+	return here, ever
 }
 
 // merge sorts spans and joins those that overlap.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 )
 
 // mutation makes a clean history bad in one way, on the target's side only.
@@ -44,7 +45,7 @@ var mutations = []mutation{
 		i, next := h.pick()
 		for _, at := range []int{i, next} {
 			s := h.source(h.Target[at].UID, h.Target[at].Origin)
-			h.Ledger = append(h.Ledger, Range{s.Origin, s.Topic, s.Partition, s.Offset, s.Offset, Missing})
+			h.Ledger = append(h.Ledger, missingOne(s))
 		}
 		h.Target = slices.Delete(h.Target, i, i+1)
 	}},
@@ -114,6 +115,49 @@ var mutations = []mutation{
 		r.Topic = otherTopic(r.Topic)
 		h.insert(i, r)
 	}},
+	{"record of a transaction is not there", Torn, func(h *history) {
+		h.Config.Complete = true
+		h.tear()
+	}},
+	{"record of a transaction is not there, at quiescence", Torn, func(h *history) {
+		h.Config.Idle, h.Config.StallAfter = time.Minute, time.Minute
+		h.tear()
+	}},
+	{"the end of a log is not there", Stall, func(h *history) {
+		h.Config.Idle, h.Config.StallAfter = time.Minute, time.Minute
+		h.cutEnd()
+	}},
+	{"record that the source lost is kept, and not in the ledger", Dishonest, func(h *history) {
+		i, _ := h.pick()
+		h.lose(h.Target[i], 1)
+	}},
+	{"ledger says that a record outlived its source, which has it", Dishonest, func(h *history) {
+		i, _ := h.pick()
+		e := missingOne(h.source(h.Target[i].UID, h.Target[i].Origin))
+		e.Kind = Survived
+		h.Ledger = append(h.Ledger, e)
+	}},
+	{"ledger says that a record outlived its source, and it is nowhere", Dishonest, func(h *history) {
+		i, _ := h.pick()
+		e := h.lose(h.Target[i], 1)
+		e.Kind = Survived
+		h.Ledger = append(h.Ledger, e)
+		h.Target = slices.Delete(h.Target, i, i+1)
+	}},
+	{"record of an earlier life comes late", Reorder, func(h *history) {
+		i, _ := h.pick()
+		last := h.lastOf(h.Target[i])
+		for n := range h.Sources { // all but the first of the two are those of a log that began anew
+			for m := range h.Sources[n].Records {
+				if r := &h.Sources[n].Records[m]; r.UID == h.Target[last].UID && r.Origin == h.Target[last].Origin {
+					r.Life = 1
+				}
+			}
+		}
+		r := h.Target[i]
+		h.Target = slices.Insert(slices.Clone(h.Target), last+1, r)
+		h.Target = slices.Delete(h.Target, i, i+1)
+	}},
 	{"offset has another record later", Unstable, func(h *history) {
 		h.Target = renumber(h.Target)
 		h.Reread = slices.Clone(h.Target)
@@ -128,9 +172,12 @@ var mutations = []mutation{
 		h.Target = renumber(h.Target)
 		h.Reread = slices.Clone(h.Target)
 		i, _ := h.pick()
+		for !slices.ContainsFunc(h.Target[:i], func(r Record) bool { return r.Topic == h.Target[i].Topic && r.Partition == h.Target[i].Partition }) {
+			i, _ = h.pick() // before the first of a log is no hole
+		}
 		h.Target = slices.Delete(h.Target, i, i+1)
 		s := h.source(h.Reread[i].UID, h.Reread[i].Origin)
-		h.Ledger = append(h.Ledger, Range{s.Origin, s.Topic, s.Partition, s.Offset, s.Offset, Missing})
+		h.Ledger = append(h.Ledger, missingOne(s))
 	}},
 	{"record came home", Loop, func(h *history) {
 		i, _ := h.pick()

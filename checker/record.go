@@ -24,6 +24,11 @@ type Record struct {
 	// Via is the cluster at the other end of the link that wrote this copy, empty for
 	// what a client wrote and where it is not known.
 	Via string
+	// Txn names the transaction that the record was committed with, empty for none. A target's records need not have it.
+	Txn string
+	// Life counts how often the source's log began anew before the record: its topic was made again, or the log truncated. A
+	// target's records need not have it.
+	Life int32
 	// Hash is that of the contents and the time, see Hash.
 	Hash [16]byte
 }

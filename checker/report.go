@@ -13,7 +13,8 @@ const (
 	// Lost (M1): a record of the source is not on the target, later ones of its
 	// partition are, and the ledger does not say so.
 	Lost Rule = iota
-	// Dishonest (M2): the ledger says that a record is missing, and it is there.
+	// Dishonest (M2): the ledger says that a record is missing, and it is there; or it does not tell of a record that outlived its
+	// source, or tells of one that did not.
 	Dishonest
 	// Duplicate (M3): a record is on the target more often than at the source. In mode
 	// AtLeastOnce it is counted and allowed.
@@ -26,15 +27,21 @@ const (
 	Corrupt
 	// Misrouted (M7): a record is in another topic.
 	Misrouted
+	// Torn (M8): some records of a committed transaction are on the target and others are not, although copying is over. Its
+	// missing records count here, and not as Lost or Stall.
+	Torn
 	// Unstable (M9): an offset of the target held two different records.
 	Unstable
 	// Loop (M11): a record came home, or came twice over different links.
 	Loop
+	// Stall (M12): the links were healthy and the sources idle for long enough, and the end of a log is not on the target.
+	Stall
 
 	rules
 )
 
-var ruleNames = [rules]string{"lost", "dishonest-ledger", "duplicate", "reordered", "phantom", "corrupt", "misrouted", "unstable-offset", "loop"}
+var ruleNames = [rules]string{"lost", "dishonest-ledger", "duplicate", "reordered", "phantom", "corrupt", "misrouted",
+	"torn-transaction", "unstable-offset", "loop", "stall"}
 
 // String is the name of the rule's violation.
 func (r Rule) String() string {
@@ -85,8 +92,9 @@ type Report struct {
 	// Declared records are missing, and the ledger says so; DeclaredRepeats and
 	// DeclaredReorders are copies that the ledger says may be repeated or late.
 	Declared, DeclaredRepeats, DeclaredReorders int64
-	// Survivors are acknowledged records that the target has and its source has not.
-	Survivors int64
+	// Survivors are acknowledged records that the target has and its source has not; DeclaredSurvivors those of them that the
+	// source lost by its own fault and the ledger tells of.
+	Survivors, DeclaredSurvivors int64
 }
 
 // Count is the number of records found against a rule, whether the mode allows it or not.
@@ -110,8 +118,8 @@ func (r Report) OK() bool { return len(r.Violated()) == 0 }
 // one for each example.
 func (r Report) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "expected %d, copied %d, pending %d, own %d, declared missing %d, repeated %d, reordered %d, survivors %d\n",
-		r.Expected, r.Copied, r.Pending, r.Own, r.Declared, r.DeclaredRepeats, r.DeclaredReorders, r.Survivors)
+	fmt.Fprintf(&b, "expected %d, copied %d, pending %d, own %d, declared missing %d, repeated %d, reordered %d, survivors %d and declared %d\n",
+		r.Expected, r.Copied, r.Pending, r.Own, r.Declared, r.DeclaredRepeats, r.DeclaredReorders, r.Survivors, r.DeclaredSurvivors)
 	for rule := range rules {
 		f := r.Findings[rule]
 		if f.Count == 0 {
@@ -136,57 +144,4 @@ func (r *Report) add(rule Rule, limit int, e Example) {
 // find notes a violation by a record of the target.
 func (t *Target) find(rule Rule, r Record, sourceOffset int64, detail string) {
 	t.report.add(rule, t.cfg.Examples, Example{r.UID, r.Origin, r.Topic, r.Partition, sourceOffset, r.Offset, detail})
-}
-
-// Report is the verdict on all that was added so far. It can be asked for again.
-func (t *Target) Report() Report {
-	out := t.report
-	for rule := range out.Findings {
-		// A copy, so that what is appended below is not in the next report.
-		out.Findings[rule].Examples = append([]Example(nil), out.Findings[rule].Examples...)
-	}
-	for i := range t.src.entries.len() {
-		t.account(&out, uint32(i))
-	}
-	return out
-}
-
-// account judges whether an entry of the truth is there as often as it should be.
-func (t *Target) account(out *Report, i uint32) {
-	e, s := t.src.entries.at(i), t.seen.at(i)
-	here, from := &t.places[e.place], t.src.places[e.place]
-	if !here.expected {
-		return
-	}
-	out.Expected++
-	example := func(detail string) Example {
-		return Example{t.src.names.get(e.uid), from.origin, from.topic, from.partition, e.offset, -1, detail}
-	}
-	declared := s.excused || t.ledger.covers(from, Missing, e.offset)
-	missing := int(e.count) - int(s.count) - int(s.astray)
-	if missing <= 0 {
-		if declared && s.count > 0 {
-			out.add(Dishonest, t.cfg.Examples, example("in the ledger as missing"))
-		}
-		return
-	}
-	last := e.offset
-	if s.count > 0 && e.count > 1 {
-		last = t.src.lastOf[i]
-	}
-	detail := "not on the target"
-	switch {
-	case s.count > 0:
-		detail = fmt.Sprintf("%d times, %d at the source", s.count, e.count)
-	case e.unread:
-		detail = "acknowledged, neither on the target nor in the source log"
-	}
-	switch {
-	case declared:
-		out.Declared++
-	case t.cfg.Complete || last < here.high:
-		out.add(Lost, t.cfg.Examples, example(detail))
-	default:
-		out.Pending++
-	}
 }

@@ -45,20 +45,25 @@ type entry struct {
 	uid       uint64 // where it is in the names
 	next      uint32 // another entry of the same key in another place, or none
 	place     uint32
+	txn       uint32 // number of its transaction, 0 for none
 	count     uint16 // how often the origin's log has it
 	timeType  int8
-	unread    bool // known from its producer only: no hash
+	unread    bool // known from its producer only
 }
 
 // none ends a chain of entries.
 const none = math.MaxUint32
 
-// place is a partition of one origin.
+// place is a partition of one origin, in one of its lives.
 type place struct {
 	origin    string
 	topic     string
 	partition int32
+	life      int32
 }
+
+// any is the partition whatever its life.
+func (p place) any() place { p.life = 0; return p }
 
 // Sources is the truth: what was produced, where and in which order. It takes about 130
 // bytes a record and the uid. Not safe for concurrent use.
@@ -74,8 +79,18 @@ type Sources struct {
 	lastOf   map[uint32]int64
 	outcomes map[key]Outcome // of records that no entry tells of
 	read     map[place]int64 // last offset fed, by cluster and partition
-	names    names
-	sealed   bool
+	txns     map[string]uint32
+	losses
+	names  names
+	sealed bool
+}
+
+// losses are what sources have not had all the time.
+type losses struct {
+	// cuts are the offsets from which on a source lost the log of a life; shorter are partitions that lost records in whatever way.
+	cuts    map[place]int64
+	shorter map[place]bool
+	remade  map[place]int32 // the last life of topics that were made anew
 }
 
 // NewSources returns an empty truth.
@@ -88,6 +103,8 @@ func NewSources() *Sources {
 		lastOf:   map[uint32]int64{},
 		outcomes: map[key]Outcome{},
 		read:     map[place]int64{},
+		txns:     map[string]uint32{},
+		losses:   losses{cuts: map[place]int64{}, shorter: map[place]bool{}, remade: map[place]int32{}},
 	}
 }
 
@@ -98,7 +115,7 @@ func (s *Sources) Add(cluster string, r Record) error {
 	if err := s.accept(cluster, r); err != nil {
 		return fmt.Errorf("add record of %s: %w", cluster, err)
 	}
-	at := place{cluster, r.Topic, r.Partition}
+	at := place{cluster, r.Topic, r.Partition, r.Life}
 	if last, ok := s.read[at]; ok && r.Offset <= last {
 		return fmt.Errorf("add record of %s: %s/%d offset %d after %d: %w", cluster, r.Topic, r.Partition, r.Offset, last, ErrOrder)
 	}
@@ -113,28 +130,81 @@ func (s *Sources) Add(cluster string, r Record) error {
 		e.count++
 		s.lastOf[i] = r.Offset
 	}
+	s.commit(i, r.Txn)
 	return nil
 }
 
+// commit notes the transaction of an entry.
+func (s *Sources) commit(i uint32, txn string) {
+	if txn == "" {
+		return
+	}
+	n, ok := s.txns[txn]
+	if !ok {
+		n = uint32(len(s.txns) + 1)
+		s.txns[txn] = n
+	}
+	s.entries.at(i).txn = n
+}
+
 // Produced tells what the producer of a record knows of it: the record's place and uid
-// are looked at, its hash is not. An acknowledged record whose offset is known (not
+// are looked at, and its transaction; its hash only where [Config.Compacted] is set. An acknowledged record whose offset is known (not
 // negative) belongs to the truth even if the source has lost or deleted it since: the
-// target must have it, or the ledger. Errors are those of Add, but records can come in
-// any order.
+// target must have it, or the ledger; where Truncated says that the source lost it, it may have it. Errors are those of
+// Add, but records can come in any order. The life of a record that was read is known by that.
 func (s *Sources) Produced(cluster string, r Record, o Outcome) error {
 	if err := s.accept(cluster, r); err != nil {
 		return fmt.Errorf("add outcome at %s: %w", cluster, err)
 	}
 	if o == Acked && r.Offset >= 0 {
-		at := place{cluster, r.Topic, r.Partition}
-		if i, old := s.enter(at, r); !old {
+		at := place{cluster, r.Topic, r.Partition, r.Life}
+		i, old := s.known(at, r)
+		if !old {
+			i, _ = s.enter(at, r)
 			e := s.entries.at(i)
 			e.offset, e.unread = r.Offset, true
+			e.timestamp, e.timeType, e.hash = r.Timestamp, r.TimestampType, r.Hash
 		}
+		s.commit(i, r.Txn)
 		return nil
 	}
 	s.outcomes[s.key(r.UID, cluster)] = o
 	return nil
+}
+
+// Truncated says that a source lost the log of a life from an offset on by its own fault, as after an unclean election. What
+// it lost may be on the target, and then the ledger has to say so (Survived); where it is not, that is no fault of the mirror. It has to be told
+// before the first Target.
+func (s *Sources) Truncated(cluster, topic string, partition, life int32, from int64) {
+	at := place{cluster, topic, partition, life}
+	if old, ok := s.cuts[at]; !ok || from < old {
+		s.cuts[at] = from
+	}
+	s.Shortened(cluster, topic, partition)
+}
+
+// Shortened says that a source lost or deleted some records of a partition: one that its producer is in doubt of may have been among them,
+// and copied before.
+func (s *Sources) Shortened(cluster, topic string, partition int32) {
+	s.shorter[place{origin: cluster, topic: topic, partition: partition}] = true
+}
+
+// Remade says which life of a topic is its last: it was made anew so often. It has to be told before the first Target.
+func (s *Sources) Remade(cluster, topic string, life int32) {
+	if life > 0 {
+		s.remade[place{origin: cluster, topic: topic}] = life
+	}
+}
+
+// over reports whether the topic of a place was made anew since.
+func (s *Sources) over(at place) bool {
+	return at.life < s.remade[place{origin: at.origin, topic: at.topic}]
+}
+
+// forgotten reports whether the source lost an entry by its own fault.
+func (s *Sources) forgotten(e *entry) bool {
+	from, ok := s.cuts[s.places[e.place]]
+	return ok && e.unread && e.offset >= from
 }
 
 // Missing is the number of acknowledged records that the source logs do not have: the
@@ -192,6 +262,20 @@ func (s *Sources) enter(at place, r Record) (i uint32, old bool) {
 	i = s.entries.add(entry{uid: s.names.add(r.UID), next: head, place: p, count: 1})
 	s.index[k] = i
 	return i, false
+}
+
+// known returns the entry of r at a place in whatever life.
+func (s *Sources) known(at place, r Record) (i uint32, ok bool) {
+	head, ok := s.index[s.key(r.UID, at.origin)]
+	if !ok {
+		return none, false
+	}
+	for i := head; i != none; i = s.entries.at(i).next {
+		if s.places[s.entries.at(i).place].any() == at.any() {
+			return i, true
+		}
+	}
+	return none, false
 }
 
 // key is the key of a uid at an origin that was accepted before.

@@ -3,6 +3,7 @@ package checker
 import (
 	"fmt"
 	"math"
+	"time"
 )
 
 // Mode is what a mirror promises.
@@ -22,9 +23,17 @@ type Config struct {
 	Mode    Mode
 	// Complete says that copying is over: what is not there is lost, also at the end.
 	Complete bool
+	// Idle is for how long nothing had been written to the sources, with every link healthy, when the target was read; StallAfter
+	// is how long copying may take then. Of a target that had the time what is missing at the end is a Stall, and a
+	// transaction has to be whole.
+	Idle, StallAfter time.Duration
 	// Carries says whether the mirror brings a topic of an origin here. A record of
 	// one that it does not bring is made up. Nil is yes.
 	Carries func(origin, topic string) bool
+	// Compacted says that log compaction works at the sources: a record that its
+	// producer knows as acknowledged and that the source no longer has may be here or
+	// not, but only as it was produced and in its place of the order.
+	Compacted bool
 	// Rename is the name that a topic of an origin has here. Nil is its own name.
 	Rename func(origin, topic string) string
 	// ClientsRepeat says that clients here may write a record twice themselves, so
@@ -45,6 +54,7 @@ type Target struct {
 	own    map[key]uint32    // own records that the truth does not have: how often seen
 	read   map[place]int64   // last offset fed
 	vias   map[string]uint16 // numbers of the links' far ends, from 1
+	hubs   map[string]hubs   // their bits
 	ledger ledger
 	held   held
 	report Report
@@ -56,15 +66,26 @@ type sight struct {
 	count    uint16 // in its place
 	astray   uint16 // in another topic or partition
 	via      uint16 // of the first
-	excused  bool   // a hub's ledger says it is missing
+	missing  hubs   // whose ledger says of a copy there that it is missing
+	perhaps  hubs   // that it may be
+	kept     hubs   // that have a copy of which their ledger says neither
 	repeated bool   // a hub's ledger says it may be repeated
+	late     bool   // a hub's ledger says it may be behind later ones
 }
+
+// hubs are clusters on the way, as bits.
+type hubs uint16
+
+// furtherHubs is for all those that have no bit of their own: what they keep is not looked at.
+const furtherHubs hubs = 1 << 15
 
 // placeHere is a place of the truth as the target has it.
 type placeHere struct {
 	topic    string // its name here
 	expected bool
 	high     int64 // greatest source offset that was seen, -1 none
+	// latest is the last life that was seen of the partition, shared by all of them.
+	latest *int32
 }
 
 // Target starts judging a target; the truth cannot be added to any more. Several targets
@@ -79,10 +100,15 @@ func (s *Sources) Target(cfg Config) *Target {
 		own:  map[key]uint32{},
 		read: map[place]int64{},
 		vias: map[string]uint16{},
+		hubs: map[string]hubs{},
 	}
 	t.report.Mode = cfg.Mode
+	latest := map[place]*int32{}
 	for _, p := range s.places {
-		here := placeHere{topic: p.topic, high: -1}
+		if latest[p.any()] == nil {
+			latest[p.any()] = new(int32)
+		}
+		here := placeHere{topic: p.topic, high: -1, latest: latest[p.any()]}
 		here.expected = p.origin != cfg.Cluster && (cfg.Carries == nil || cfg.Carries(p.origin, p.topic))
 		if cfg.Rename != nil {
 			here.topic = cfg.Rename(p.origin, p.topic)
@@ -106,14 +132,20 @@ func (t *Target) Ledger(r Range) error {
 
 // Hop takes a record of the log of a cluster that records passed on their way here. It is
 // needed only if there are ledger ranges in that cluster's offsets: it says which records
-// these are. Records of that cluster's own origin need no Hop.
+// these are. Records of that cluster's own origin need no Hop. Where the hub has a record more than once, and its ledger says
+// of some copies only that they are missing, the others must have come, and come in their own places.
 func (t *Target) Hop(cluster string, r Record) {
 	t.begun = true
-	at := place{cluster, r.Topic, r.Partition}
-	missing := t.ledger.covers(at, Missing, r.Offset)
-	repeated := t.ledger.covers(at, Repeated, r.Offset)
-	if !missing && !repeated {
+	at := place{cluster, r.Topic, r.Partition, r.Life}
+	missing, perhaps := t.ledger.covers(at, Missing, r.Offset), t.ledger.covers(at, Perhaps, r.Offset)
+	repeated, late := t.ledger.covers(at, Repeated, r.Offset), t.ledger.covers(at, Reordered, r.Offset)
+	if !repeated && !late && !t.ledger.has(at, Missing) && !t.ledger.has(at, Perhaps) {
 		return
+	}
+	hub, ok := t.hubs[cluster]
+	if !ok {
+		hub = hubs(1) << min(len(t.hubs), 15)
+		t.hubs[cluster] = hub
 	}
 	head, _, ok := t.src.find(r.UID, r.Origin)
 	if !ok {
@@ -121,8 +153,16 @@ func (t *Target) Hop(cluster string, r Record) {
 	}
 	for i := head; i != none; i = t.src.entries.at(i).next {
 		s := t.seen.at(i)
-		s.excused = s.excused || missing
-		s.repeated = s.repeated || repeated
+		switch {
+		case missing:
+			s.missing |= hub
+		case perhaps:
+			s.perhaps |= hub
+		case hub != furtherHubs:
+			late = late || (s.missing|s.perhaps)&hub != 0
+			s.kept |= hub
+		}
+		s.repeated, s.late = s.repeated || repeated, s.late || late
 	}
 }
 
@@ -133,7 +173,7 @@ func (t *Target) Add(r Record) error {
 	if r.UID == "" {
 		return fmt.Errorf("add record of target: %w", ErrNoUID)
 	}
-	at := place{t.cfg.Cluster, r.Topic, r.Partition}
+	at := place{origin: t.cfg.Cluster, topic: r.Topic, partition: r.Partition}
 	if last, ok := t.read[at]; ok && r.Offset <= last {
 		return fmt.Errorf("add record of target: %s/%d offset %d after %d: %w", r.Topic, r.Partition, r.Offset, last, ErrOrder)
 	}
@@ -185,6 +225,10 @@ func (t *Target) stranger(r Record) {
 	case Aborted:
 		t.find(Phantom, r, -1, "aborted by its producer")
 	case InDoubt:
+		if t.src.shorter[place{origin: r.Origin, topic: r.Topic, partition: r.Partition}] {
+			t.report.Survivors++
+			return
+		}
 		t.find(Phantom, r, -1, "in doubt at its producer, not in the source log")
 	default:
 		t.find(Phantom, r, -1, "never produced")
@@ -210,7 +254,7 @@ func (t *Target) copied(r Record, head uint32, origin string) {
 		t.find(Corrupt, r, e.offset, fmt.Sprintf("belongs to partition %d", from.partition))
 		return
 	}
-	if why := changed(r, e, origin); why != "" {
+	if why := t.changed(r, e, origin); why != "" {
 		t.find(Corrupt, r, e.offset, why)
 	}
 	if s.count < math.MaxUint16 {
@@ -219,7 +263,7 @@ func (t *Target) copied(r Record, head uint32, origin string) {
 	via := t.via(r.Via)
 	if s.count == 1 {
 		s.via = via
-		t.first(r, e, here)
+		t.first(r, e, s, here)
 		return
 	}
 	if s.count <= e.count {
@@ -253,25 +297,31 @@ func (t *Target) inPlace(r Record, head uint32) (i uint32, ok bool) {
 }
 
 // first judges the order of a record's first occurrence.
-func (t *Target) first(r Record, e *entry, here *placeHere) {
+func (t *Target) first(r Record, e *entry, s *sight, here *placeHere) {
 	t.report.Copied++
-	if e.offset >= here.high {
-		here.high = e.offset
+	late := s.late || t.ledger.covers(t.src.places[e.place], Reordered, e.offset)
+	life := t.src.places[e.place].life
+	if e.offset >= here.high && life >= *here.latest {
+		here.high, *here.latest = e.offset, life
 		return
 	}
-	if t.ledger.covers(t.src.places[e.place], Reordered, e.offset) {
+	if late {
 		t.report.DeclaredReorders++
+		return
+	}
+	if life < *here.latest {
+		t.find(Reorder, r, e.offset, fmt.Sprintf("of life %d of the source's log, behind records of life %d", life, *here.latest))
 		return
 	}
 	t.find(Reorder, r, e.offset, fmt.Sprintf("behind source offset %d", here.high))
 }
 
 // changed says what a copy did not keep, or "".
-func changed(r Record, e *entry, origin string) string {
+func (t *Target) changed(r Record, e *entry, origin string) string {
 	switch {
 	case r.Origin != "" && r.Origin != origin:
 		return fmt.Sprintf("origin %s became %s", origin, r.Origin)
-	case e.unread:
+	case e.unread && !t.cfg.Compacted:
 		return ""
 	case r.Timestamp != e.timestamp:
 		return fmt.Sprintf("timestamp %d became %d", e.timestamp, r.Timestamp)

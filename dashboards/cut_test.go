@@ -34,9 +34,11 @@ topics = ["orders"]
 [[node]]
 name = "eu-1"
 dc = "frankfurt"
+gossip = %q
 [[node]]
 name = "us-1"
 dc = "virginia"
+gossip = %q
 `
 
 // TestCut freezes the source of a link: the panels that somebody is woken by must say so. A frozen source refuses nothing and
@@ -46,7 +48,7 @@ func TestCut(t *testing.T) {
 	dir, program := t.TempDir(), binary(t)
 	eu, us := freeAddress(t), freeAddress(t)
 	file := filepath.Join(dir, "cut.toml")
-	if err := os.WriteFile(file, fmt.Appendf(nil, twoSites, eu, us), 0o600); err != nil {
+	if err := os.WriteFile(file, fmt.Appendf(nil, twoSites, eu, us, freeAddress(t), freeAddress(t)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	httpAt := regexp.MustCompile(`msg="node started".* http=(\S+)`)

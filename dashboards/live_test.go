@@ -22,11 +22,27 @@ import (
 
 // exempt are metrics that no dashboard has to show.
 var exempt = map[string]string{
-	"isthmus_build_info":               "tells the version; for joins, not for a picture of lag",
-	"isthmus_mirror_batches_total":     "the decisions count batches too, and say what became of them",
-	"isthmus_mirror_map_runs":          "size of the offset map: for who tunes it, not for who is woken",
-	"isthmus_mirror_folded_partitions": "a property of the node's size; the table of partitions says _other",
+	"isthmus_mirror_orphan_records_total":     "each is in the ledger, which is shown",
+	"isthmus_mirror_left_out_records_total":   "each is in the ledger, which is shown",
+	"isthmus_build_info":                      "tells the version; for joins, not for a picture of lag",
+	"isthmus_mirror_batches_total":            "the decisions count batches too, and say what became of them",
+	"isthmus_mirror_map_runs":                 "size of the offset map: for who tunes it, not for who is woken",
+	"isthmus_mirror_audited_records_total":    "how much was compared; what it found is audit_mismatch_total",
+	"isthmus_mirror_audited_bytes_total":      "how much was compared; what it found is audit_mismatch_total",
+	"isthmus_mirror_throttled_seconds_total":  "a limit that somebody set; what it costs is the lag, which is shown",
+	"isthmus_mirror_folded_partitions":        "a property of the node's size; the table of partitions says _other",
+	"isthmus_mirror_retention_headroom_bytes": "a warning beside the lag, for alerts; only while something waits",
 }
+
+// fleeting are the metrics that are exported only while something is wrong, as they are then.
+const fleeting = `
+# TYPE isthmus_mirror_partition_cause gauge
+isthmus_mirror_partition_cause{link="a-b",topic="t",partition="0",cause="manual"} 1
+# TYPE isthmus_mirror_retention_headroom_seconds gauge
+isthmus_mirror_retention_headroom_seconds{link="a-b",topic="t"} 1
+# TYPE isthmus_mirror_retention_headroom_bytes gauge
+isthmus_mirror_retention_headroom_bytes{link="a-b",topic="t"} 1
+`
 
 // emptyIsFine are expressions that answer with nothing when all is well. What is before their comparison must not be empty.
 var emptyIsFine = map[string]string{
@@ -39,46 +55,65 @@ var comparison = regexp.MustCompile(` (?:==|!=|>|<|>=|<=) \d+$`)
 // links are those of the demo: three clusters, each mirrored into each other.
 const links = 6
 
+// topics are those of the demo.
+const topics = 4
+
+// scraped are the processes of the demo that have metrics: two nodes in each data center, and the one with the clusters.
+const scraped = 7
+
 // TestLive runs the demo and asks it, and a Prometheus that scrapes it, everything that the dashboards ask.
 func TestLive(t *testing.T) {
 	boards := load(t)
 	dir := t.TempDir()
 	demo := start(t, dir, binary(t), "demo", "--for", "10m", "--json", "--rate", "400",
-		"--dir", filepath.Join(dir, "demo"), "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
-	node := demo.said(t, 20*time.Second, regexp.MustCompile(`http://(\S+)/metrics`))
-	var text []byte
-	until(t, 20*time.Second, demo, "every link has copied records", func(ctx context.Context) (err error) {
-		if text, err = get(ctx, "http://"+node+"/metrics"); err != nil {
-			return err
+		"--dir", filepath.Join(dir, "demo"), "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--gossip", "127.0.0.1:0")
+	demo.said(t, 30*time.Second, regexp.MustCompile(`(?m)^(producing) `))
+	targets := demo.all(t, regexp.MustCompile(`http://(\S+)/metrics`))
+	if len(targets) != scraped {
+		t.Fatalf("the demo tells %d addresses of metrics (%s), want %d", len(targets), targets, scraped)
+	}
+	var pages [][]byte
+	until(t, 30*time.Second, demo, "every link has copied records", func(ctx context.Context) error {
+		pages = nil
+		for _, at := range targets {
+			page, err := get(ctx, "http://"+at+"/metrics")
+			if err != nil {
+				return err
+			}
+			pages = append(pages, page)
 		}
-		return copied(text)
+		return copied(bytes.Join(pages, nil))
 	})
 
 	t.Run("names", func(t *testing.T) {
-		for _, f := range LintMetrics(boards, ParseExported(text), exempt) {
+		for _, f := range LintMetrics(boards, ParseExported(append(bytes.Join(pages, nil), fleeting...)), exempt) {
 			t.Error(f)
 		}
-		problems, err := promlint.New(bytes.NewReader(text)).Lint()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, p := range problems {
-			t.Errorf("%s: %s", p.Metric, p.Text)
+		for _, page := range pages {
+			problems, err := promlint.New(bytes.NewReader(page)).Lint()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range problems {
+				t.Errorf("%s: %s", p.Metric, p.Text)
+			}
 		}
 	})
 	t.Run("promtool", func(t *testing.T) {
 		tool := require(t, "promtool")
-		check := exec.CommandContext(t.Context(), tool, "check", "metrics")
-		check.Stdin = bytes.NewReader(text)
-		if out, err := check.CombinedOutput(); err != nil {
-			t.Errorf("promtool check metrics: %v\n%s", err, out)
+		for i, page := range pages {
+			check := exec.CommandContext(t.Context(), tool, "check", "metrics")
+			check.Stdin = bytes.NewReader(page)
+			if out, err := check.CombinedOutput(); err != nil {
+				t.Errorf("promtool check metrics of %s: %v\n%s", targets[i], err, out)
+			}
 		}
 		if out, err := exec.CommandContext(t.Context(), tool, "check", "config", sampleConfig).CombinedOutput(); err != nil {
 			t.Errorf("promtool check config: %v\n%s", err, out)
 		}
 	})
 	t.Run("prometheus", func(t *testing.T) {
-		askPrometheus(t, startPrometheus(t, node), boards)
+		askPrometheus(t, startPrometheus(t, targets...), boards)
 	})
 }
 
@@ -118,8 +153,11 @@ type prom struct {
 	url string
 }
 
-// startPrometheus runs a Prometheus that scrapes the node every second.
-func startPrometheus(t *testing.T, node string) *prom {
+// shippedTargets are the targets of the configuration we ship.
+var shippedTargets = regexp.MustCompile(`targets: \[[^]]*\]`)
+
+// startPrometheus runs a Prometheus that scrapes the nodes every second.
+func startPrometheus(t *testing.T, nodes ...string) *prom {
 	t.Helper()
 	program := require(t, "prometheus")
 	dir := t.TempDir()
@@ -128,7 +166,11 @@ func startPrometheus(t *testing.T, node string) *prom {
 		t.Fatal(err)
 	}
 	config := string(shipped)
-	for old, now := range map[string]string{"scrape_interval: 5s": "scrape_interval: 1s", "127.0.0.1:7070": node} {
+	targets := shippedTargets.FindString(config)
+	if n := strings.Count(targets, "127.0.0.1:"); n != scraped {
+		t.Fatalf("%s has %d targets, want %d as the demo has", sampleConfig, n, scraped)
+	}
+	for old, now := range map[string]string{"scrape_interval: 5s": "scrape_interval: 1s", targets: fmt.Sprintf(`targets: ["%s"]`, strings.Join(nodes, `", "`))} {
 		if !strings.Contains(config, old) {
 			t.Fatalf("%s has no %q", sampleConfig, old)
 		}
@@ -230,6 +272,16 @@ func askPrometheus(t *testing.T, p *prom, boards []Board) {
 			if err != nil || len(moving) < links {
 				return fmt.Errorf("%d of %d links have a rate of %s: %v", len(moving), links, counter, err)
 			}
+		}
+		// The series of a topic begin when a node takes its first partition; all are there twice.
+		known, err := p.ask(ctx, "query", "sum by (link, topic) (increase(isthmus_mirror_lost_records_total[15s]))")
+		if err != nil || len(known) < links*topics {
+			return fmt.Errorf("%d of %d topics on links are known: %v", len(known), links*topics, err)
+		}
+		// Prometheus begins with each target at another time; a rate needs two looks.
+		looked, err := p.ask(ctx, "query", "count_over_time(up[1m]) >= 3")
+		if err != nil || len(looked) < scraped {
+			return fmt.Errorf("%d of %d processes were asked three times: %v", len(looked), scraped, err)
 		}
 		return nil
 	})

@@ -94,6 +94,20 @@ func (p *process) said(t *testing.T, limit time.Duration, what *regexp.Regexp) s
 	return found
 }
 
+// all are the first groups of all matches in what the process has said.
+func (p *process) all(t *testing.T, what *regexp.Regexp) []string {
+	t.Helper()
+	data, err := os.ReadFile(p.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, m := range what.FindAllSubmatch(data, -1) {
+		found = append(found, string(m[1]))
+	}
+	return found
+}
+
 // until asks until there is no error, and fails the test after limit or when the process has ended.
 func until(t *testing.T, limit time.Duration, p *process, what string, ask func(context.Context) error) {
 	t.Helper()

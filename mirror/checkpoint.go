@@ -41,6 +41,9 @@ func (l Lane) countAt(sequence int32) int64 {
 	return l.Count + diff
 }
 
+// countBehind is the count behind the last sequence that a broker remembers of the lane.
+func (l Lane) countBehind(last int32) int64 { return l.countAt((last + 1) & 0x7fffffff) }
+
 // Checkpoint is a durable, proven position of a pump: everything before
 // SourceNext that had to be copied is on the target at or before TargetLast.
 // It is written at the ends of source batches only and never beyond the
@@ -58,7 +61,10 @@ type Checkpoint struct {
 	// SourcePartitions is how many partitions the source's topic had when the
 	// target last had them all: a target with fewer than these was never ours to grow.
 	SourcePartitions int32
-	Writer           string // node and process that wrote it
+	// Fresh: the target's broker knew none of our producer ids when the pump began, so that whatever it knows of them was written at TargetFrom or
+	// later. Kept while nothing was copied.
+	Fresh  bool
+	Writer string // node and process that wrote it
 }
 
 // started reports whether anything was ever copied.
@@ -140,6 +146,9 @@ func (c Checkpoint) encode() []byte {
 		e.int(l.Base)
 		e.int(l.Count)
 	}
+	if c.Fresh && !c.started() {
+		e.int(1) // a release that does not know it leaves it alone
+	}
 	return e
 }
 
@@ -157,6 +166,9 @@ func decodeCheckpoint(p PumpID, writer string, b []byte) (Checkpoint, error) {
 	for range d.count() {
 		c.Lanes = append(c.Lanes, Lane{Origin: d.str(), Epoch: int16(d.int()), Base: d.int(), Count: d.int()})
 	}
+	if d.err == nil && len(d.b) > 0 {
+		c.Fresh = d.int() == 1
+	}
 	if d.err != nil {
 		return Checkpoint{}, fmt.Errorf("decode checkpoint of %s by %s: %w", p, writer, d.err)
 	}
@@ -169,6 +181,9 @@ const (
 	kindIncarnation = 'i'
 	kindMap         = 'm'
 	kindLedger      = 'l'
+	kindVanished    = 'v'
+	kindTrouble     = 't'
+	kindDeadLetter  = 'd' // in the dead-letter topic only
 )
 
 // stateKey is version, kind, pump, then what tells records of one kind apart.
@@ -213,6 +228,7 @@ type Incarnation struct {
 	Lanes  []Lane // Origin and Base count
 	Writer string
 	Why    string
+	anchor *anchorage // nil: the epoch goes on with the same two logs
 }
 
 // base is the count of an origin's sequence 0 in this epoch.
@@ -245,6 +261,9 @@ func (i Incarnation) encode() []byte {
 		e.int(l.Base)
 	}
 	e.str(i.Why)
+	if i.anchor != nil { // older nodes leave alone what stands behind what they know
+		i.anchor.encode(&e)
+	}
 	return e
 }
 
@@ -255,6 +274,9 @@ func decodeIncarnation(p PumpID, writer string, b []byte) (Incarnation, error) {
 		i.Lanes = append(i.Lanes, Lane{Origin: d.str(), Base: d.int()})
 	}
 	i.Why = d.str()
+	if d.err == nil && len(d.b) > 0 {
+		i.anchor = decodeAnchorage(d)
+	}
 	if d.err != nil {
 		return Incarnation{}, fmt.Errorf("decode incarnation of %s: %w", p, d.err)
 	}

@@ -2,7 +2,7 @@ package mirror
 
 import (
 	"context"
-	"time"
+	"slices"
 
 	"github.com/isthmus-project/isthmus/broker"
 )
@@ -12,21 +12,12 @@ const chunkRuns = 512
 
 // checkpointLoop writes progress to the target, off the hot path.
 func (l *Link) checkpointLoop(ctx context.Context) error {
-	tick := time.NewTicker(l.cfg.CheckpointEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		call, cancel := context.WithTimeout(ctx, refreshTimeout)
-		err := l.checkpoint(call)
-		cancel()
-		if err != nil && ctx.Err() == nil {
+	regularly(ctx, l.cfg.CheckpointEvery, l.flush, func(call context.Context) {
+		if err := l.checkpoint(call); err != nil && ctx.Err() == nil {
 			l.log.Debug("checkpoint", "error", err)
 		}
-	}
+	})
+	return nil
 }
 
 // progress is what one pump has to make durable.
@@ -50,19 +41,19 @@ func (l *Link) checkpoint(ctx context.Context) error {
 	var forged []LedgerEntry
 	for _, f := range l.flowList() {
 		forged = append(forged, f.forgeries()...)
-		for _, p := range f.pumpList() {
-			g, ok := p.progress()
-			if !ok {
-				continue
-			}
-			all = append(all, g)
-			if len(g.chunk.Runs) > 0 {
-				chunks = append(chunks, broker.Record{Topic: topicMap, Partition: partitionOf(p.id), Key: g.chunk.key(), Value: g.chunk.encode()})
-			}
-			checkpoints = append(checkpoints, checkpointRecord(g.safe))
-			for _, key := range l.store.stale(g.safe) {
-				checkpoints = append(checkpoints, broker.Record{Topic: topicCheckpoints, Partition: partitionOf(p.id), Key: key})
-			}
+	}
+	for _, p := range l.writers() {
+		g, ok := p.progress()
+		if !ok {
+			continue
+		}
+		all = append(all, g)
+		if len(g.chunk.Runs) > 0 {
+			chunks = append(chunks, broker.Record{Topic: topicMap, Partition: partitionOf(p.id), Key: g.chunk.key(), Value: g.chunk.encode()})
+		}
+		checkpoints = append(checkpoints, checkpointRecord(g.safe))
+		for _, key := range l.store.stale(g.safe) {
+			checkpoints = append(checkpoints, broker.Record{Topic: topicCheckpoints, Partition: partitionOf(p.id), Key: key})
 		}
 	}
 	err := l.store.append(ctx, chunks)
@@ -72,6 +63,7 @@ func (l *Link) checkpoint(ctx context.Context) error {
 	for _, g := range all {
 		g.pump.stored(g, err)
 	}
+	l.dropRetired()
 	if len(forged) > 0 {
 		if err == nil {
 			err = l.store.enter(ctx, forged...)
@@ -83,6 +75,33 @@ func (l *Link) checkpoint(ctx context.Context) error {
 		}
 	}
 	return err
+}
+
+// writers is all pumps that may have something to write: those that are gone first, whose news is older.
+func (l *Link) writers() []*pump {
+	l.mu.Lock()
+	out := slices.Clone(l.retired)
+	l.mu.Unlock()
+	for _, f := range l.flowList() {
+		out = append(out, f.pumpList()...)
+	}
+	return out
+}
+
+// dropRetired lets go the pumps that have nothing left to write.
+func (l *Link) dropRetired() {
+	l.mu.Lock()
+	retired := l.retired
+	l.retired = nil
+	l.mu.Unlock()
+	retired = slices.DeleteFunc(retired, func(p *pump) bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return !p.dirty
+	})
+	l.mu.Lock()
+	l.retired = append(l.retired, retired...)
+	l.mu.Unlock()
 }
 
 func (p *pump) progress() (progress, bool) {

@@ -13,7 +13,8 @@ const (
 	// actCopy: the batch goes as it is, only its header is patched.
 	actCopy
 	// actRebuild: it is decoded and encoded anew, because it has holes, must be
-	// cut at its front, or shows a time that only its header knows.
+	// cut at its front, shows a time that only its header knows, would be packed anew
+	// by the target, or has an old format.
 	actRebuild
 	// actSplit: it is decoded and written as several batches, because the
 	// target takes no batch of its size.
@@ -38,6 +39,10 @@ const (
 	whyAppend    why = "appendtime" // LogAppendTime: the visible time is in the header only
 	whyHoles     why = "holes"      // compacted
 	whyTooLarge  why = "too-large"  // over the target's max.message.bytes
+	whyRecoded   why = "recoded"    // the target's compression.type is another
+	whyOld       why = "old"        // message format v0 or v1, which brokers do not take
+	whyOmitted   why = "left-out"   // by the policy for what cannot be copied, as the ledger says
+	whyAround    why = "some-out"   // some of its records are
 )
 
 // view is everything the decision about one batch depends on.
@@ -47,6 +52,8 @@ type view struct {
 	carried  bool  // the batch's origin is routed over this link
 	aborted  bool  // it belongs to an aborted transaction
 	maxBytes int   // largest batch the target takes; 0 = unknown, no limit
+	packing  packing
+	omitted  omitted // of its offsets
 }
 
 // decide is the batch decision: pure, and the only place where it is made. The
@@ -65,8 +72,18 @@ func decide(v view) (action, why) {
 		return actSkip, whyEmpty
 	case !v.carried:
 		return actSkip, whyElsewhere
+	case len(v.omitted) > 0 && v.omitted.covers(max(h.BaseOffset, v.from), h.LastOffset()):
+		return actSkip, whyOmitted
+	case v.packing.of(h) != h.Codec():
+		// Its broker would pack it anew, and refuse what is over its limit only then:
+		// nobody knows that size before.
+		return actRebuild, whyRecoded
 	case v.maxBytes > 0 && h.Size() > v.maxBytes:
 		return actSplit, whyTooLarge
+	case len(v.omitted) > 0:
+		return actRebuild, whyAround
+	case h.Magic < 2:
+		return actRebuild, whyOld
 	case h.BaseOffset < v.from:
 		return actRebuild, whyCut
 	case h.LogAppendTime():
@@ -92,7 +109,7 @@ func joins(groupBytes int, groupOrigin string, next *outBatch, maxBytes int) boo
 	if maxBytes > 0 {
 		limit = min(limit, maxBytes/2)
 	}
-	return next.origin == groupOrigin && len(next.bytes) <= mergeBelow && groupBytes+len(next.bytes) <= limit
+	return next.origin == groupOrigin && !next.alone && len(next.bytes) <= mergeBelow && groupBytes+len(next.bytes) <= limit
 }
 
 // abortedIn follows the aborted transactions of one fetch answer, as a

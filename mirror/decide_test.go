@@ -2,11 +2,15 @@ package mirror
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/broker/batch"
@@ -187,6 +191,91 @@ func TestPrepare_TooLargeRecord(t *testing.T) {
 	}
 }
 
+// A target that packs everything anew refuses what is over its limit then: a batch that is small on the wire
+// goes there in the form and in the parts that it takes.
+func TestPrepare_TargetWithAnotherCompression(t *testing.T) {
+	recs := records(0, 8)
+	for i := range recs {
+		recs[i].Value = bytes.Repeat([]byte("x"), 300)
+	}
+	packed, err := batch.Encode(nil, recs, batch.LZ4, batch.Stamp{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const most = 1000
+	for _, tc := range []struct {
+		to   packing
+		act  action
+		more bool // than one batch
+	}{
+		{packing{}, actCopy, false},
+		{packing{true, batch.LZ4}, actCopy, false},
+		{packing{true, batch.Gzip}, actRebuild, false},
+		{packing{true, batch.None}, actRebuild, true},
+	} {
+		h := header(t, packed)
+		act, _ := decide(view{header: h, carried: true, maxBytes: most, packing: tc.to})
+		if act != tc.act || h.Size() > most {
+			t.Fatalf("%v to %+v: %v, want %v", h.Codec(), tc.to, act, tc.act)
+		}
+		out, err := prepare(&sourceBatch{raw: slices.Clone(packed), header: h, act: act, origin: "eu", packing: tc.to}, nil, most, 1<<20, time.Time{})
+		if err != nil || len(out) > 1 != tc.more {
+			t.Fatalf("to %+v: %d batches, %v", tc.to, len(out), err)
+		}
+		checkOut(t, out, recs, most)
+		for _, o := range out {
+			if got := header(t, o.bytes).Codec(); got != tc.to.of(h) {
+				t.Errorf("to %+v: %v", tc.to, got)
+			}
+		}
+	}
+}
+
+// oldMessage is a message of format v1, as a broker may still hold it.
+func oldMessage(r batch.Record) []byte {
+	raw := (&kmsg.MessageV1{Offset: r.Offset, Magic: 1, Timestamp: r.Timestamp, Key: r.Key, Value: r.Value}).AppendTo(nil)
+	binary.BigEndian.PutUint32(raw[8:], uint32(len(raw)-12))
+	binary.BigEndian.PutUint32(raw[12:], crc32.ChecksumIEEE(raw[16:]))
+	return raw
+}
+
+// Messages of the old formats go to the target as v2, and are found there again.
+func TestWalk_OldFormats(t *testing.T) {
+	f := newFlow(linkOf(t, fabricOf(t, "eu>us"), "eu>us", Config{}, time.Now), "orders")
+	recs := records(0, 5)
+	var raw []byte
+	for _, r := range recs[:3] {
+		raw = append(raw, oldMessage(r)...)
+	}
+	raw = append(raw, rawBatch(batchSpec{base: 3, id: 1, records: recs[3:]})...)
+	var out []*outBatch
+	var walked []*sourceBatch
+	err := f.walk(&broker.Fetched{Batches: append(raw, oldMessage(recs[0])[:20]...)}, 1, func(s *sourceBatch) error {
+		walked = append(walked, s)
+		if s.act == actSkip {
+			return nil
+		}
+		bs, err := prepare(s, nil, 0, 1<<20, time.Time{})
+		out = append(out, bs...)
+		return err
+	})
+	if err != nil || len(walked) != 4 || walked[0].why != whyBelow || walked[1].why != whyOld || walked[3].act != actCopy {
+		t.Fatalf("%d batches, %v: %+v", len(walked), err, walked)
+	}
+	want := recs[1:]
+	for _, o := range out {
+		checkOut(t, []*outBatch{o}, want[:o.records], 0)
+		want = want[o.records:]
+	}
+	if len(want) > 0 {
+		t.Errorf("%d records are lost", len(want))
+	}
+	got, err := walked[2].decode(1 << 20)
+	if err != nil || len(got) != 1 || !batch.Equal(got[0], recs[2]) {
+		t.Errorf("a finder sees %+v, %v", got, err)
+	}
+}
+
 func TestJoins(t *testing.T) {
 	small := &outBatch{origin: "eu", bytes: make([]byte, mergeBelow)}
 	for _, tc := range []struct {
@@ -232,7 +321,7 @@ func TestFlow_Judge(t *testing.T) {
 		{"a layout nobody knows", topo.MirrorID("ap", "ap") | 1<<60, forged},
 	} {
 		for range 2 { // the second time from the cache
-			if got := f.judge(tc.id); got != tc.want {
+			if got := f.judge(f.link.routing(), tc.id); got != tc.want {
 				t.Errorf("%s (%#x): %+v, want %+v", tc.name, tc.id, got, tc.want)
 			}
 		}

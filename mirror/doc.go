@@ -12,7 +12,7 @@
 //
 // The target log is the lock: a pump writes under one producer id with sequence
 // numbers that count the records it copied, so the target's broker takes each
-// batch once. See pump.go for the states, place.go for how a place is found.
+// batch once. See state.go for the states, place.go for how a place is found.
 //
 // # What it does not do
 //

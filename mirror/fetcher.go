@@ -10,21 +10,29 @@ import (
 	"github.com/isthmus-project/isthmus/broker"
 )
 
-// fetcher reads from one source broker for all pumps whose partitions it leads,
+// fetcher reads from one source broker for all pumps of a track whose partitions it leads,
 // over one incremental fetch session (KIP-227).
 type fetcher struct {
 	link   *Link
 	broker int32
+	track  track
+	both   *[tracks]*fetcher // of the broker
+	busy   atomic.Bool       // it has something to ask for
 
 	answered atomic.Pointer[time.Time] // last answer, whatever was in it
 
-	mu    sync.Mutex
-	dirty map[*pump]bool // pumps to look at before the next request; false: dropped
-	wake  chan struct{}
+	mu     sync.Mutex
+	warmed bool           // a connection is wanted before anything is asked for
+	dirty  map[*pump]bool // pumps to look at before the next request; false: dropped
+	wake   chan struct{}
+	line
+
+	cold tap // of the pumps that are far behind: see Rates.Cold
 
 	// owned by run
-	asked map[*pump]broker.FetchPartition // in the session
-	byKey map[topicPartition]*pump
+	asked  map[*pump]broker.FetchPartition // in the session
+	byKey  map[topicPartition]*pump
+	parked map[*pump]bool // out of the session for a moment; see soonFor
 }
 
 type topicPartition struct {
@@ -32,8 +40,16 @@ type topicPartition struct {
 	partition int32
 }
 
+// newFetcher makes those of both tracks, and returns that of pumps that follow.
 func newFetcher(l *Link, id int32) *fetcher {
-	return &fetcher{link: l, broker: id, dirty: make(map[*pump]bool), wake: make(chan struct{}, 1)}
+	both, at := new([tracks]*fetcher), newLine(l.cfg.Workers)
+	for t := range tracks {
+		f := &fetcher{link: l, broker: id, track: t, both: both, dirty: make(map[*pump]bool), wake: make(chan struct{}, 1), parked: make(map[*pump]bool)}
+		f.line = at.beside()
+		f.cold.credit = tapCredit
+		both[t] = f
+	}
+	return both[trackLive]
 }
 
 // mark says that what the pump wants may have changed.
@@ -49,17 +65,14 @@ func (f *fetcher) note(p *pump, keep bool) {
 	f.mu.Lock()
 	f.dirty[p] = keep // of a pump that has left, want says so
 	f.mu.Unlock()
-	select {
-	case f.wake <- struct{}{}:
-	default:
-	}
+	nudge(f.wake)
 }
 
 // run connects again and again until ctx ends.
 func (f *fetcher) run(ctx context.Context) error {
 	for attempt := 0; ctx.Err() == nil; attempt++ {
 		if attempt > 0 {
-			if err := sleep(ctx, f.link.jitter(min(100*time.Millisecond<<min(attempt, 6), 5*time.Second))); err != nil {
+			if err := f.pause(ctx, f.link.jitter(reconnectWaits.after(attempt))); err != nil {
 				return nil
 			}
 		}
@@ -75,7 +88,10 @@ func (f *fetcher) run(ctx context.Context) error {
 			}
 		}
 		if err != nil && ctx.Err() == nil {
-			f.link.trouble(f.link.from.Name(), err)
+			f.down.Store(true)
+			f.link.trouble(f.link.from.Name(), partFetch(f.broker), err)
+			f.link.poke() // another may lead by now
+			f.unreachable(f.link.now())
 		}
 	}
 	return nil
@@ -86,6 +102,9 @@ func (f *fetcher) awaitMark(ctx context.Context) error {
 	for {
 		f.mu.Lock()
 		n := len(f.dirty)
+		if f.warmed {
+			f.warmed, n = false, n+1
+		}
 		f.mu.Unlock()
 		if n > 0 || len(f.asked) > 0 {
 			return nil
@@ -98,6 +117,12 @@ func (f *fetcher) awaitMark(ctx context.Context) error {
 	}
 }
 
+// sessionOf is what adjust changes: a broker.FetchSession.
+type sessionOf interface {
+	Set(broker.FetchPartition)
+	Forget(topic string, id broker.TopicID, partition int32)
+}
+
 // session fetches over one connection until it breaks.
 func (f *fetcher) session(ctx context.Context, b broker.Broker) (answered bool, err error) {
 	dialCtx, cancel := context.WithTimeout(ctx, f.link.cfg.DialTimeout)
@@ -107,19 +132,29 @@ func (f *fetcher) session(ctx context.Context, b broker.Broker) (answered bool, 
 		return false, fmt.Errorf("connect to broker %d of %s: %w", b.ID, f.link.from.Name(), err)
 	}
 	defer s.Close()
+	if f.up() {
+		f.link.resume(nil, f)
+	}
+	defer f.open.Store(false)
 	f.begin()
 	for {
-		full, err := f.adjust(ctx, s)
+		soon, err := f.adjust(ctx, s)
 		if err != nil {
 			return answered, nil
 		}
-		if err := f.fetch(ctx, s, full); err != nil {
+		if now, err := f.link.sourceBroker(f.broker); err == nil && moved(b, now) {
+			return answered, nil // who listens at the old address is somebody else
+		}
+		if err := f.fetch(ctx, s, soon); err != nil {
 			return answered, fmt.Errorf("fetch from broker %d of %s: %w", b.ID, f.link.from.Name(), err)
 		}
 		answered = true
-		f.link.reached(f.link.from.Name())
+		f.link.reached(f.link.from.Name(), partFetch(f.broker))
 	}
 }
+
+// moved reports whether a broker has another address now.
+func moved(then, now broker.Broker) bool { return then.Host != now.Host || then.Port != now.Port }
 
 // begin lists every known pump as dirty: a new connection has an empty session.
 func (f *fetcher) begin() {
@@ -134,33 +169,44 @@ func (f *fetcher) begin() {
 }
 
 // adjust brings the session in line with what the pumps want, and waits while
-// none of them wants anything. full says that some pump takes nothing now.
-func (f *fetcher) adjust(ctx context.Context, s *broker.FetchSession) (full bool, err error) {
+// none of them wants anything. soon says that some pump may want something any
+// moment: a mark does not wake a request that is on its way.
+func (f *fetcher) adjust(ctx context.Context, s sessionOf) (soon bool, err error) {
 	for {
 		f.mu.Lock()
 		dirty := f.dirty
 		f.dirty = make(map[*pump]bool, len(dirty))
 		f.mu.Unlock()
-		for p, keep := range dirty {
-			want, ok := p.want(f)
-			key := topicPartition{p.id.Topic, p.id.Partition}
-			before, had := f.asked[p]
-			if ok && keep {
-				if !had || before != want {
-					s.Set(want)
-					f.asked[p], f.byKey[key] = want, p
-				}
+		asks := make(map[*pump]broker.FetchPartition, len(dirty))
+		for p, keep := range dirty { // what leaves goes first: its partition may be another pump's by now
+			if want, ok := p.want(f); ok && keep {
+				asks[p] = want
 				continue
 			}
-			full = full || keep
-			if had {
-				s.Forget(p.id.Topic, before.TopicID, p.id.Partition)
-				delete(f.asked, p)
-				delete(f.byKey, key)
+			soon = soon || keep
+			if keep {
+				f.parked[p] = true
+			} else {
+				delete(f.parked, p)
+			}
+			f.forget(p, s)
+		}
+		for p, want := range asks {
+			if before, had := f.asked[p]; !had || before != want {
+				s.Set(want)
+				f.asked[p], f.byKey[topicPartition{p.id.Topic, p.id.Partition}] = want, p
 			}
 		}
+		for p := range f.parked {
+			if p.soonFor(f) {
+				soon = true // until it has drained, which on a long way takes more than one request
+			} else {
+				delete(f.parked, p)
+			}
+		}
+		f.busy.Store(len(f.asked) > 0)
 		if len(f.asked) > 0 {
-			return full, nil
+			return soon, nil
 		}
 		select {
 		case <-ctx.Done():
@@ -170,25 +216,47 @@ func (f *fetcher) adjust(ctx context.Context, s *broker.FetchSession) (full bool
 	}
 }
 
+// forget takes a pump out of the session, unless another one stands for the partition there.
+func (f *fetcher) forget(p *pump, s sessionOf) {
+	key := topicPartition{p.id.Topic, p.id.Partition}
+	before, had := f.asked[p]
+	delete(f.asked, p)
+	if had && f.byKey[key] == p {
+		s.Forget(p.id.Topic, before.TopicID, p.id.Partition)
+		delete(f.byKey, key)
+	}
+}
+
+// soonWait is how long a request stays with the source broker while a pump that is not in it waits to be asked for again.
+const soonWait = 50 * time.Millisecond
+
 // fetch asks once and hands the answer to the pumps.
-func (f *fetcher) fetch(ctx context.Context, s *broker.FetchSession, full bool) error {
+func (f *fetcher) fetch(ctx context.Context, s *broker.FetchSession, soon bool) error {
 	cfg := f.link.cfg
-	most := f.link.fetchBytes()
+	rate, err := f.link.keepQuota(ctx, f.track)
+	if err != nil {
+		return err
+	}
+	most := f.link.fetchBytes(f.track)
+	if rate > 0 {
+		most = min(most, int32(min(max(rate, 64<<10), float64(most)))) // a second's worth, so that waits are short
+	}
 	reserve := int64(most)
-	if err := f.link.budget.take(ctx, reserve); err != nil {
+	if err := f.link.hold(ctx, f.link.budget, f.track, reserve); err != nil {
 		return err
 	}
 	wait := cfg.FetchWait
-	if full {
-		wait = min(wait, 50*time.Millisecond)
+	if soon {
+		wait = min(wait, soonWait)
 	}
-	frame, err := s.Fetch(ctx, broker.FetchOptions{MaxWait: wait, MinBytes: 1, MaxBytes: most, ReadCommitted: true})
+	frame, err := s.Fetch(ctx, broker.FetchOptions{MaxWait: wait, MinBytes: 1, MaxBytes: most, ReadCommitted: true, Rack: f.link.rack(f.link.now())})
 	if err != nil {
-		f.link.budget.put(reserve)
+		f.link.budget.put(f.track, reserve)
 		return err
 	}
-	h := holdFrame(frame, f.link.budget)
-	f.link.budget.put(reserve - h.size)
+	h := holdFrame(frame, f.link.budget, f.track)
+	f.link.quota.pay(f.track, h.size, rate, f.link.now())
+	f.link.budget.put(f.track, reserve-h.size)
 	defer h.release()
 	now := f.link.now()
 	f.answered.Store(&now)
@@ -198,6 +266,7 @@ func (f *fetcher) fetch(ctx context.Context, s *broker.FetchSession, full bool) 
 		if p == nil || !p.readBy(f) {
 			continue
 		}
+		f.paid(p, int64(len(got.Batches)))
 		p.offer(got, f.asked[p].Offset, h, now)
 		f.mark(p)
 	}
@@ -210,4 +279,12 @@ func (p *pump) readBy(f *fetcher) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.fetcher == f
+}
+
+// soonFor reports whether the pump is out of the fetcher's session for a moment only: its queue is full, or its owner before
+// is about to let it go.
+func (p *pump) soonFor(f *fetcher) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.fetcher == f && (p.readsLocked() && p.out.full(p.link) || p.held != "")
 }

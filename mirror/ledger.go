@@ -19,6 +19,20 @@ const (
 	// ReasonForged: batches carry a producer id of this fabric that no link of
 	// it writes; they were copied as ordinary client data.
 	ReasonForged Reason = "forged-id"
+	// ReasonTruncatedSource: the target has records that the source lost. Their offsets may be other records' there by now.
+	ReasonTruncatedSource Reason = "truncated-source"
+	// ReasonTruncatedTarget: the target lost records that it had acknowledged, and the source no longer has them.
+	ReasonTruncatedTarget Reason = "truncated-target"
+	// ReasonRecreated: behind this source offset the records are those of a topic that was created anew.
+	ReasonRecreated Reason = "recreated"
+	// ReasonDeadLetter: records that the target could not take are in its dead-letter topic instead.
+	ReasonDeadLetter Reason = "dead-letter"
+	// ReasonSkipped: records that the target could not take were left out.
+	ReasonSkipped Reason = "skipped"
+	// ReasonAnchored: somebody said where the pump goes on; the records of the range were left out by that.
+	ReasonAnchored Reason = "anchored"
+	// ReasonDeleted: the target's topic was deleted with all that was copied, because the source's was gone for long enough.
+	ReasonDeleted Reason = "deleted"
 )
 
 // LedgerEntry is one range of source offsets that was not mirrored, or not as
@@ -34,12 +48,34 @@ type LedgerEntry struct {
 	Detail  string
 	At      time.Time
 	Writer  string
+	// Policy is the setting of the link that had it done so; empty: none was asked.
+	Policy string
+	// Digest is of the range's source batches as they were read, in hex; empty: they were not read.
+	Digest string
+	// log is the epoch in which the source's log that the offsets are of began: of the last anchor that cut it, 0 for none. Whatever has been cut
+	// off since has other records there by now. leftLog: nothing is left of that log, on either side.
+	log int16
 }
 
+// leftLog stands for a log that was deleted at the source and at the target.
+const leftLog = -1
+
 // key makes entries idempotent: the same range for the same reason is one
-// entry, whoever writes it and however often.
+// entry, whoever writes it and however often. Where ranges that begin at the same place
+// may end at different ones, none may hide another.
 func (l LedgerEntry) key() []byte {
-	return stateKey(kindLedger, l.Pump, string(l.Reason), fmt.Sprint(l.First))
+	at := fmt.Sprint(l.First)
+	switch l.Reason {
+	case ReasonRepeated, ReasonTruncatedSource, ReasonTruncatedTarget, ReasonRecreated, ReasonAnchored, ReasonDeadLetter, ReasonSkipped, ReasonDeleted:
+		at = fmt.Sprintf("%d-%d", l.First, l.Last)
+	}
+	switch { // what is said of one log must not hide what is said of another one
+	case l.log > 0:
+		at = fmt.Sprintf("%s/%d", at, l.log)
+	case l.log < 0:
+		at = fmt.Sprintf("%s/%d", at, -l.At.UnixMilli())
+	}
+	return stateKey(kindLedger, l.Pump, string(l.Reason), at)
 }
 
 func (l LedgerEntry) encode() []byte {
@@ -52,6 +88,10 @@ func (l LedgerEntry) encode() []byte {
 	e.str(l.Detail)
 	e.int(l.At.UnixMilli())
 	e.str(l.Writer)
+	// Older nodes do not have these, and leave alone what stands behind what they know.
+	e.str(l.Policy)
+	e.str(l.Digest)
+	e.int(int64(l.log))
 	return e
 }
 
@@ -59,6 +99,9 @@ func decodeLedgerEntry(p PumpID, b []byte) (LedgerEntry, error) {
 	d := newDecoder(b)
 	l := LedgerEntry{Link: d.str(), Pump: p, First: d.int(), Last: d.int(), Records: d.int(),
 		Reason: Reason(d.str()), Detail: d.str(), At: time.UnixMilli(d.int()).UTC(), Writer: d.str()}
+	if d.err == nil && len(d.b) > 0 { // an older node wrote none of them
+		l.Policy, l.Digest, l.log = d.str(), d.str(), int16(d.int())
+	}
 	if d.err != nil {
 		return LedgerEntry{}, fmt.Errorf("decode ledger entry of %s: %w", p, d.err)
 	}

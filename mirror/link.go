@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,7 +30,8 @@ type Config struct {
 	RefreshEvery        time.Duration // metadata of both ends; default 2 s
 	CheckpointEvery     time.Duration // default 1 s
 	DialTimeout         time.Duration // default 10 s
-	Workers             int           // pumps that find their places at a time; default 4
+	Workers             int           // pumps that find their places at a time; default 8
+	Rack                string        // of the node: source brokers then name a near replica to read from (KIP-392)
 	SeriesPerNode       int           // per-partition metric series; the rest goes to topic "_other"; default 5000
 }
 
@@ -60,7 +62,7 @@ func (c Config) withDefaults() Config {
 		c.DecodeBytes = 128 << 20
 	}
 	if c.Workers == 0 {
-		c.Workers = 4
+		c.Workers = 8
 	}
 	if c.SeriesPerNode == 0 {
 		c.SeriesPerNode = 5000
@@ -79,6 +81,7 @@ type Deps struct {
 	Now      func() time.Time
 	Rand     *rand.Rand
 	Memory   *Memory // of the node; nil = the link's own bound only
+	shared   *shared // of the set; nil for a link that runs alone
 }
 
 // Memory bounds the fetched bytes of all links of a node.
@@ -93,19 +96,19 @@ func (m *Memory) Used() int64 { return m.budget.used() }
 // Link mirrors from one cluster to another.
 type Link struct {
 	name    string
-	spec    topology.Link
-	topo    *topology.Topology
+	spec    topology.Link // its name and its ends; what may change while it runs is in terms
+	shared  *shared
 	from    *broker.Cluster
 	to      *broker.Cluster
 	cfg     Config
 	log     *slog.Logger
 	metrics *linkMetrics
 	writer  string
-	now     func() time.Time
 	budget  *budget
 	agenda  *agenda
 	store   *store
 	random  *lockedRand
+	timing
 	live
 }
 
@@ -115,19 +118,39 @@ type live struct {
 	flows    map[string]*flow
 	fetchers map[int32]*fetcher
 	windows  map[int32]*window
-	source   broker.Metadata
-	target   broker.Metadata
-	troubles map[string]trouble // by cluster name
-	expiry   time.Duration      // producer.id.expiration.ms of the target
-	opened   bool
-	kick     chan struct{}
-	ids      map[string]int64 // producer id per origin; built once
-	origins  map[int64]string // the reverse; built once
+	bothEnds
+	troubles     map[troubled]trouble
+	expiry       atomic.Int64 // producer.id.expiration.ms of the target, as a time.Duration
+	lock         lockState
+	leadersUntil atomic.Pointer[time.Time] // no replica is read from until then
+	acks
+	opened  bool
+	retired []*pump // pumps that are gone and have something left to write
+	quota   quota
+	signals
+	vanishing vanishing
 }
 
-type trouble struct {
-	what  string
-	since time.Time
+// bothEnds is what both clusters last said of themselves, and what this link does about what differs.
+type bothEnds struct {
+	source, target broker.Metadata
+	syncer         syncer
+}
+
+// signals are what others tell a link.
+type signals struct {
+	kick     chan struct{} // refresh now
+	flush    chan struct{} // write checkpoints now
+	stopping atomic.Bool   // no pump starts any more
+	audits   *auditQueue   // what is to be read back
+}
+
+// lockState is what was found out about the target.
+type lockState struct {
+	guarantee Guarantee
+	why       string // it is not exactly-once
+	can       capabilities
+	expiryAt  time.Time // when expiry was last asked for
 }
 
 // lockedRand is a random source that goroutines share.
@@ -158,23 +181,23 @@ func NewLink(spec topology.Link, cfg Config, deps Deps) (*Link, error) {
 		deps.Metrics = NewMetrics(prometheus.NewRegistry(), cfg.SeriesPerNode)
 	}
 	l := &Link{
-		name: spec.Name, spec: spec, topo: deps.Topology, from: deps.From, to: deps.To, cfg: cfg,
-		log: deps.Log.With("link", spec.Name), writer: deps.Writer, now: deps.Now,
+		name: spec.Name, spec: spec, shared: deps.shared, from: deps.From, to: deps.To, cfg: cfg,
+		log: deps.Log.With("link", spec.Name), writer: deps.Writer, timing: timing{now: deps.Now},
 		agenda: newAgenda(), random: &lockedRand{r: deps.Rand},
+	}
+	if l.shared == nil {
+		l.shared = newShared(deps.Topology, deps.Now)
 	}
 	var node *budget
 	if deps.Memory != nil {
 		node = deps.Memory.budget
 	}
 	l.budget = newBudget(cfg.LinkBytes, node)
-	l.store = newStore(deps.To, spec.From, spec.To, l.log)
+	l.store = newStore(l.shared.state(deps.To, deps.Log), spec.From, spec.To)
 	l.live = live{flows: make(map[string]*flow), fetchers: make(map[int32]*fetcher), windows: make(map[int32]*window),
-		troubles: make(map[string]trouble), kick: make(chan struct{}, 1), expiry: 24 * time.Hour,
-		ids: make(map[string]int64), origins: make(map[int64]string)}
-	for _, c := range deps.Topology.Clusters {
-		id := deps.Topology.MirrorID(c.Name, spec.From)
-		l.ids[c.Name], l.origins[id] = id, c.Name
-	}
+		troubles: make(map[troubled]trouble), vanishing: vanishing{said: make(map[string]string)}, lock: lockState{guarantee: GuaranteeUnknown},
+		signals: signals{kick: make(chan struct{}, 1), flush: make(chan struct{}, 1), audits: newAuditQueue()}}
+	l.expiry.Store(int64(expiryDefault))
 	l.metrics = deps.Metrics.link(l)
 	return l, nil
 }
@@ -188,6 +211,11 @@ func (l *Link) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return l.refreshLoop(ctx, g) })
 	g.Go(func() error { return l.checkpointLoop(ctx) })
+	g.Go(func() error { return l.noteLoop(ctx) })
+	g.Go(func() error { return l.auditLoop(ctx) })
+	g.Go(func() error { return l.watchLoop(ctx) })
+	g.Go(func() error { return l.pulse.run(ctx, l.now) })
+	g.Go(func() error { return l.syncLoop(ctx) })
 	for range l.cfg.Workers {
 		g.Go(func() error {
 			for {
@@ -204,6 +232,8 @@ func (l *Link) Run(ctx context.Context) error {
 	defer cancel()
 	if flushErr := l.checkpoint(last); flushErr != nil {
 		l.log.Warn("last checkpoint not written", "error", flushErr)
+	} else {
+		l.lastNotes(last)
 	}
 	l.store.close()
 	if errors.Is(err, context.Canceled) {
@@ -212,14 +242,22 @@ func (l *Link) Run(ctx context.Context) error {
 	return err
 }
 
-// carries reports whether this link copies batches of the origin.
-func (l *Link) carries(origin, topic string) bool { return l.topo.Carries(l.spec, origin, topic) }
+// routing is what batches are judged by now. Who judges several that belong together keeps one.
+func (l *Link) routing() *routing { return l.shared.routing.Load() }
 
-func (l *Link) producerID(origin string) int64 { return l.ids[origin] }
+// terms is the link as the topology has it now, or as it was when it is no longer there.
+func (l *Link) terms() topology.Link {
+	if now, ok := l.routing().topo.Link(l.name); ok {
+		return now
+	}
+	return l.spec
+}
+
+func (l *Link) producerID(origin string) int64 { return l.routing().ids[l.spec.From][origin] }
 
 // wroteThis reports whether a batch on the target is this link's, and its origin.
 func (l *Link) wroteThis(producerID int64) (origin string, ok bool) {
-	origin, ok = l.origins[producerID]
+	origin, ok = l.routing().origins[l.spec.From][producerID]
 	return origin, ok
 }
 
@@ -231,17 +269,26 @@ func (l *Link) jitter(d time.Duration) time.Duration {
 // mayBeForgotten reports whether the target's broker may drop our id although
 // we keep writing: it judges by the records' own times, every ten minutes.
 func (l *Link) mayBeForgotten(maxTime int64, now time.Time) bool {
-	return maxTime < now.Add(-l.expiry/2).UnixMilli()
+	return maxTime < now.Add(-time.Duration(l.expiry.Load())/2).UnixMilli()
 }
 
 // fetchBytes is the size of one fetch answer: the fetchers of all source brokers
-// wait for answers at the same time, with half of the link's bytes reserved.
-func (l *Link) fetchBytes() int32 {
+// wait for answers at the same time, with half of the bytes reserved that their track has for sure, or of the link's if nobody catches up.
+func (l *Link) fetchBytes(t track) int32 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	share := l.cfg.LinkBytes / int64(2*max(1, len(l.fetchers)))
-	return int32(min(int64(l.cfg.FetchBytes), max(share, 1<<20)))
+	part := l.cfg.LinkBytes
+	for _, f := range l.fetchers {
+		if f.on(trackLate).busy.Load() {
+			part = l.budget.part(t)
+			break
+		}
+	}
+	return int32(min(int64(l.cfg.FetchBytes), max(part/int64(2*max(1, len(l.fetchers))), leastAnswer), l.budget.most(t)))
 }
+
+// leastAnswer is the size of a fetch answer where there are many brokers.
+const leastAnswer = 256 << 10
 
 func (l *Link) sourceBroker(id int32) (broker.Broker, error) {
 	l.mu.Lock()
@@ -263,57 +310,9 @@ func brokerOf(m broker.Metadata, id int32, cluster string) (broker.Broker, error
 	return b, nil
 }
 
-// trouble notes that a cluster could not be reached; the log hears of changes only.
-func (l *Link) trouble(cluster string, err error) {
-	l.mu.Lock()
-	t, known := l.troubles[cluster]
-	if !known {
-		t.since = l.now()
-	}
-	changed := t.what != err.Error()
-	t.what = err.Error()
-	l.troubles[cluster] = t
-	l.mu.Unlock()
-	l.metrics.failed(nil, err)
-	l.poke()
-	if !known {
-		l.log.Warn("cluster trouble", "cluster", cluster, "error", err)
-	} else if changed {
-		l.log.Debug("cluster trouble", "cluster", cluster, "error", err)
-	}
-}
-
-// reached notes that a cluster answered.
-func (l *Link) reached(cluster string) {
-	l.mu.Lock()
-	t, known := l.troubles[cluster]
-	delete(l.troubles, cluster)
-	l.mu.Unlock()
-	if known {
-		l.log.Info("cluster answers again", "cluster", cluster, "after", l.now().Sub(t.since).Round(time.Millisecond).String())
-	}
-}
-
-func (l *Link) health() (up bool, what string, since time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var said []string
-	for cluster, t := range l.troubles {
-		said = append(said, cluster+": "+t.what)
-		if since.IsZero() || t.since.Before(since) {
-			since = t.since
-		}
-	}
-	slices.Sort(said)
-	return len(said) == 0, strings.Join(said, "; "), since
-}
-
 // poke asks for fresh metadata now.
 func (l *Link) poke() {
-	select {
-	case l.kick <- struct{}{}:
-	default:
-	}
+	nudge(l.kick)
 }
 
 func (l *Link) flowList() []*flow {

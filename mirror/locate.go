@@ -1,16 +1,16 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/isthmus-project/isthmus/broker"
-	"github.com/isthmus-project/isthmus/broker/batch"
 )
 
 const (
@@ -31,18 +31,20 @@ func (e *haltError) Error() string { return e.name + ": " + e.detail }
 
 // search is one look for a pump's place.
 type search struct {
-	base        Checkpoint
-	reason      string
-	keep        bool
-	contended   bool
-	refused     int
-	examineFrom int64
-	examineTo   int64
-	first       bool     // the process has not run this pump before
-	generation  uint64   // of the outflow: what is kept must still be there
-	epochs      [2]int32 // leader epochs that the search looks at
-	attempts    int
-	sent        []string // origins that something was sent of since the last place
+	base   Checkpoint
+	reason string
+	doubt
+	began      time.Time
+	old        bool     // the broker may have forgotten our id
+	first      bool     // the process has not run this pump before
+	handed     bool     // the owner before released it here
+	hurt       bool     // the source was found truncated the last time
+	short      bool     // it was too short for what the target has
+	generation uint64   // of the outflow: what is kept must still be there
+	epochs     [2]int32 // leader epochs that the search looks at
+	attempts   int      // of this process
+	desks      desks    // where it has a place
+	sent       []string // origins that something was sent of since the last place
 }
 
 // found is the outcome of a search.
@@ -50,19 +52,31 @@ type found struct {
 	place     Checkpoint
 	atEnd     bool // place is at the end of a source batch
 	targetEnd int64
-	advanced  bool // own batches that we did not know of are on the target
-	busy      bool // and more arrive while we look
-	runs      []Run
-	logStart  int64 // of the source
+	// targetEpoch is the leader epoch in which the target was read; -1 unknown.
+	targetEpoch int32
+	advanced    bool // own batches that we did not know of are on the target
+	busy        bool // and more arrive while we look
+	rewound     bool // the place was found from before the last acknowledgement
+	runs        []Run
+	logStart    int64        // of the source
+	anchored    *Incarnation // the pump goes on by this decision, and finds its place from there
 }
 
 // look finds the place of one pump from the agenda.
 func (l *Link) look(ctx context.Context, p *pump) {
-	s, ok := p.beginSearch(l.now())
-	if !ok {
+	if l.inspect(ctx, p) {
 		return
 	}
+	s, ok := p.beginSearch(l.now())
+	if !ok {
+		p.passOn()
+		return
+	}
+	defer s.desks.leave(l.agenda)
 	f, err := l.locate(ctx, p, s)
+	if d, ok := damageIn(err); ok || isHalt(err) {
+		f, err = l.resolve(ctx, p, s, d, err)
+	}
 	if ctx.Err() != nil {
 		return // the link ends
 	}
@@ -76,21 +90,30 @@ func (p *pump) beginSearch(now time.Time) (search, bool) {
 	switch p.state {
 	case StateFinding:
 	case StateRetrying, StateYielded, StateHalted:
-		if wait := p.nextTry.Sub(now); wait > 0 {
-			p.link.agenda.add(p, wait)
+		if wait := p.waitLocked(now); wait > 0 {
+			p.laterLocked(wait, now)
 			return search{}, false
 		}
 	default:
 		return search{}, false
 	}
-	if p.working || p.window == nil || p.fetcher == nil {
+	if p.working || p.anchoring || p.window == nil || p.fetcher == nil {
 		return search{}, false
 	}
-	p.working = true
-	return search{base: p.acked.clone(), reason: p.reason, keep: p.out.keep, contended: p.out.contended || p.state == StateYielded,
-		refused: p.out.refused, examineFrom: p.out.examineFrom, examineTo: p.out.examineTo,
-		first: p.out.proved.IsZero(), generation: p.out.generation, epochs: p.epochs,
-		attempts: p.attempts, sent: slices.Sorted(maps.Keys(p.out.sent))}, true
+	if !p.told && !mayResume(p.cause, p.knownLocked()) {
+		p.holdLocked(now)
+		return search{}, false
+	}
+	at := desks{p.window.desk, p.fetcher.desk}
+	if !at.enter(p) {
+		return search{}, false // its turn comes
+	}
+	p.working, p.told, p.futile = true, false, false
+	d := p.out.doubt
+	d.contended = d.contended || p.state == StateYielded
+	return search{base: p.acked.clone(), reason: p.reason, doubt: d, began: now, old: p.out.old,
+		first: p.out.proved.IsZero(), handed: p.handed, hurt: p.hurt.source(), short: p.hurt.short, generation: p.out.generation, epochs: p.epochs,
+		attempts: max(0, p.attempts-p.ill.before), desks: at, sent: slices.Sorted(maps.Keys(p.out.sent))}, true
 }
 
 // endSearch acts on what the search found.
@@ -98,23 +121,18 @@ func (p *pump) endSearch(s search, f found, err error, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.working = false
-	if p.state == StateWaiting {
-		return // the topic or a leader went away meanwhile
+	if p.state == StateWaiting || p.state == StateElsewhere || p.state == StatePaused {
+		return // the topic or a leader went away meanwhile, or the pump has to go
 	}
-	var halt *haltError
-	switch {
-	case errors.As(err, &halt):
-		p.haltLocked(halt.name, halt.detail, now)
-		return
-	case err != nil:
-		p.link.metrics.failed(p, err)
-		p.voidLocked()
-		p.becomeLocked(StateFinding, p.reason, now)
-		p.findLocked("finding the place: "+err.Error(), max(p.backoffLocked(), 100*time.Millisecond), now)
+	if p.notFoundLocked(f, err, now) {
 		return
 	}
-	same := !f.advanced && f.place.SourceNext == s.base.SourceNext
-	kept := s.keep && same && s.generation == p.out.generation
+	if s.first && f.advanced {
+		f.place = resumed(f.place)
+	}
+	unmoved := !f.advanced && f.place.SourceNext == s.base.SourceNext
+	kept := s.keep && unmoved && !f.rewound && s.generation == p.out.generation
+	p.handed = p.handed && kept
 	if !kept {
 		p.voidLocked()
 		p.fetchAt, p.sight.epoch = f.place.SourceNext, f.place.SourceEpoch
@@ -127,39 +145,84 @@ func (p *pump) endSearch(s search, f found, err error, now time.Time) {
 		p.out.refused = 0
 	}
 	p.acked = f.place
-	p.acked.TargetEpoch = p.epochs[1]
-	if f.atEnd {
+	p.acked.TargetEpoch = max(p.epochs[1], f.targetEpoch) // the metadata may be behind
+	if f.atEnd || kept && s.examineFrom >= 0 && s.end {
 		p.safe, p.dirty = p.acked.clone(), true
 	}
 	p.sight.logStart = f.logStart
-	p.out.keep, p.out.contended, p.out.examineFrom, p.out.examineTo = false, false, -1, -1
-	if f.busy || f.advanced && s.contended && !s.first {
+	p.out.doubt = doubt{refused: p.out.refused, examineFrom: -1, examineTo: -1}
+	if f.busy || f.rewound || f.advanced && s.contended && !s.first {
 		p.fenced++
+		p.link.pulse.met(now)
 		p.link.metrics.fenced(p)
 		p.voidLocked()
 		p.out.refused = 0
-		after := p.link.jitter(yieldLook)
-		p.nextTry = now.Add(after)
-		if p.state != StateYielded {
-			p.link.log.Warn("another owner copies this partition, yielding", "pump", p.id.String(), "cause", s.reason)
+		if p.owner != "" {
+			p.departLocked(ownedBy(p.owner), now)
+			return
 		}
-		p.becomeLocked(StateYielded, "another owner copies this partition", now)
-		p.link.agenda.add(p, after)
+		if p.state != StateYielded {
+			if left, ok := p.lines.next(now); ok {
+				p.link.log.Warn("another owner copies this partition, yielding", "pump", p.id.String(), "cause", s.reason, "left_out", left)
+			}
+		}
+		p.yieldLocked("another owner copies this partition", now)
 		return
 	}
 	if p.epochs != s.epochs {
-		p.findLocked("a leader changed meanwhile", 0, now)
+		p.findLocked(CauseLeader, "a leader changed meanwhile", 0, now)
 		return
 	}
 	// A gap before a fresh acknowledgement that turned out to be others' work
 	// proves that the broker knows our id.
 	p.out.solo = p.out.old || !kept || s.examineFrom < 0
-	p.out.proved, p.out.targetEnd = now, f.targetEnd
-	p.becomeLocked(StateRunning, "", now)
+	if s.verify && f.advanced { // it is ours, and the broker knows our id
+		p.out.solo, p.attempts = p.out.old, 0
+	}
+	p.out.proved, p.out.asked, p.out.targetEnd = now, s.began, f.targetEnd
+	p.out.looks++
+	p.hurt = suspicion{}
+	p.becomeLocked(StateRunning, "", "", now)
+	p.settleLocked(now)
+	if p.state != StateRunning {
+		return
+	}
 	p.fetcher.mark(p)
 	if len(p.out.queue) > 0 {
 		p.window.ready(p)
 	}
+}
+
+// notFoundLocked takes a search that found no place, or a decision that moves the pump.
+func (p *pump) notFoundLocked(f found, err error, now time.Time) bool {
+	var halt *haltError
+	switch {
+	case errors.As(err, &halt):
+		p.haltLocked(halt.name, halt.detail, now)
+		if errors.Is(err, errLookAgain) {
+			p.told = true // for the second look, whatever the first one found
+			p.laterLocked(confirmAfter, now)
+		}
+	case err != nil:
+		p.link.metrics.failed(p, err)
+		p.doubtLocked(err)
+		p.voidLocked()
+		c := causeOf(err, CauseTarget)
+		p.becomeLocked(StateFinding, c, p.reason, now)
+		p.findLocked(c, "finding the place: "+err.Error(), max(p.backoffLocked(), 100*time.Millisecond), now)
+	case f.anchored != nil:
+		p.anchorLocked(*f.anchored, f.runs, now)
+	default:
+		return false
+	}
+	return true
+}
+
+// yieldLocked leaves the partition to another owner and looks again after a while.
+func (p *pump) yieldLocked(reason string, now time.Time) {
+	after := p.link.jitter(yieldLook)
+	p.becomeLocked(StateYielded, CauseOwner, reason, now)
+	p.laterLocked(after, now)
 }
 
 // yieldLook is how often a pump that yielded looks whether the other owner
@@ -168,58 +231,120 @@ const yieldLook = 1500 * time.Millisecond
 
 // locate finds the place: see DESIGN.md, "Finding the place".
 func (l *Link) locate(ctx context.Context, p *pump, s search) (found, error) {
-	if err := l.sameTopics(ctx, p, s.base); err != nil {
-		return found{}, err
+	if s.handed && l.confirmed(ctx, p, s) {
+		return same(s.base), nil
 	}
-	if s.keep && s.examineFrom < 0 && l.provenByHint(ctx, p, s.base) {
-		return found{place: s.base, atEnd: false, targetEnd: s.base.TargetFrom, logStart: -1}, nil
-	}
-	target, err := l.to.ListOffsets(ctx, p.id.Topic, p.id.Partition, -1, false)
-	if err != nil {
-		return found{}, err
-	}
-	if target.Offset < s.base.TargetFrom {
-		return found{}, orRecreated(ctx, l.to, s.base.TargetTopicID, p.id.Topic, &haltError{"truncated-target",
-			fmt.Sprintf("the target ends at offset %d, we had written up to %d: acknowledged records are gone there", target.Offset, s.base.TargetFrom)})
-	}
-	if s.examineFrom >= 0 {
-		if err := l.examine(ctx, p, s); err != nil {
+	if s.keep && s.examineFrom < 0 {
+		if err := l.sameTopics(ctx, p, s.base); err != nil {
 			return found{}, err
 		}
+		if l.proven(ctx, p, s) {
+			return same(s.base), nil
+		}
+	}
+	target, source, rewound, err := l.survey(ctx, p, &s)
+	if err != nil {
+		return found{}, err
 	}
 	if s.first && !s.base.started() {
 		if err := l.noStrays(ctx, p, s.base); err != nil {
 			return found{}, err
 		}
 	}
-	source, err := l.sourceBounds(ctx, p, s.base)
-	if err != nil {
+	out := found{rewound: rewound}
+	fd, src := l.finderOf(ctx, p, s, source, &out)
+	defer src.close()
+	if err := l.refreshForEpochs(ctx, p, s); err != nil {
 		return found{}, err
 	}
+	if i, ok := l.store.anchored(s.base); ok {
+		return found{anchored: &i}, nil
+	}
+	left := l.store.omittedOf(p.id)
+	out.busy, out.targetEnd, err = l.readAll(ctx, p, target.Offset, fd)
+	if err == nil {
+		err = fd.finish()
+	}
+	if err != nil || !slices.Equal(s.base.Lanes, fd.at.Lanes) {
+		err = cmp.Or(l.sameOmitted(ctx, p, left), err)
+	}
+	if errors.Is(err, errCleaned) {
+		return found{}, &haltError{"unanchored", err.Error()}
+	} else if err != nil {
+		return found{}, err
+	}
+	// It has become long enough by other records; since the pump ran last, if another leader wrote those.
+	refilled := s.first && s.base.SourceEpoch >= 0 && fd.epoch > s.base.SourceEpoch
+	if fd.unlike > 0 && (s.short || refilled) {
+		return found{}, &damage{short: true, halt: &haltError{"truncated-source", errSourceShort.Error() + ", and has other records by now"}}
+	}
+	if s.first && fd.targetHoles && source.end > s.base.SourceNext {
+		if err := l.remembered(ctx, p, fd); err != nil {
+			return found{}, err
+		}
+	}
+	out.place, out.logStart, out.targetEpoch = fd.at, source.start, target.LeaderEpoch
+	out.advanced = !slices.Equal(s.base.Lanes, fd.at.Lanes)
+	out.atEnd = out.advanced && fd.cur == nil && len(fd.ahead) == 0 // else the base may lie inside a source batch
+	if err := l.settle(ctx, p, s, fd, src, source, &out); err != nil {
+		return found{}, err
+	}
+	return out, nil
+}
+
+// finderOf makes what reads both logs from where the search begins.
+func (l *Link) finderOf(ctx context.Context, p *pump, s search, source bounds, out *found) (*finder, *sourceReader) {
 	src := &sourceReader{link: l, pump: p, at: max(s.base.SourceNext, source.start)}
-	defer src.close()
 	fd := newFinder(s.base)
-	var out found
 	fd.next = func() (*sourceBatch, error) { return src.next(ctx) }
 	fd.seek = src.seek
 	fd.incarnation = func(epoch int16) (Incarnation, bool) { return l.store.incarnation(p.id, epoch) }
 	fd.add = func(r Run) { out.runs = append(out.runs, r) }
+	fd.known = func(origin string, from, to int64) []Run { return p.counted(out.runs, origin, from, to) }
+	fd.leftOff = p.leftOff
 	fd.holes = source.start > s.base.SourceNext
+	fd.sparse = fd.holes
 	fd.mayJump = p.flow.limits().cleaned
 	fd.patience = sourceShortAttempts - s.attempts
-	if err := l.refreshForEpochs(ctx, p, s); err != nil {
-		return found{}, err
+	return fd, src
+}
+
+// survey asks for the ends of both logs and whether they still are what they were, and looks into what others may have
+// written: then the search begins before that. What does not depend on each other is asked at once: the ends may be far apart.
+func (l *Link) survey(ctx context.Context, p *pump, s *search) (target broker.Position, source bounds, rewound bool, err error) {
+	var changed, noTarget, noSource error
+	var all sync.WaitGroup
+	all.Go(func() { changed = l.sameTopics(ctx, p, s.base) })
+	all.Go(func() { target, noTarget = l.to.ListOffsets(ctx, p.id.Topic, p.id.Partition, -1, false) })
+	if s.examineFrom < 0 {
+		all.Go(func() { source, noSource = l.sourceBounds(ctx, p, s.base, s.hurt) })
 	}
-	if out.busy, out.targetEnd, err = l.readAll(ctx, p, target.Offset, fd); err != nil {
-		return found{}, err
+	all.Wait()
+	if changed != nil {
+		return target, source, false, changed
 	}
-	out.place, out.logStart = fd.at, source.start
-	out.advanced = !slices.Equal(s.base.Lanes, fd.at.Lanes)
-	out.atEnd = out.advanced && fd.cur == nil // else the base may lie inside a source batch
-	if err := l.settle(ctx, p, s, fd, source, &out); err != nil {
-		return found{}, err
+	if noTarget != nil {
+		return target, source, false, noTarget
 	}
-	return out, nil
+	if target.Offset < s.base.TargetFrom {
+		return target, source, false, l.targetLost(ctx, p, s.base, target.Offset)
+	}
+	if s.examineFrom < 0 {
+		return target, source, false, atSource(noSource)
+	}
+	if rewound, err = l.othersIn(ctx, p, s.examineFrom, s.examineTo); err != nil {
+		return target, source, false, err
+	}
+	if rewound {
+		s.base, s.contended = s.before, true // whose records came first shows from there
+	}
+	source, err = l.sourceBounds(ctx, p, s.base, s.hurt)
+	return target, source, rewound, atSource(err)
+}
+
+// same is the finding that the place is where it was.
+func same(base Checkpoint) found {
+	return found{place: base, atEnd: false, targetEnd: base.TargetFrom, targetEpoch: -1, logStart: -1}
 }
 
 // refreshForEpochs reads the state topics when another node may have begun a new
@@ -233,20 +358,34 @@ func (l *Link) refreshForEpochs(ctx context.Context, p *pump, s search) error {
 
 // settle records what the finder noticed, mends a broken order, moves over what
 // the source no longer has, and begins a new epoch where the old one is stuck.
-func (l *Link) settle(ctx context.Context, p *pump, s search, fd *finder, source bounds, out *found) error {
+func (l *Link) settle(ctx context.Context, p *pump, s search, fd *finder, src *sourceReader, source bounds, out *found) error {
 	var entries []LedgerEntry
 	add := func(r Reason, first, last, records int64, detail string) {
-		entries = append(entries, LedgerEntry{Link: l.name, Pump: p.id, First: first, Last: last, Records: records,
-			Reason: r, Detail: detail, At: l.now(), Writer: l.writer})
+		entries = append(entries, l.entry(p, r, first, last, records, detail))
 	}
 	var doubled, lost int64
 	for _, r := range fd.repeated {
 		doubled += r.Records
-		add(ReasonRepeated, r.Source, r.Source+r.Records-1, r.Records, fmt.Sprintf("written again by epoch %d", r.Epoch))
+		add(ReasonRepeated, r.Source, r.Source+r.Records-1, r.Records, fmt.Sprintf("on the target more than once, in epoch %d and before", r.Epoch))
+	}
+	if first, n := strayed(fd.strays); n > 0 {
+		doubled += n
+		add(ReasonRepeated, first, max(first, source.end-1), n, "another owner wrote them in an earlier epoch when this one was anchored already: on the target once more")
 	}
 	if fd.unlike > 0 {
 		add(ReasonOrderBreak, s.base.SourceNext, out.place.SourceNext, fd.unlike,
 			fmt.Sprintf("%d records under our producer id before target offset %d are not the source's: somebody else writes with our id", fd.unlike, out.place.TargetFrom))
+	}
+	unseen, err := l.unseen(ctx, p, s, fd)
+	if err != nil {
+		return err
+	}
+	if first := max(out.place.SourceNext, source.start); unseen > 0 && first < source.end {
+		last := source.end - 1
+		if !l.sparse(p, src) {
+			last = min(last, first+unseen-1)
+		}
+		add(ReasonRepeated, first, last, -1, fmt.Sprintf("the target deleted %d offsets before it was noted what of them was copied, and nothing there tells: copied again", unseen))
 	}
 	newEpoch := ""
 	if fd.gapAt >= 0 {
@@ -256,12 +395,21 @@ func (l *Link) settle(ctx context.Context, p *pump, s search, fd *finder, source
 	}
 	if first, n := overrun(s.base.SourceNext, source.start, fd.missing, out.runs); n > 0 {
 		lost = n
-		add(ReasonRetention, first, source.start-1, n, "the source deleted them before they were copied")
+		if fd.missing > 0 && l.sparse(p, src) {
+			add(ReasonRetention, first, source.start-1, -1, fmt.Sprintf("the source deleted them before they were copied; of the first of them some may have been: "+
+				"the %d records copied since the checkpoint lay among offsets without records", fd.missing))
+		} else {
+			add(ReasonRetention, first, source.start-1, n, "the source deleted them before they were copied")
+		}
 	}
 	if source.start > out.place.SourceNext {
 		out.place.SourceNext, out.place.SourceEpoch, out.atEnd = source.start, -1, true
 	}
-	if s.refused >= refusalsBeforeEpoch && !out.advanced && !out.busy && l.hint(ctx, p, out.place) != hintEqual {
+	switch {
+	case newEpoch != "" || out.busy:
+	case s.contended && len(s.sent) > 0 && l.hint(ctx, p, out.place) == hintBehind:
+		newEpoch = "the target's broker remembers an older sequence than its log holds"
+	case s.refused >= refusalsBeforeEpoch && !out.advanced && l.hint(ctx, p, out.place) != hintEqual:
 		newEpoch = fmt.Sprintf("the target refused the next sequence %d times and nobody else writes", s.refused)
 	}
 	if len(entries) > 0 {
@@ -278,6 +426,17 @@ func (l *Link) settle(ctx context.Context, p *pump, s search, fd *finder, source
 	return l.beginEpoch(ctx, p, s, newEpoch, out)
 }
 
+// strayed sums strays up: from which source offset on they are, and how many.
+func strayed(runs []Run) (first, records int64) {
+	for i, r := range runs {
+		if i == 0 || r.Source < first {
+			first = r.Source
+		}
+		records += r.Records
+	}
+	return first, records
+}
+
 // overrun says which source offsets were deleted before they were copied: from
 // base on, less the copied ones that are still on the target and no longer at the
 // source. Copying is in order, so what lies before a record that was found at
@@ -288,6 +447,18 @@ func overrun(base, start, missing int64, runs []Run) (first, records int64) {
 	}
 	first = base + missing
 	return first, max(0, start-first)
+}
+
+// sparse reports whether the source's log has, as far as anybody can still see, offsets without records (markers, aborted
+// records, what was compacted, other origins): then a number of records says nothing exact about offsets.
+func (l *Link) sparse(p *pump, src *sourceReader) bool {
+	if p.flow.limits().cleaned || src.sparse {
+		return true
+	}
+	gone := l.store.gone(p.id)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.offsets.holed(gone)
 }
 
 // beginEpoch moves the pump into its next epoch: where it begins is decided once,
@@ -309,6 +480,10 @@ func (l *Link) beginEpoch(ctx context.Context, p *pump, s search, why string, ou
 	if err != nil {
 		return err
 	}
+	if won.anchor != nil {
+		out.anchored = &won // whoever decided that knew of more than a stuck epoch
+		return nil
+	}
 	for _, lane := range won.Lanes {
 		if lane.Base > out.place.lane(lane.Origin).Count {
 			return fmt.Errorf("epoch %d was begun by %s at source offset %d, beyond what is seen here: looking again", won.Epoch, won.Writer, won.Source)
@@ -320,204 +495,4 @@ func (l *Link) beginEpoch(ctx context.Context, p *pump, s search, why string, ou
 	out.place.SourceNext, out.place.SourceEpoch, out.atEnd = won.Source, -1, false
 	l.log.Warn("new incarnation", "pump", p.id.String(), "epoch", won.Epoch, "source_offset", won.Source, "by", won.Writer, "why", won.Why)
 	return nil
-}
-
-// busyLooks is how often the end of the target is followed before another owner
-// is taken to be writing at this moment.
-const busyLooks = 3
-
-// readAll feeds the finder until the target's broker knows of nothing newer of
-// ours than the headers say. busy: the end kept moving away.
-func (l *Link) readAll(ctx context.Context, p *pump, end int64, fd *finder) (busy bool, last int64, err error) {
-	from := fd.at.TargetFrom
-	for range busyLooks {
-		if from, err = l.readOwn(ctx, p, from, end, fd); err != nil {
-			return false, end, err
-		}
-		if l.hint(ctx, p, fd.at) != hintAhead {
-			return false, max(end, from), nil
-		}
-		now, err := l.to.ListOffsets(ctx, p.id.Topic, p.id.Partition, -1, false)
-		if err != nil {
-			return false, end, err
-		}
-		if now.Offset <= max(end, from) {
-			return false, end, errors.New("the target's broker knows of newer batches of ours that are not replicated yet")
-		}
-		end = now.Offset
-	}
-	return true, end, nil
-}
-
-// readOwn feeds the finder with our own batches on the target, from at to end,
-// and returns where it stopped.
-func (l *Link) readOwn(ctx context.Context, p *pump, at, end int64, fd *finder) (int64, error) {
-	for at < end {
-		frame, err := l.to.FetchOnce(ctx, p.id.Topic, p.id.Partition, at, recoveryFetchBytes, false)
-		if err != nil {
-			return at, err
-		}
-		next, err := l.ownIn(frame.Partitions[0].Batches, at, func(h batch.Header, raw []byte, origin string) error {
-			return fd.own(h, raw, origin)
-		})
-		start := frame.Partitions[0].LogStart
-		frame.Release()
-		switch {
-		case errors.Is(err, errUnanchored):
-			return at, &haltError{"unanchored", err.Error()}
-		case errors.Is(err, errSourceShort) && fd.patience <= 0:
-			return at, &haltError{"truncated-source", err.Error()}
-		case err != nil:
-			return at, err
-		case next == at && start > at:
-			next = start // retention passed us on the target
-			fd.mayJump = true
-		case next == at:
-			return at, fmt.Errorf("the target answers nothing at offset %d although it ends at %d", at, end)
-		}
-		at = next
-	}
-	return at, nil
-}
-
-// ownIn walks target batches and reports those that this link wrote.
-func (l *Link) ownIn(raw []byte, from int64, fn func(batch.Header, []byte, string) error) (next int64, err error) {
-	for next = from; len(raw) > 0; {
-		h, one, rest, err := batch.Next(raw)
-		if errors.Is(err, batch.ErrShort) {
-			return next, nil
-		}
-		if err != nil {
-			return next, fmt.Errorf("read target after offset %d: %w", next, err)
-		}
-		raw = rest
-		if h.BaseOffset >= from {
-			if origin, ok := l.wroteThis(h.ProducerID); ok {
-				if err := fn(h, one, origin); err != nil {
-					return next, err
-				}
-			}
-		}
-		next = max(next, h.NextOffset())
-	}
-	return next, nil
-}
-
-// strayBytes bounds the look for own batches behind the place where a pump that
-// has copied nothing yet would begin.
-const strayBytes = 16 << 20
-
-// noStrays makes sure that a pump without history really has none: own batches
-// before its beginning mean that its durable state was lost.
-func (l *Link) noStrays(ctx context.Context, p *pump, base Checkpoint) error {
-	stray := &haltError{"unanchored", fmt.Sprintf("the target already holds records of this link before offset %d, but %s has no checkpoint for them", base.TargetFrom, topicCheckpoints)}
-	if producers, err := l.to.Producers(ctx, p.id.Topic, p.id.Partition); err == nil {
-		for _, s := range producers {
-			if _, ours := l.wroteThis(s.ID); ours && base.TargetFrom > 0 {
-				return stray
-			}
-		}
-	}
-	start, err := l.to.ListOffsets(ctx, p.id.Topic, p.id.Partition, -2, false)
-	if err != nil {
-		return err
-	}
-	read := 0
-	for at := max(start.Offset, base.TargetFrom-20_000); at < base.TargetFrom && read < strayBytes; {
-		frame, err := l.to.FetchOnce(ctx, p.id.Topic, p.id.Partition, at, recoveryFetchBytes, false)
-		if err != nil {
-			return err
-		}
-		read += len(frame.Partitions[0].Batches)
-		next, err := l.ownIn(frame.Partitions[0].Batches, at, func(h batch.Header, _ []byte, _ string) error {
-			if h.BaseOffset < base.TargetFrom {
-				return stray
-			}
-			return nil
-		})
-		frame.Release()
-		if err != nil || next == at {
-			return err
-		}
-		at = next
-	}
-	return nil
-}
-
-// examine looks into the stretch of the target between the place that was found
-// and the first acknowledgement after it: own batches there are another owner's
-// that the broker took although it had forgotten the sequence.
-func (l *Link) examine(ctx context.Context, p *pump, s search) error {
-	var records int64
-	for at := s.examineFrom; at < s.examineTo; {
-		frame, err := l.to.FetchOnce(ctx, p.id.Topic, p.id.Partition, at, recoveryFetchBytes, false)
-		if err != nil {
-			return err
-		}
-		next, err := l.ownIn(frame.Partitions[0].Batches, at, func(h batch.Header, _ []byte, _ string) error {
-			if h.BaseOffset < s.examineTo {
-				records += int64(h.Records)
-			}
-			return nil
-		})
-		frame.Release()
-		if err != nil {
-			return err
-		}
-		if next == at {
-			break
-		}
-		at = next
-	}
-	if records == 0 {
-		return nil
-	}
-	l.metrics.doubled(p, records)
-	return l.store.enter(ctx, LedgerEntry{Link: l.name, Pump: p.id, First: s.base.SourceNext, Last: s.base.SourceNext, Records: records,
-		Reason: ReasonRepeated, At: l.now(), Writer: l.writer,
-		Detail: fmt.Sprintf("another owner's records at target offsets %d to %d", s.examineFrom, s.examineTo-1)})
-}
-
-// sourceReader pulls source batches with their decisions, for finding a place.
-type sourceReader struct {
-	link  *Link
-	pump  *pump
-	at    int64
-	frame *broker.Frame
-	list  []*sourceBatch
-}
-
-func (r *sourceReader) seek(at int64) { r.at, r.list = at, nil }
-
-func (r *sourceReader) close() {
-	if r.frame != nil {
-		r.frame.Release()
-		r.frame = nil
-	}
-}
-
-// next returns io.EOF at the end of what is readable now.
-func (r *sourceReader) next(ctx context.Context) (*sourceBatch, error) {
-	for len(r.list) == 0 {
-		r.close()
-		frame, err := r.link.from.FetchOnce(ctx, r.pump.id.Topic, r.pump.id.Partition, r.at, recoveryFetchBytes, true)
-		if err != nil {
-			return nil, err
-		}
-		r.frame = frame
-		from := r.at
-		if err := r.pump.flow.walk(&frame.Partitions[0], from, func(s *sourceBatch) error {
-			r.list = append(r.list, s)
-			r.at = max(r.at, s.header.NextOffset())
-			return nil
-		}); err != nil {
-			return nil, err
-		}
-		if r.at == from {
-			return nil, io.EOF
-		}
-	}
-	s := r.list[0]
-	r.list = r.list[1:]
-	return s, nil
 }

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"slices"
 	"sort"
 )
@@ -62,6 +63,29 @@ func (m *OffsetMap) Add(r Run) {
 	m.records += r.Records
 }
 
+// holed reports whether the source had offsets without records between runs: not those that were copied without being
+// mapped, which the counts tell, and not those that the ledger names as gone.
+func (m *OffsetMap) holed(gone []span) bool {
+	next := make(map[string]int64) // count by origin
+	for i, r := range m.runs {
+		if i > 0 {
+			from := m.runs[i-1].sourceEnd()
+			gap := r.Source - from
+			if was, ok := next[r.Origin]; ok {
+				gap -= max(0, r.Count-was)
+			}
+			for _, g := range gone {
+				gap -= max(0, min(g.first+g.records, r.Source)-max(g.first, from))
+			}
+			if gap > 0 {
+				return true
+			}
+		}
+		next[r.Origin] = r.Count + r.Records
+	}
+	return false
+}
+
 // insert handles everything that is not an append: known facts are dropped
 // piecewise, the rest is put in source order. Only the neighbours of what is put
 // in can be out of order with it, and an order once broken stays so.
@@ -119,6 +143,28 @@ func (m *OffsetMap) unknown(r Run) []Run {
 		left = next
 	}
 	return left
+}
+
+// countedOf appends the runs' parts that hold an origin's records counted from, up to and without to.
+func countedOf(out, runs []Run, origin string, from, to int64) []Run {
+	for _, r := range runs {
+		first, end := max(r.Count, from), min(r.Count+r.Records, to)
+		if r.Origin == origin && first < end {
+			out = append(out, r.slice(r.Source+first-r.Count, r.Source+end-r.Count))
+		}
+	}
+	return out
+}
+
+// inSourceOrder sorts runs by their source offsets and takes overlaps away.
+func inSourceOrder(out []Run) []Run {
+	slices.SortFunc(out, func(a, b Run) int { return cmp.Or(cmp.Compare(a.Source, b.Source), cmp.Compare(a.Target, b.Target)) })
+	next := int64(-1)
+	for i := range out {
+		out[i] = out[i].slice(max(out[i].Source, next), out[i].sourceEnd())
+		next = max(next, out[i].sourceEnd())
+	}
+	return slices.DeleteFunc(out, func(r Run) bool { return r.Records <= 0 })
 }
 
 // slice returns the part of r whose source offsets lie in [from, to).

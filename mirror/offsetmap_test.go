@@ -159,3 +159,40 @@ func TestOffsetMap_DropBeforeRestoresOrder(t *testing.T) {
 		t.Errorf("%d runs, unordered %v", m.Len(), m.unordered)
 	}
 }
+
+func TestCounted(t *testing.T) {
+	runs := []Run{{Source: 0, Target: 0, Records: 10, Origin: "eu"}, {Source: 12, Target: 10, Records: 5, Origin: "eu", Count: 10},
+		{Source: 8, Target: 20, Records: 4, Origin: "eu", Count: 8}, {Source: 17, Target: 15, Records: 3, Origin: "ap", Count: 9}}
+	want := []Run{{Source: 7, Target: 7, Records: 3, Origin: "eu", Count: 7}, {Source: 10, Target: 22, Records: 2, Origin: "eu", Count: 10},
+		{Source: 12, Target: 10, Records: 2, Origin: "eu", Count: 10}}
+	if got := inSourceOrder(countedOf(nil, runs, "eu", 7, 12)); !slices.Equal(got, want) {
+		t.Errorf("counted 7 to 12 are %+v, want %+v", got, want)
+	}
+}
+
+func TestOffsetMap_HoledTellsMarkersFromWhatIsKnown(t *testing.T) {
+	run := func(source, records, count int64) Run {
+		return Run{Source: source, Target: 1000 + count, Records: records, Origin: "eu", Count: count}
+	}
+	for _, tc := range []struct {
+		name string
+		runs []Run
+		gone []span
+		want bool
+	}{
+		{"dense", []Run{run(0, 10, 0)}, nil, false},
+		{"a marker", []Run{run(0, 10, 0), run(11, 5, 10)}, nil, true},
+		{"copied, not mapped", []Run{run(0, 10, 0), run(15, 5, 15)}, nil, false},
+		{"deleted, in the ledger", []Run{run(0, 10, 0), run(30, 5, 10)}, []span{{10, 20}}, false},
+		{"both", []Run{run(0, 10, 0), run(30, 5, 14)}, []span{{14, 16}}, false},
+		{"less in the ledger", []Run{run(0, 10, 0), run(30, 5, 10)}, []span{{11, 40}}, true},
+	} {
+		var m OffsetMap
+		for _, r := range tc.runs {
+			m.Add(r)
+		}
+		if got := m.holed(tc.gone); got != tc.want {
+			t.Errorf("%s: holed = %v, want %v (runs %v, gone %v)", tc.name, got, tc.want, m.runs, tc.gone)
+		}
+	}
+}

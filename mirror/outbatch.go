@@ -1,9 +1,12 @@
 package mirror
 
 import (
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/broker/batch"
@@ -15,11 +18,13 @@ type held struct {
 	frame  *broker.Frame
 	budget *budget
 	size   int64
+	track  track // whose part of the budget it is of
 	refs   atomic.Int32
+	of     *share // a copy for a slow broker counts there; nil = a frame
 }
 
-func holdFrame(f *broker.Frame, b *budget) *held {
-	h := &held{frame: f, budget: b, size: f.Size()}
+func holdFrame(f *broker.Frame, b *budget, t track) *held {
+	h := &held{frame: f, budget: b, size: f.Size(), track: t}
 	h.refs.Store(1)
 	return h
 }
@@ -32,8 +37,12 @@ func (h *held) retain() {
 
 func (h *held) release() {
 	if h != nil && h.refs.Add(-1) == 0 {
-		h.frame.Release()
-		h.budget.put(h.size)
+		if h.of != nil {
+			h.of.own.Add(-h.size)
+		} else {
+			h.frame.Release()
+		}
+		h.budget.put(h.track, h.size)
 	}
 }
 
@@ -45,20 +54,34 @@ type span struct{ first, records int64 }
 type outBatch struct {
 	pump    *pump
 	hold    *held  // the frame that bytes points into or was made from: it keeps its place in the budget; nil = none
-	bytes   []byte // one v2 batch; patched when it is sent
+	bytes   []byte // one v2 batch; patched when it is sent, and afterwards a length only
 	origin  string
 	records int32
 	spans   []span
 	next    int64 // source offset after its last record (after its source batch, if end)
+	alone   bool  // the target refused what was in it before: it is packed anew, and not with others
 	end     bool  // it holds the last record of its source batch: a checkpoint may be here
 	maxTime int64 // largest record timestamp, ms; -1 none
 	leader  int32 // leader epoch of the source batch, for the checkpoint
 	seen    time.Time
 
-	// set when it is sent
+	dispatch
+}
+
+// dispatch is what a batch gets when it is sent.
+type dispatch struct {
+	via        *window
 	generation uint64
 	epoch      int16
 	count      int64 // records of its origin copied before it
+	sent       time.Time
+	crc        uint32 // as it was sent: the bytes may be gone when it is acknowledged
+}
+
+// unhold gives the frame back when the batch is on the wire; its bytes must not be read any more.
+func (b *outBatch) unhold() {
+	b.hold.release()
+	b.hold = nil
 }
 
 func (b *outBatch) release() {
@@ -76,10 +99,36 @@ func (e *errTooLarge) Error() string {
 	return fmt.Sprintf("record at source offset %d needs a batch of %d bytes, the target topic takes %d: raise max.message.bytes there", e.offset, e.bytes, e.most)
 }
 
+// errTooLate: a record is dated later than the target's
+// message.timestamp.after.max.ms allows.
+type errTooLate struct {
+	offset, next int64 // it is in [offset, next)
+	time, most   int64 // ms
+}
+
+func (e *errTooLate) Error() string {
+	return fmt.Sprintf("a record at source offset %d to %d has the time %d ms, the target topic takes none after %d: raise message.timestamp.after.max.ms there",
+		e.offset, e.next-1, e.time, e.most)
+}
+
+// remedy says what to do about a refusal that only somebody can cure.
+func remedy(err error) string {
+	if errors.Is(err, kerr.UnsupportedCompressionType) {
+		return ": the target does not take the source's codec: set compression.type of its topic to one that it takes"
+	}
+	if errors.Is(err, kerr.InvalidTimestamp) {
+		return ": raise message.timestamp.before.max.ms (or after.max.ms) of the target topic to the source's"
+	}
+	return ""
+}
+
 // prepare turns one source batch into what goes to the target: itself, or its
 // records in new batches. It does not stamp them.
 func prepare(s *sourceBatch, h *held, maxBytes, decodeCap int, seen time.Time) ([]*outBatch, error) {
-	if s.act == actCopy {
+	if err := unknownCodec(s.header); err != nil {
+		return nil, err
+	}
+	if s.act == actCopy && s.suspect == nil {
 		h.retain()
 		return []*outBatch{{
 			hold: h, bytes: s.raw, origin: s.origin, records: s.header.Records,
@@ -87,19 +136,24 @@ func prepare(s *sourceBatch, h *held, maxBytes, decodeCap int, seen time.Time) (
 			next:  s.header.NextOffset(), end: true, maxTime: s.header.MaxTimestamp, seen: seen, leader: s.header.LeaderEpoch,
 		}}, nil
 	}
-	records, err := batch.Decode(s.raw, decodeCap)
-	if err != nil {
-		return nil, fmt.Errorf("decode source batch at offset %d: %w", s.header.BaseOffset, err)
-	}
-	for len(records) > 0 && records[0].Offset < s.from {
-		records = records[1:]
-	}
-	if len(records) == 0 {
-		return nil, nil
-	}
-	out, err := encodeWithin(records, s.header.Codec(), maxBytes)
-	if err != nil {
+	records, err := s.decode(decodeCap)
+	if err != nil || len(records) == 0 {
 		return nil, err
+	}
+	var out []*outBatch
+	codec := s.of(s.header)
+	if s.suspect != nil && s.suspect.plain {
+		codec = batch.None
+	}
+	for _, part := range s.suspect.parts(records) {
+		packed, err := encodeWithin(part, codec, maxBytes)
+		if err != nil {
+			return nil, err
+		}
+		for _, b := range packed {
+			b.alone = s.suspect != nil
+		}
+		out = append(out, packed...)
 	}
 	for _, b := range out {
 		b.origin, b.seen, b.leader = s.origin, seen, s.header.LeaderEpoch

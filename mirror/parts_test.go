@@ -31,8 +31,14 @@ func TestTargetConfigs(t *testing.T) {
 	}
 	want := map[string]string{"cleanup.policy": "compact", "retention.ms": "1000", "max.message.bytes": "99",
 		"message.timestamp.before.max.ms": "7", "message.timestamp.after.max.ms": "8", "message.timestamp.type": "CreateTime", "compression.type": "producer"}
-	if got := targetConfigs(source); fmt.Sprint(got) != fmt.Sprint(want) {
+	if got := targetConfigs(source, nil); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got  %v\nwant %v", got, want)
+	}
+	for _, key := range timeLimits {
+		delete(source, key)
+		if got := targetConfigs(source, nil)[key]; got != noTimeLimit {
+			t.Errorf("%s is %q where the source has no such limit", key, got)
+		}
 	}
 }
 
@@ -67,9 +73,19 @@ func TestLimitsOf(t *testing.T) {
 	if !got.cleaned || got.maxBytes != 123 || got.latest(now) != 15_000 {
 		t.Errorf("limits %+v", got)
 	}
+	year9999 := limitsOf("orders", c(), c("message.timestamp.after.max.ms", "300000000000000"), 1, 1)
+	if got := year9999.latest(now); got != 300000000010000 {
+		t.Errorf("in 9500 years it is %d", got)
+	}
 	forever := limitsOf("orders", c(), c("message.timestamp.after.max.ms", "9223372036854775807"), 1, 1)
 	if forever.latest(now) < 1<<60 {
 		t.Errorf("no limit is %d", forever.latest(now))
+	}
+	for setting, want := range map[string]packing{"": {}, "producer": {}, "of tomorrow": {}, "uncompressed": {fixed: true}, "none": {},
+		"gzip": {true, batch.Gzip}, "snappy": {true, batch.Snappy}, "lz4": {true, batch.LZ4}, "zstd": {true, batch.Zstd}} {
+		if got := limitsOf("orders", c(), c("compression.type", setting), 1, 1).packing; got != want {
+			t.Errorf("compression.type %q is %+v, want %+v", setting, got, want)
+		}
 	}
 }
 
@@ -82,27 +98,27 @@ func TestBudget_BoundsAndLargeFrames(t *testing.T) {
 			t.Cleanup(cancel)
 			return ctx
 		}
-		if a.take(short(), 60) != nil || b.take(short(), 60) == nil {
+		if a.take(short(), trackLate, 60) != nil || b.take(short(), trackLate, 60) == nil {
 			t.Error("the node's bound is not kept")
 		}
 		if b.used() != 0 || node.used() != 60 {
 			t.Errorf("what could not be had is kept: %d, %d", b.used(), node.used())
 		}
-		if a.take(short(), 30) == nil {
+		if a.take(short(), trackLate, 30) == nil {
 			t.Error("the link's bound is not kept")
 		}
 		got := make(chan error, 1)
-		go func() { got <- b.take(t.Context(), 60) }()
+		go func() { got <- b.take(t.Context(), trackLate, 60) }()
 		synctest.Wait()
-		a.put(60)
+		a.put(trackLate, 60)
 		if err := <-got; err != nil {
 			t.Error("not woken when bytes came back")
 		}
-		b.put(60)
-		if err := a.take(short(), 500); err != nil {
+		b.put(trackLate, 60)
+		if err := a.take(short(), trackLate, 500); err != nil {
 			t.Error("a frame larger than everything never passes")
 		}
-		a.put(500)
+		a.put(trackLate, 500)
 		if a.used()+b.used()+node.used() != 0 {
 			t.Errorf("left: %d %d %d", a.used(), b.used(), node.used())
 		}
@@ -158,7 +174,8 @@ func TestMetrics_NamesAndCap(t *testing.T) {
 	for i := range int32(3) {
 		id := somePump
 		id.Partition = i
-		b.pump.flow.add(b.link.newPump(b.pump.flow, Checkpoint{Pump: id}))
+		b.pump.flow.grow(int(i) + 1)
+		b.pump.flow.put(b.link.newPump(b.pump.flow, Checkpoint{Pump: id}))
 	}
 	b.pump.flow.pumps[0] = b.pump
 	b.offer(1, 0, 3)
@@ -205,13 +222,90 @@ func TestMetrics_NamesAndCap(t *testing.T) {
 	}
 }
 
+// A partition that another node owns has no series here. One that is paused has its state: the source is not asked for it, so that
+// nobody knows how far behind it is, and it says nothing about its link.
+func TestMetrics_NoneOfWhatIsElsewhere(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	m := NewMetrics(reg, 100)
+	b := newBench(t)
+	b.link.metrics = m.link(b.link)
+	b.link.flows["orders"] = b.pump.flow
+	b.pump.flow.grow(5)
+	for i, p := range b.pump.flow.pumpList() {
+		owner := "b"
+		if i == 4 {
+			owner = ""
+			p = b.link.newPump(b.pump.flow, Checkpoint{Pump: p.id})
+			b.pump.flow.put(p)
+		}
+		p.direct(owner, "ops: for a test", b.now)
+	}
+	b.now = b.now.Add(time.Hour)
+	series := func() (lags int, paused, headAge float64) {
+		families, err := reg.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			for _, s := range f.GetMetric() {
+				switch f.GetName() {
+				case "isthmus_mirror_lag_seconds", "isthmus_mirror_lag_records", "isthmus_mirror_lag_bytes":
+					lags++
+				case "isthmus_mirror_partition_state":
+					for _, l := range s.GetLabel() {
+						if l.GetName() == "state" && l.GetValue() == string(StatePaused) {
+							paused += s.GetGauge().GetValue()
+						}
+					}
+				case "isthmus_mirror_source_head_age_seconds", "isthmus_mirror_rpo_seconds":
+					headAge = max(headAge, s.GetGauge().GetValue())
+				}
+			}
+		}
+		return lags, paused, headAge
+	}
+	p := b.pump.flow.pumpList()[4]
+	p.sight.at, p.sight.highWatermark, p.sight.marks = b.now.Add(-time.Hour), 9, []sightMark{{9, b.now.Add(-time.Hour)}}
+	if n, paused, age := series(); n != 0 || paused != 1 || age != 0 {
+		t.Errorf("%d series of lags, %v paused, the link is %v s behind or unheard; want the state of the paused one alone", n, paused, age)
+	}
+	b.pump.flow.pumpList()[4].direct("b", "", b.now)
+	if n, paused, age := series(); n != 0 || paused != 0 || age != 0 {
+		t.Errorf("%d partitions have series, the source was heard %v s ago; want none of what is elsewhere", n, age)
+	}
+	m.unlink(b.link)
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if strings.HasPrefix(f.GetName(), "isthmus_mirror_") && f.GetName() != "isthmus_mirror_folded_partitions" {
+			t.Errorf("%s has series of a link that is gone", f.GetName())
+		}
+	}
+}
+
 // memoryStore is a store that has read the given checkpoints, in offset order.
 func memoryStore(cs ...Checkpoint) *store {
-	s := newStore(nil, "eu", "us", slog.New(slog.DiscardHandler))
+	s := newStore(newStateLog(nil, slog.New(slog.DiscardHandler)), "eu", "us")
 	for i, c := range cs {
 		s.take(topicCheckpoints, batch.Record{Offset: int64(i), Key: c.key(), Value: c.encode()})
 	}
 	return s
+}
+
+// Who was elected to begin a partition stays elected while it finds nothing to copy and says so again and again: a later proposal never comes first.
+func TestStore_ElectedByTheFirstProposal(t *testing.T) {
+	begin := func(writer string, next, from int64) Checkpoint {
+		return Checkpoint{Pump: somePump, SourceNext: next, TargetLast: -1, TargetFrom: from, Writer: writer}
+	}
+	s := memoryStore()
+	for offset, c := range []Checkpoint{begin("a", 100, 7), begin("b", 150, 9), begin("a", 120, 7)} {
+		s.take(topicCheckpoints, recordOf(int64(offset), c.key(), c.encode()))
+	}
+	if c, ok := s.best(somePump); !ok || c.Writer != "a" || c.SourceNext != 120 || c.TargetFrom != 7 {
+		t.Errorf("%s is elected with source offset %d and target offset %d, want a at 120 and 7", c.Writer, c.SourceNext, c.TargetFrom)
+	}
 }
 
 func TestStore_ElectsTheFirstBeginning(t *testing.T) {

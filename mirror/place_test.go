@@ -38,8 +38,8 @@ type history struct {
 // transactions and batches of no interest.
 func newHistory(f *flow, rng *rand.Rand) *history {
 	h := &history{flow: f, rng: rng, lanes: make(map[string]int64)}
-	relayed := f.link.topo.MirrorID("ap", "ap")
-	looped := f.link.topo.MirrorID("us", "us")
+	relayed := f.link.routing().topo.MirrorID("ap", "ap")
+	looped := f.link.routing().topo.MirrorID("us", "us")
 	at, epoch := int64(rng.IntN(50)), int16(0)
 	for range 4 + rng.IntN(20) {
 		n := int64(1 + rng.IntN(9))
@@ -330,7 +330,9 @@ func TestFinder_LaterEpochs(t *testing.T) {
 	if fd.at.SourceNext != 14 || lane != (Lane{"eu", 1, 6, 14}) || lane.sequence() != 8 {
 		t.Errorf("place %d, lane %+v", fd.at.SourceNext, lane)
 	}
-	if want := (Run{Source: 6, Origin: "eu", Epoch: 1, Count: 6, Records: 4}); len(fd.repeated) != 1 || fd.repeated[0] != want {
+	// 6 to 9 by the new epoch, 10 and 11 by what the old one wrote although it was fenced.
+	want := []Run{{Source: 6, Origin: "eu", Epoch: 1, Count: 6, Records: 4}, {Source: 10, Origin: "eu", Epoch: 1, Count: 10, Records: 2}}
+	if !slices.Equal(fd.repeated, want) {
 		t.Errorf("repeated %+v, want %+v", fd.repeated, want)
 	}
 	var m OffsetMap
@@ -342,6 +344,26 @@ func TestFinder_LaterEpochs(t *testing.T) {
 	}
 	if _, _, err := script(t, 20, own()); !errors.Is(err, errUnanchored) {
 		t.Errorf("an epoch that nobody decided: %v", err)
+	}
+}
+
+// An owner that has not heard of an anchor goes on for a moment: what it writes has counts that are other records' in the anchored epoch. The ledger
+// said that those were repeated.
+func TestFinder_LateBatchesBehindAnAnchor(t *testing.T) {
+	own := []batchSpec{{base: 0, records: records(0, 6)}, {base: 6, epoch: 1, records: records(0, 4)},
+		{base: 10, records: records(6, 2), sequence: 6}, {base: 12, records: records(4, 2), sequence: 4}, {base: 14, epoch: 1, sequence: 4, records: records(4, 4)}}
+	fd, _, err := script(t, 20, own, Incarnation{Epoch: 1, Lanes: []Lane{{Origin: "eu", Base: 6}}, Source: 0, anchor: &anchorage{sourceCut: noCut, targetCut: noCut}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []Run{{Origin: "eu", Epoch: 1, Count: 6, Records: 2}}; !slices.Equal(fd.strays, want) {
+		t.Errorf("strays %+v, want %+v", fd.strays, want)
+	}
+	if len(fd.repeated) != 1 || fd.repeated[0].Count != 4 || fd.repeated[0].Records != 2 {
+		t.Errorf("repeated %+v, want what was counted 4 and 5", fd.repeated)
+	}
+	if fd.at.SourceNext != 8 || fd.at.lane("eu").Count != 14 {
+		t.Errorf("place %d, lane %+v", fd.at.SourceNext, fd.at.lane("eu"))
 	}
 }
 
@@ -364,6 +386,42 @@ func TestFinder_GapIsWhereItBegins(t *testing.T) {
 	}
 	if fd.gapAt != 4 || fd.at.lane("eu").Count != 10 {
 		t.Errorf("gap at %d, lane %+v, want 4 and 10", fd.gapAt, fd.at.lane("eu"))
+	}
+}
+
+// TestFinder_GapThatANextEpochRepaired: whoever comes later must not repair it once more.
+func TestFinder_GapThatANextEpochRepaired(t *testing.T) {
+	own := []batchSpec{{base: 0, records: records(0, 4)}, {base: 4, sequence: 8, records: records(8, 2)}, {base: 6, epoch: 1, records: records(4, 6)}}
+	fd, _, err := script(t, 20, own, Incarnation{Epoch: 1, Lanes: []Lane{{Origin: "eu", Base: 4}}, Source: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fd.gapAt >= 0 || fd.at.SourceNext != 10 || fd.at.lane("eu").Count != 10 {
+		t.Errorf("gap at %d, place %d, lane %+v; want none, 10 and 10", fd.gapAt, fd.at.SourceNext, fd.at.lane("eu"))
+	}
+}
+
+// TestFinder_RepeatsAreNamed: a broker that has forgotten the id takes from a lagging owner what is there already, also together with
+// what is not.
+func TestFinder_RepeatsAreNamed(t *testing.T) {
+	own := []batchSpec{{base: 0, records: records(0, 6)}, {base: 6, sequence: 2, records: records(2, 3)}, {base: 9, sequence: 4, records: records(4, 5)}}
+	fd, runs, err := script(t, 20, own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Run{{Source: 2, Origin: "eu", Count: 2, Records: 3}, {Source: 4, Origin: "eu", Count: 4, Records: 2}}
+	if !slices.Equal(fd.repeated, want) {
+		t.Errorf("repeated %+v, want %+v", fd.repeated, want)
+	}
+	if fd.at.SourceNext != 9 || fd.at.lane("eu").Count != 9 || fd.at.TargetFrom != 14 || fd.unlike > 0 || fd.gapAt >= 0 {
+		t.Errorf("place %d, target %d, lane %+v, findings %+v; want 9, 14, 9 and nothing else", fd.at.SourceNext, fd.at.TargetFrom, fd.at.lane("eu"), fd.findings)
+	}
+	var m OffsetMap
+	for _, r := range runs {
+		m.Add(r)
+	}
+	if at, ok := m.Inverse(11); !ok || at != 6 {
+		t.Errorf("target 11 is source %d, want 6", at)
 	}
 }
 

@@ -2,8 +2,11 @@ package mirror
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,7 +32,9 @@ func newBench(t *testing.T) *bench {
 	f := newFlow(b.link, "orders")
 	f.lim.Store(&limits{partitions: 1})
 	b.pump = b.link.newPump(f, Checkpoint{Pump: somePump, SourceEpoch: -1, TargetEpoch: -1, TargetLast: -1})
-	b.pump.led(newFetcher(b.link, 0), newWindow(b.link, 0), 0, 0, b.now)
+	b.pump.led(newFetcher(b.link, 0), newWindow(b.link, 0), 0, 0, 0, b.now)
+	b.pump.window.open.Store(true)
+	b.pump.fetcher.open.Store(true)
 	b.find(nil)
 	return b
 }
@@ -55,7 +60,7 @@ func (b *bench) end(s search, change func(*found), err error) {
 // offer hands over source batches, each of n records, from where the pump reads.
 func (b *bench) offer(id int64, at int64, sizes ...int64) {
 	b.t.Helper()
-	got := &broker.Fetched{DivergingEnd: -1}
+	got := &broker.Fetched{DivergingEnd: -1, PreferredReplica: -1}
 	for _, n := range sizes {
 		recs := records(at, n)
 		for i := range recs {
@@ -118,7 +123,7 @@ func TestPump_NoPipelineAcrossAChangeOfOrigin(t *testing.T) {
 	b := newBench(t)
 	b.prove()
 	b.offer(1, 1, 2)
-	b.offer(b.link.topo.MirrorID("ap", "ap"), 3, 2)
+	b.offer(b.link.routing().topo.MirrorID("ap", "ap"), 3, 2)
 	b.offer(1, 5, 2)
 	for _, origin := range []string{"eu", "ap", "eu"} {
 		o := b.next()
@@ -225,14 +230,14 @@ func TestPump_DroppedQueueIsReadAgain(t *testing.T) {
 	for name, meanwhile := range map[string]func(*bench, search){
 		"nothing happens": func(b *bench, s search) { b.end(s, nil, nil) },
 		"no leader, then one": func(b *bench, s search) {
-			b.pump.wait("no leader", b.now)
-			b.pump.led(b.pump.fetcher, b.pump.window, 0, 0, b.now)
+			b.pump.wait(CauseLeader, "no leader", b.now)
+			b.pump.led(b.pump.fetcher, b.pump.window, 0, 0, 0, b.now)
 			b.end(s, nil, nil)
 		},
 		"no leader for long": func(b *bench, s search) {
-			b.pump.wait("no leader", b.now)
+			b.pump.wait(CauseLeader, "no leader", b.now)
 			b.end(s, nil, nil)
-			b.pump.led(b.pump.fetcher, b.pump.window, 0, 0, b.now)
+			b.pump.led(b.pump.fetcher, b.pump.window, 0, 0, 0, b.now)
 			b.find(nil)
 		},
 		"a halt that heals": func(b *bench, s search) {
@@ -276,9 +281,9 @@ func TestPump_DroppedQueueIsReadAgain(t *testing.T) {
 func TestPump_LeaderChangesDuringTheSearch(t *testing.T) {
 	b := newBench(t)
 	b.prove()
-	b.pump.led(b.pump.fetcher, b.pump.window, 1, 0, b.now)
+	b.pump.led(b.pump.fetcher, b.pump.window, 0, 1, 0, b.now)
 	s, _ := b.pump.beginSearch(b.now)
-	b.pump.led(b.pump.fetcher, b.pump.window, 2, 0, b.now)
+	b.pump.led(b.pump.fetcher, b.pump.window, 0, 2, 0, b.now)
 	b.end(s, nil, nil)
 	b.state(StateFinding)
 	b.find(nil)
@@ -307,7 +312,7 @@ func TestPump_FormerLeadersSayNothing(t *testing.T) {
 	b.prove()
 	b.offer(1, 1, 2, 2)
 	oldFetcher, oldWindow := b.pump.fetcher, b.pump.window
-	b.pump.led(newFetcher(b.link, 1), newWindow(b.link, 1), 1, 1, b.now)
+	b.pump.led(newFetcher(b.link, 1), newWindow(b.link, 1), 1, 1, 1, b.now)
 	b.find(nil)
 	b.offer(1, 1, 2, 2)
 	if _, ok := b.pump.want(oldFetcher); ok || b.pump.readBy(oldFetcher) {
@@ -348,9 +353,34 @@ func TestPump_ExaminedGapEndsTheSoloBatch(t *testing.T) {
 	}
 }
 
+// What grows on its way is bounded by what it is there, not by what it was on the wire.
+func TestPump_TakesNoMoreOfAnAnswerThanItMayHold(t *testing.T) {
+	b := newBench(t)
+	b.pump.flow.lim.Store(&limits{partitions: 1, packing: packing{fixed: true}})
+	const batches, unpacked = 40, 100_000
+	got := &broker.Fetched{DivergingEnd: -1}
+	for i := range int64(batches) {
+		r := batch.Record{Timestamp: b.now.UnixMilli(), Value: make([]byte, unpacked)}
+		raw, err := batch.Encode(nil, []batch.Record{r}, batch.Zstd, batch.Stamp{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		binary.BigEndian.PutUint64(raw, uint64(i))
+		got.Batches = append(got.Batches, raw...)
+	}
+	b.pump.offer(got, 0, nil, b.now)
+	if held, most := b.pump.out.bytes, b.link.cfg.PumpBytes; held < most || held > most+2*unpacked {
+		t.Errorf("%d bytes are held, want a little more than %d", held, most)
+	}
+	if want := int64(len(b.pump.out.queue)); b.pump.fetchAt != want || want == batches {
+		t.Errorf("reads on at %d, want %d: what was not taken", b.pump.fetchAt, want)
+	}
+	b.state(StateRunning)
+}
+
 func TestPump_MergeStopsBeforeARecordTheTargetRefuses(t *testing.T) {
 	b := newBench(t)
-	b.pump.flow.lim.Store(&limits{partitions: 1, afterMax: time.Hour})
+	b.pump.flow.lim.Store(&limits{partitions: 1, afterMax: time.Hour.Milliseconds()})
 	for i, ahead := range []time.Duration{0, 0, 2 * time.Hour} {
 		r := record(int64(i))
 		r.Timestamp = b.now.Add(ahead).UnixMilli()
@@ -364,9 +394,53 @@ func TestPump_MergeStopsBeforeARecordTheTargetRefuses(t *testing.T) {
 	if b.next() != nil {
 		t.Error("the refused record is sent")
 	}
-	b.state(StateHalted)
+	b.state(StateRetrying) // a worker looks at the record once more
+	if b.pump.cause != CauseLate || !strings.Contains(b.pump.reason, "a record at source offset 2 ") || !strings.Contains(b.pump.reason, "message.timestamp.after.max.ms") {
+		t.Errorf("the reason %q does not say what is where, and what to do", b.pump.reason)
+	}
 	if b.pump.acked.SourceNext != 2 {
 		t.Errorf("halted at %d", b.pump.acked.SourceNext)
+	}
+}
+
+// A small batch that cannot be decoded spoils the group that it would be merged into. The good ones before it get there first.
+func TestPump_OneBadBatchOfAMergedGroupGoesLast(t *testing.T) {
+	b := newBench(t)
+	b.prove()
+	for at := range int64(3) {
+		s := batchSpec{base: 1 + at, id: 1, records: []batch.Record{record(1 + at)}}
+		s.records[0].Timestamp = b.now.UnixMilli()
+		if at == 2 {
+			s.attributes = int16(batch.Gzip) // it is not
+		}
+		b.pump.offer(&broker.Fetched{DivergingEnd: -1, PreferredReplica: -1, Batches: rawBatch(s)}, 1+at, nil, b.now)
+	}
+	for want := int64(1); want <= 3; want++ {
+		o := b.next()
+		if o == nil || len(o.spans) != 1 || o.spans[0] != (span{want, 1}) {
+			t.Fatalf("%s (%s): next %+v, want the record at source offset %d", b.pump.state, b.pump.reason, o, want)
+		}
+	}
+}
+
+// The map of a partition with holes has very many runs; a question about a few records does not copy it.
+func TestPump_CountedTakesOfTheMapWhatItNeeds(t *testing.T) {
+	b := newBench(t)
+	const runs, questions = 10_000, 100
+	for i := range int64(runs) {
+		b.pump.offsets.Add(Run{Source: 2 * i, Target: i, Records: 1, Origin: "eu", Count: i})
+	}
+	more := []Run{{Source: 2 * runs, Target: runs, Records: 5, Origin: "eu", Count: runs}}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range questions {
+		if got := b.pump.counted(more, "eu", runs-1, runs+1); len(got) != 2 || got[0].Source != 2*runs-2 || got[1].Source != 2*runs || got[1].Records != 1 {
+			t.Fatalf("counted %d runs, want the last record of the map and the first of what is new", len(got))
+		}
+	}
+	runtime.ReadMemStats(&after)
+	if used := (after.TotalAlloc - before.TotalAlloc) / questions; used > runs {
+		t.Errorf("a question about two records takes %d bytes", used)
 	}
 }
 
@@ -376,7 +450,7 @@ func TestPump_EarlyLookIsNotTheLast(t *testing.T) {
 		l := linkOf(t, fabricOf(t, "eu>us"), "eu>us", Config{}, time.Now)
 		f := newFlow(l, "orders")
 		p := l.newPump(f, Checkpoint{Pump: somePump})
-		p.led(newFetcher(l, 0), newWindow(l, 0), 0, 0, time.Now())
+		p.led(newFetcher(l, 0), newWindow(l, 0), 0, 0, 0, time.Now())
 		take := func() {
 			t.Helper()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -428,15 +502,15 @@ func TestPump_FramesGoBack(t *testing.T) {
 		},
 		"void, answered later": func(b *bench) {
 			o := b.next()
-			b.pump.wait("gone", b.now)
+			b.pump.wait(CauseTopic, "gone", b.now)
 			b.ack(o, 0)
 		},
-		"halted":       func(b *bench) { b.pump.wait("gone", b.now) },
+		"halted":       func(b *bench) { b.pump.wait(CauseTopic, "gone", b.now) },
 		"disconnected": func(b *bench) { b.pump.disconnected(b.pump.window, errors.New("gone"), b.now) },
 	} {
 		b := newBench(t)
 		h := &held{frame: new(broker.Frame), budget: newBudget(1000, nil), size: 600}
-		h.budget.free -= h.size
+		h.budget.held[h.track] += h.size
 		h.refs.Store(2) // the test keeps one, so that the frame itself stays out of it
 		raw := rawBatch(batchSpec{base: 0, records: records(0, 3)})
 		raw = append(raw, rawBatch(batchSpec{base: 3, last: 9, records: []batch.Record{record(3), record(9)}})...)

@@ -4,20 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/isthmus-project/isthmus/broker"
-	"github.com/isthmus-project/isthmus/topology"
 )
 
 // refreshLoop keeps the link's picture of both clusters fresh: it finds topics
 // and partitions, makes them on the target, and tells pumps who leads them.
 func (l *Link) refreshLoop(ctx context.Context, g *errgroup.Group) error {
-	for {
-		if err := l.refresh(ctx, g); err != nil && ctx.Err() == nil {
+	since := l.now().Add(-l.cfg.RefreshEvery / 2)
+	for quick := 0; ; {
+		if err := l.refresh(ctx, g, since); err != nil && ctx.Err() == nil {
 			l.log.Debug("refresh", "error", err)
 		}
 		t := time.NewTimer(l.cfg.RefreshEvery)
@@ -26,11 +27,16 @@ func (l *Link) refreshLoop(ctx context.Context, g *errgroup.Group) error {
 			t.Stop()
 			return nil
 		case <-t.C:
+			quick = 0
+			since = l.now().Add(-l.cfg.RefreshEvery / 2) // another link of the node may just have asked
 		case <-l.kick:
 			t.Stop()
-			if err := sleep(ctx, 100*time.Millisecond); err != nil { // gather what else is poked
+			since = l.now()
+			// Gathers what else is poked, and does not ask a cluster in trouble ten times a second.
+			if err := sleep(ctx, min(100*time.Millisecond<<quick, l.cfg.RefreshEvery)); err != nil {
 				return nil
 			}
+			quick = min(quick+1, 10)
 		}
 	}
 }
@@ -38,66 +44,113 @@ func (l *Link) refreshLoop(ctx context.Context, g *errgroup.Group) error {
 const refreshTimeout = 15 * time.Second
 
 // refresh is one pass. Everything it does is tried again in the next.
-func (l *Link) refresh(ctx context.Context, g *errgroup.Group) error {
+// Of either cluster it takes what that said of itself at since or later.
+func (l *Link) refresh(ctx context.Context, g *errgroup.Group, since time.Time) error {
 	call, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
-	source, err := l.ask(call, l.from)
+	source, err := l.ask(call, l.from, since)
 	if err != nil {
 		return err
 	}
-	target, err := l.ask(call, l.to)
+	l.reached(l.spec.From, partMetadata)
+	target, err := l.ask(call, l.to, since)
 	if err != nil {
 		return err
 	}
 	l.mu.Lock()
 	l.source, l.target = source, target
+	l.mu.Unlock()
+	wanted := l.wanted(l.routing(), source)
+	own := slices.DeleteFunc(slices.Clone(wanted), func(topic string) bool { return !l.own(topic, len(source.Topics[topic].Partitions)) })
+	if len(own) > 0 || l.shared.owners == nil || l.keepsRules() {
+		if err := l.ready(call, target); err != nil {
+			l.trouble(l.spec.To, partMetadata, err)
+			return err
+		}
+	}
+	// Not before: a target that answers and keeps no state is still in trouble, which is said once, not in every pass.
+	l.reached(l.spec.To, partMetadata)
+	var errs []error
+	known := l.askSettings(call, own, target)
+	for _, topic := range own {
+		if err := l.ensure(call, l.flow(topic), source.Topics[topic], target, known); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	l.gone(source)
+	errs = append(errs, l.followDeletions(call, source, target))
+	l.dismiss(wanted, source)
+	for _, f := range l.flowList() {
+		l.directAll(f)
+		l.watchLag(f)
+		f.freeScout(l.now())
+		l.assign(ctx, g, f, source.Topics[f.topic], target.Topics[f.topic])
+	}
+	l.unneeded()
+	l.relent()
+	l.shareQuota()
+	return errors.Join(errs...)
+}
+
+// ready has the state topics open and knows what the target keeps, before anything is copied.
+func (l *Link) ready(ctx context.Context, target broker.Metadata) error {
+	l.mu.Lock()
 	opened := l.opened
 	l.mu.Unlock()
 	if !opened {
-		if err := l.store.open(call, len(target.Brokers)); err != nil {
-			l.trouble(l.spec.To, err)
+		if err := l.store.open(ctx, len(target.Brokers)); err != nil {
 			return err
 		}
 		l.mu.Lock()
 		l.opened = true
 		l.mu.Unlock()
 	}
-	var errs []error
-	wanted := l.wanted(source)
-	known := l.askSettings(call, wanted, target)
-	for _, topic := range wanted {
-		f := l.flow(topic)
-		if err := l.ensure(call, f, source.Topics[topic], target, known); err != nil {
-			errs = append(errs, err)
+	return l.prove(ctx, slices.Sorted(maps.Keys(target.Brokers)))
+}
+
+// own reports whether this node has, or has to take, a partition of a topic. Of one that is all elsewhere it only notes
+// the partitions.
+func (l *Link) own(topic string, partitions int) bool {
+	if l.shared.owners == nil {
+		return true
+	}
+	f := l.flow(topic)
+	for i := range int32(max(1, partitions)) { // of a topic that cannot be described, the first one's owner tells
+		if l.shared.owner(PumpID{From: l.spec.From, To: l.spec.To, Topic: topic, Partition: i}) == "" {
+			return true
 		}
 	}
-	l.gone(source)
-	for _, f := range l.flowList() {
-		l.assign(ctx, g, f, source.Topics[f.topic], target.Topics[f.topic])
+	if slices.ContainsFunc(f.pumpList(), (*pump).here) {
+		return true
 	}
-	return errors.Join(errs...)
+	f.abandon()
+	f.grow(partitions)
+	return false
+}
+
+// here reports whether the pump has a place on this node.
+func (p *pump) here() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.born && !p.gone
 }
 
 // ask gets a cluster's metadata; a topic the cluster no longer has stays out.
-func (l *Link) ask(ctx context.Context, c *broker.Cluster) (broker.Metadata, error) {
-	m, err := c.Metadata(ctx)
+func (l *Link) ask(ctx context.Context, c *broker.Cluster, since time.Time) (broker.Metadata, error) {
+	m, err := l.shared.metadata(ctx, c, since)
 	if err != nil {
 		err = fmt.Errorf("ask %s for its topics: %w", c.Name(), err)
-		l.trouble(c.Name(), err)
+		l.trouble(c.Name(), partMetadata, err)
 		return m, err
 	}
-	l.reached(c.Name())
 	return m, nil
 }
 
 // wanted lists the source topics that this link carries for some origin.
-func (l *Link) wanted(source broker.Metadata) []string {
+func (l *Link) wanted(r *routing, source broker.Metadata) []string {
 	var out []string
 	for name, t := range source.Topics {
-		if !l.spec.Matches(name) || errors.Is(t.Err, errUnknownTopic) {
-			continue
-		}
-		if slices.ContainsFunc(l.topo.Clusters, func(c topology.Cluster) bool { return l.carries(c.Name, name) }) {
+		if !errors.Is(t.Err, errUnknownTopic) && r.takes(l.spec, name) {
 			out = append(out, name)
 		}
 	}
@@ -123,63 +176,117 @@ func (l *Link) gone(source broker.Metadata) {
 			continue
 		}
 		for _, p := range f.pumpList() {
-			p.wait(fmt.Sprintf("topic %s is not on %s", f.topic, l.spec.From), l.now())
+			p.wait(CauseDeleted, fmt.Sprintf("topic %s is not on %s", f.topic, l.spec.From), l.now())
 		}
 	}
 }
 
-// wait takes the pump out of work until its topic and leaders are known again.
-func (p *pump) wait(reason string, now time.Time) {
+// dismiss lets the pumps go whose topics the link does not take any longer.
+func (l *Link) dismiss(wanted []string, source broker.Metadata) {
+	for _, f := range l.flowList() {
+		if _, there := source.Topics[f.topic]; there && slices.Contains(wanted, f.topic) {
+			continue
+		}
+		pumps := f.pumpList()
+		if _, there := source.Topics[f.topic]; there {
+			for _, p := range pumps {
+				p.dismiss(l.now())
+			}
+		}
+		if !slices.ContainsFunc(pumps, (*pump).here) && (l.shared.owners != nil || !f.takes(l.routing())) {
+			l.mu.Lock()
+			delete(l.flows, f.topic)
+			l.mu.Unlock()
+		}
+	}
+}
+
+// dismiss lets the pump go for good; its place is in the store.
+func (p *pump) dismiss(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.state == StateWaiting {
-		p.reason = reason
+	if p.born && !p.gone {
+		p.leaveLocked(&leaving{to: StateElsewhere, reason: errNotTaken.Error()}, now)
+	}
+}
+
+// wait takes the pump out of work until its topic and leaders are known again.
+func (p *pump) wait(c Cause, reason string, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.gone, p.owner != "" && !p.born, p.state == StatePaused, p.leaving != nil:
+		return
+	case p.state == StateWaiting:
+		p.becomeLocked(StateWaiting, c, reason, now)
 		return
 	}
 	p.voidLocked()
-	p.becomeLocked(StateWaiting, reason, now)
+	p.becomeLocked(StateWaiting, c, reason, now)
 	p.fetcher.mark(p)
 }
 
 // assign tells each pump of a flow who leads its partition on either end, and
 // sets those going that have what they need.
 func (l *Link) assign(ctx context.Context, g *errgroup.Group, f *flow, source, target broker.Topic) {
+	l.mu.Lock()
+	brokers := l.source.Brokers
+	l.mu.Unlock()
 	lim := f.limits()
 	for i, p := range f.pumpList() {
 		switch {
 		case lim.blockedName != "" && i >= lim.partitions:
-			p.wait(lim.blockedName+": "+lim.blocked, l.now())
+			p.wait(lim.cause, lim.blockedName+": "+lim.blocked, l.now())
+			continue
+		case !p.here():
+			continue
+		case source.Name == "": // it is gone, which is said already
 			continue
 		case i >= len(source.Partitions) || i >= len(target.Partitions):
-			p.wait("partition is not there on both clusters", l.now())
+			p.wait(CauseTopic, "partition is not there on both clusters", l.now())
 			continue
 		}
 		s, t := source.Partitions[i], target.Partitions[i]
 		if s.Leader < 0 || t.Leader < 0 {
-			p.wait(fmt.Sprintf("no leader (source %d, target %d)", s.Leader, t.Leader), l.now())
+			p.wait(CauseLeader, fmt.Sprintf("no leader (source %d, target %d)", s.Leader, t.Leader), l.now())
 			continue
 		}
-		p.led(l.fetcherOf(ctx, g, s.Leader), l.windowOf(ctx, g, t.Leader), s.LeaderEpoch, t.LeaderEpoch, l.now())
+		from := l.fetcherOf(ctx, g, p.reader(s.Leader, brokers, l.now()))
+		p.led(from, l.windowOf(ctx, g, t.Leader), s.Leader, s.LeaderEpoch, t.LeaderEpoch, l.now())
 		p.identified(source.ID, target.ID, l.now())
 	}
 }
 
 // led takes the leaders of both ends. A changed leader or epoch makes the pump
 // find its place before it writes again, also when it is idle.
-func (p *pump) led(f *fetcher, w *window, sourceEpoch, targetEpoch int32, now time.Time) {
+func (p *pump) led(f *fetcher, w *window, leader, sourceEpoch, targetEpoch int32, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	changed := p.fetcher != f || p.window != w || p.epochs != [2]int32{sourceEpoch, targetEpoch}
+	if p.gone || p.link.stopping.Load() {
+		return
+	}
+	f, w = f.on(p.track), w.on(p.track)
+	changed := p.sight.leader != leader || p.window != w || p.epochs != [2]int32{sourceEpoch, targetEpoch}
 	if p.fetcher != f {
 		p.fetcher.drop(p)
 		p.fetcher = f
+		p.fetcher.mark(p)
 	}
+	p.sight.leader = leader
 	p.window, p.epochs = w, [2]int32{sourceEpoch, targetEpoch}
 	switch {
+	case p.state == StateWaiting && p.held != "":
+		p.becomeLocked(StateWaiting, CauseOwner, "asking "+p.held+" for it", now)
+		p.window.warm()
+		p.link.shared.hand.claim(p.id, p.held, p.acked.SourceNext)
+	case p.state == StateWaiting && p.out.contended && p.out.proved.IsZero():
+		p.yieldLocked("another owner has just begun this partition", now)
 	case p.state == StateWaiting:
-		p.findLocked("begins", 0, now)
+		p.beginsLocked("begins", now)
 	case changed && p.state == StateRunning:
-		p.drainLocked("a leader changed", now)
+		p.drainLocked(CauseLeader, "a leader changed", now)
+	case changed && p.state == StateRetrying: // what it waited for may be over with the leader
+		p.dueLocked(now)
 	}
 }
 
@@ -191,7 +298,7 @@ func (p *pump) identified(source, target [16]byte, now time.Time) {
 	var none [16]byte
 	other := func(now, then [16]byte) bool { return now != none && then != none && now != then }
 	if p.state == StateRunning && (other(source, p.acked.SourceTopicID) || other(target, p.acked.TargetTopicID)) {
-		p.drainLocked("a topic was deleted and created again", now)
+		p.drainLocked(CauseRecreated, "a topic was deleted and created again", now)
 	}
 }
 
@@ -202,7 +309,9 @@ func (l *Link) fetcherOf(ctx context.Context, g *errgroup.Group, id int32) *fetc
 	if f == nil {
 		f = newFetcher(l, id)
 		l.fetchers[id] = f
-		g.Go(func() error { return f.run(ctx) })
+		for _, f := range f.both {
+			g.Go(func() error { return f.run(ctx) })
+		}
 	}
 	return f
 }
@@ -214,7 +323,9 @@ func (l *Link) windowOf(ctx context.Context, g *errgroup.Group, id int32) *windo
 	if w == nil {
 		w = newWindow(l, id)
 		l.windows[id] = w
-		g.Go(func() error { return w.run(ctx) })
+		for _, w := range w.both {
+			g.Go(func() error { return w.run(ctx) })
+		}
 	}
 	return w
 }

@@ -1,6 +1,8 @@
 package mirror
 
 import (
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -12,7 +14,11 @@ type LinkStatus struct {
 	Up      bool
 	Trouble string
 	Since   time.Time
-	Flows   []FlowStatus
+	// Guarantee is what the link promises, and GuaranteeWhy why it is not
+	// exactly-once; empty when it is.
+	Guarantee    Guarantee
+	GuaranteeWhy string
+	Flows        []FlowStatus
 }
 
 // FlowStatus is one topic of a link.
@@ -27,6 +33,7 @@ type FlowStatus struct {
 type PumpStatus struct {
 	Partition  int32
 	State      State
+	Cause      Cause // one word for the reason; empty: it is well
 	Reason     string
 	Since      time.Time
 	Attempts   int
@@ -34,6 +41,7 @@ type PumpStatus struct {
 	SourceNext int64     // everything before it is on the target or need not be
 	SourceEnd  int64     // high watermark as last seen
 	TargetLast int64     // target offset of the last record of ours
+	ReadsFrom  int32     // the source broker that is read from, the leader or a near replica; -1 none yet
 	Behind
 	Runs          int   // of the offset map
 	Fenced        int64 // how often another owner was found writing
@@ -46,6 +54,12 @@ type Behind struct {
 	LagBytes   int64         // estimated from the mean size of the records copied
 	Lag        time.Duration // age of the oldest record not yet mirrored, by our own clock
 	SeenAgo    time.Duration // since the source last answered for this partition; -1 never
+	// Headroom is how long it takes at least until the source's retention reaches what is not copied yet, and HeadroomBytes how much may be
+	// written there until then; -1: nothing is waiting, no bound, or unknown.
+	Headroom      time.Duration
+	HeadroomBytes int64
+	// Stuck: a transaction at the source that does not end holds the copy up; Reason names it.
+	Stuck bool
 }
 
 // Status returns what the link does now.
@@ -53,6 +67,7 @@ func (l *Link) Status() LinkStatus {
 	now := l.now()
 	up, trouble, since := l.health()
 	st := LinkStatus{Name: l.name, From: l.from.Name(), To: l.to.Name(), Up: up, Trouble: trouble, Since: since}
+	st.Guarantee, st.GuaranteeWhy = l.promise()
 	for _, f := range l.flowList() {
 		lim := f.limits()
 		fs := FlowStatus{Topic: f.topic}
@@ -71,9 +86,22 @@ func (p *pump) status(now time.Time) PumpStatus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	st := PumpStatus{
-		Partition: p.id.Partition, State: p.state, Reason: p.reason, Since: p.since, Attempts: p.attempts,
+		Partition: p.id.Partition, State: p.state, Cause: p.causeLocked(now), Reason: p.reason, Since: p.sinceLocked(), Attempts: p.attempts,
 		NextTry: p.nextTry, SourceNext: p.acked.SourceNext, SourceEnd: -1, TargetLast: p.acked.TargetLast,
-		Runs: p.offsets.Len(), Fenced: p.fenced, BufferedBytes: p.out.bytes, Behind: Behind{SeenAgo: -1},
+		Runs: p.offsets.Len(), ReadsFrom: -1, Fenced: p.fenced, BufferedBytes: p.out.bytes, Behind: Behind{SeenAgo: -1, Headroom: -1, HeadroomBytes: -1},
+	}
+	if p.audit.finding != nil && st.Reason == "" {
+		st.Reason = p.audit.finding.String()
+	}
+	if warned := p.warningLocked(); warned != "" {
+		st.Reason = strings.Join(slices.DeleteFunc([]string{st.Reason, warned}, func(s string) bool { return s == "" }), "; ")
+	}
+	if r := p.sight.room; r.known {
+		st.Headroom, st.HeadroomBytes = r.left, r.bytes
+	}
+	st.Stuck = p.stuckLocked()
+	if p.fetcher != nil {
+		st.ReadsFrom = p.fetcher.broker
 	}
 	if p.sight.at.IsZero() {
 		return st
@@ -82,11 +110,16 @@ func (p *pump) status(now time.Time) PumpStatus {
 	st.SeenAgo = now.Sub(p.seenLocked())
 	st.LagRecords = max(0, p.sight.highWatermark-p.acked.SourceNext)
 	st.LagBytes = p.link.metrics.bytesOf(p.id.Topic, st.LagRecords)
+	st.Lag = p.behindLocked(now)
+	return st
+}
+
+// behindLocked is the age of the oldest record that was seen and is not mirrored yet.
+func (p *pump) behindLocked(now time.Time) time.Duration {
 	for _, m := range p.sight.marks {
 		if m.head > p.acked.SourceNext {
-			st.Lag = now.Sub(m.at)
-			break
+			return now.Sub(m.at)
 		}
 	}
-	return st
+	return 0
 }

@@ -5,15 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"log/slog"
+	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/isthmus-project/isthmus/broker"
-	"github.com/isthmus-project/isthmus/broker/batch"
 )
 
 // The state topics of a target cluster. All are compacted.
@@ -27,39 +25,21 @@ const (
 // all in one partition, so that "first in offset order" means something.
 const statePartitions = 4
 
-// pumpState is what the state topics say about one pump.
-type pumpState struct {
-	checkpoints  map[string]stored[Checkpoint] // by writer
-	incarnations []stored[Incarnation]         // in offset order
-	chunks       map[string][]Run              // of the offset map, by what is in their keys
-}
-
-type stored[T any] struct {
-	value  T
-	offset int64
-}
+// stateSegment is the size of a segment of the state topics. The one that is written to is never compacted: with a broker's
+// usual gigabyte, who begins would read gigabytes of old checkpoints.
+const stateSegment = 32 << 20
 
 // store is the durable state of a link's pumps in its target cluster. What is
 // on disk at a node is nothing: this is all.
 type store struct {
-	cluster  *broker.Cluster
-	from, to string
-	log      *slog.Logger
-
-	turn     chan struct{} // one reader at a time: reading the topics is I/O, no mutex
+	*stateLog
+	path     path
 	producer *broker.Producer
-	read     map[topicPartition]int64 // next offset to read; owned by who has the turn
-
-	mu     sync.Mutex
-	pumps  map[PumpID]*pumpState
-	ledger map[string]LedgerEntry // by key
-	faults map[string]bool        // said once
+	letters  letters
 }
 
-func newStore(c *broker.Cluster, from, to string, log *slog.Logger) *store {
-	return &store{cluster: c, from: from, to: to, log: log, turn: make(chan struct{}, 1),
-		read: make(map[topicPartition]int64), pumps: make(map[PumpID]*pumpState),
-		ledger: make(map[string]LedgerEntry), faults: make(map[string]bool)}
+func newStore(log *stateLog, from, to string) *store {
+	return &store{stateLog: log, path: path{from, to}}
 }
 
 // open creates the state topics where they are missing, as strong as the
@@ -67,9 +47,14 @@ func newStore(c *broker.Cluster, from, to string, log *slog.Logger) *store {
 func (s *store) open(ctx context.Context, brokers int) error {
 	factor := min(3, max(1, brokers))
 	configs := map[string]string{"cleanup.policy": "compact", "compression.type": "producer",
-		"min.insync.replicas": fmt.Sprint(max(1, factor-1)), "max.message.bytes": fmt.Sprint(4 << 20)}
+		"min.insync.replicas": fmt.Sprint(max(1, factor-1)), "max.message.bytes": fmt.Sprint(4 << 20), "segment.bytes": fmt.Sprint(stateSegment)}
 	for topic, n := range map[string]int{topicCheckpoints: statePartitions, topicMap: statePartitions, topicLedger: 1} {
 		err := s.cluster.CreateTopic(ctx, topic, n, factor, configs)
+		if errors.Is(err, kerr.InvalidConfig) || errors.Is(err, kerr.PolicyViolation) {
+			plain := maps.Clone(configs)
+			delete(plain, "segment.bytes") // not everybody lets it be chosen
+			err = s.cluster.CreateTopic(ctx, topic, n, factor, plain)
+		}
 		if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 			return fmt.Errorf("create state topic: %w", err)
 		}
@@ -97,6 +82,7 @@ func (s *store) close() {
 	if s.producer != nil {
 		s.producer.Close()
 	}
+	s.letters.close()
 }
 
 // partitionOf is where a pump's state lies.
@@ -106,161 +92,29 @@ func partitionOf(p PumpID) int32 {
 	return int32(h.Sum32() % statePartitions)
 }
 
-// refresh reads what was added to the state topics since the last time.
-func (s *store) refresh(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case s.turn <- struct{}{}:
+// durable is what the store says of a pump that another node owns: nothing beyond its best checkpoint.
+func (s *store) durable(p PumpID) (mapView, bool) {
+	c, ok := s.best(p)
+	if !ok {
+		return nil, false
 	}
-	defer func() { <-s.turn }()
-	for _, topic := range []string{topicMap, topicCheckpoints, topicLedger} {
-		n := int32(statePartitions)
-		if topic == topicLedger {
-			n = 1
-		}
-		for partition := range n {
-			if err := s.readOn(ctx, topic, partition); err != nil {
-				return fmt.Errorf("read state %s:%d: %w", topic, partition, err)
-			}
-		}
+	v := &storedMap{next: c.SourceNext}
+	for _, r := range s.runs(p) {
+		v.offsets.Add(r.slice(r.Source, c.SourceNext))
 	}
-	return nil
+	return v, true
 }
 
-// readOn reads one state partition from where it was left to its end.
-func (s *store) readOn(ctx context.Context, topic string, partition int32) error {
-	key := topicPartition{topic, partition}
-	end, err := s.cluster.ListOffsets(ctx, topic, partition, -1, false)
-	if err != nil {
-		return err
-	}
-	if s.read[key] == 0 {
-		start, err := s.cluster.ListOffsets(ctx, topic, partition, -2, false)
-		if err != nil {
-			return err
-		}
-		s.read[key] = start.Offset
-	}
-	for s.read[key] < end.Offset {
-		frame, err := s.cluster.FetchOnce(ctx, topic, partition, s.read[key], 4<<20, false)
-		if err != nil {
-			return err
-		}
-		next, err := s.apply(topic, s.read[key], frame.Partitions[0].Batches)
-		frame.Release()
-		if err != nil {
-			return err
-		}
-		if next == s.read[key] {
-			return nil
-		}
-		s.read[key] = next
-	}
-	return nil
+// storedMap is a durable offset map.
+type storedMap struct {
+	offsets OffsetMap
+	next    int64
 }
 
-func (s *store) apply(topic string, from int64, raw []byte) (next int64, err error) {
-	for next = from; len(raw) > 0; {
-		h, one, rest, err := batch.Next(raw)
-		if errors.Is(err, batch.ErrShort) {
-			return next, nil
-		}
-		if err != nil {
-			return next, err
-		}
-		raw, next = rest, max(next, h.NextOffset())
-		if h.Control() || h.Records == 0 || h.LastOffset() < from {
-			continue
-		}
-		records, err := batch.Decode(one, 64<<20)
-		if err != nil {
-			return next, err
-		}
-		for _, r := range records {
-			if r.Offset >= from {
-				s.take(topic, r)
-			}
-		}
-	}
-	return next, nil
-}
-
-// take applies one state record. What cannot be read is said once and left
-// alone: a record of a newer format must not stop the pumps that do not need it.
-func (s *store) take(topic string, r batch.Record) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.takeLocked(r); err != nil && !s.faults[topic] {
-		s.faults[topic] = true
-		s.log.Warn("state record not understood", "topic", topic, "offset", r.Offset, "error", err)
-	}
-}
-
-var restOf = map[byte]int{kindCheckpoint: 1, kindIncarnation: 2, kindMap: 2, kindLedger: 2}
-
-func (s *store) takeLocked(r batch.Record) error {
-	if len(r.Key) < 2 {
-		return errShortState
-	}
-	kind, p, rest, err := decodeStateKey(r.Key, restOf[r.Key[1]])
-	if err != nil {
-		return err
-	}
-	if p.From != s.from || p.To != s.to {
-		return nil
-	}
-	if kind == kindLedger {
-		return s.takeLedger(r, p)
-	}
-	st := s.pumps[p]
-	if st == nil {
-		st = &pumpState{checkpoints: make(map[string]stored[Checkpoint]), chunks: make(map[string][]Run)}
-		s.pumps[p] = st
-	}
-	if r.Value == nil {
-		switch kind {
-		case kindCheckpoint:
-			delete(st.checkpoints, rest[0])
-		case kindMap:
-			delete(st.chunks, string(r.Key))
-		}
-		return nil
-	}
-	switch kind {
-	case kindCheckpoint:
-		c, err := decodeCheckpoint(p, rest[0], r.Value)
-		if err != nil {
-			return err
-		}
-		st.checkpoints[rest[0]] = stored[Checkpoint]{c, r.Offset}
-	case kindIncarnation:
-		i, err := decodeIncarnation(p, rest[0], r.Value)
-		if err != nil {
-			return err
-		}
-		st.incarnations = append(st.incarnations, stored[Incarnation]{i, r.Offset})
-	case kindMap:
-		c, err := decodeMapChunk(p, rest[0], r.Value)
-		if err != nil {
-			return err
-		}
-		st.chunks[string(r.Key)] = c.Runs // a chunk is written again as it grows
-	}
-	return nil
-}
-
-func (s *store) takeLedger(r batch.Record, p PumpID) error {
-	if r.Value == nil {
-		delete(s.ledger, string(r.Key))
-		return nil
-	}
-	l, err := decodeLedgerEntry(p, r.Value)
-	if err == nil {
-		s.ledger[string(r.Key)] = l
-	}
-	return err
-}
+func (m *storedMap) forward(source int64) (int64, bool) { return m.offsets.Forward(source) }
+func (m *storedMap) inverse(target int64) (int64, bool) { return m.offsets.Inverse(target) }
+func (m *storedMap) end() (int64, bool)                 { return m.offsets.End() }
+func (m *storedMap) reached() int64                     { return m.next }
 
 // best returns the checkpoint that is ahead of all others. While nothing was
 // copied it is the first in offset order, which is how the first checkpoint of a
@@ -269,7 +123,7 @@ func (s *store) best(p PumpID) (Checkpoint, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.pumps[p]
-	if st == nil || len(st.checkpoints) == 0 {
+	if st == nil {
 		return Checkpoint{}, false
 	}
 	var best *stored[Checkpoint]
@@ -278,7 +132,17 @@ func (s *store) best(p PumpID) (Checkpoint, bool) {
 			best = &c
 		}
 	}
-	return best.value.clone(), true
+	var out Checkpoint
+	if best != nil {
+		out = best.value.clone()
+	}
+	known := best != nil
+	for _, i := range st.anchorsLocked() {
+		if i.supersedes(out) {
+			out, known = i.moved(out), true
+		}
+	}
+	return out, known
 }
 
 // preferred reports whether a is to be taken rather than b.
@@ -303,20 +167,29 @@ func (s *store) incarnation(p PumpID, epoch int16) (Incarnation, bool) {
 	return Incarnation{}, false
 }
 
-// runs returns the offset map as far as it is durable. It is merged once; the
-// pump that asks becomes its keeper.
+// runs returns the offset map as far as it is durable. What is kept here are a few bytes a run, also of pumps that other nodes
+// own: when one comes to this node, its map is there.
 func (s *store) runs(p PumpID) []Run {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	st := s.pumps[p]
-	if st == nil {
-		return nil
+	var chunks [][]byte
+	var anchors []Incarnation
+	if st != nil {
+		chunks, anchors = slices.Collect(maps.Values(st.chunks)), st.anchorsLocked()
 	}
+	s.mu.Unlock()
 	var out []Run
-	for _, runs := range st.chunks {
-		out = append(out, runs...)
+	for _, raw := range chunks {
+		c, _ := decodeMapChunk(p, "", raw) // it was read before it was kept
+		for _, r := range c.Runs {
+			for _, i := range anchors {
+				r = i.keeps(r)
+			}
+			if r.Records > 0 {
+				out = append(out, r)
+			}
+		}
 	}
-	clear(st.chunks)
 	slices.SortFunc(out, func(a, b Run) int {
 		switch {
 		case a.Source != b.Source:
@@ -351,7 +224,7 @@ func (s *store) append(ctx context.Context, records []broker.Record) error {
 		return nil
 	}
 	if _, err := s.producer.Produce(ctx, records...); err != nil {
-		return fmt.Errorf("write state of %s→%s: %w", s.from, s.to, err)
+		return fmt.Errorf("write state of %s→%s: %w", s.path.from, s.path.to, err)
 	}
 	return nil
 }
@@ -419,16 +292,28 @@ func (s *store) enter(ctx context.Context, entries ...LedgerEntry) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, l := range entries {
-		s.ledger[string(l.key())] = l
+		s.noteLocked(string(l.key()), l)
 	}
 	return nil
+}
+
+// gone returns the source offsets of a pump that the ledger names as deleted before they were copied.
+func (s *store) gone(p PumpID) (out []span) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.ledger[s.path] {
+		if l.Pump == p && l.Reason == ReasonRetention && l.Records >= 0 {
+			out = append(out, s.stillOfLocked(p, span{l.First, l.Last - l.First + 1}, l.log))
+		}
+	}
+	return out
 }
 
 // entries returns the ledger in the order of topics, partitions and offsets.
 func (s *store) entries() []LedgerEntry {
 	s.mu.Lock()
-	out := make([]LedgerEntry, 0, len(s.ledger))
-	for _, l := range s.ledger {
+	out := make([]LedgerEntry, 0, len(s.ledger[s.path]))
+	for _, l := range s.ledger[s.path] {
 		out = append(out, l)
 	}
 	s.mu.Unlock()

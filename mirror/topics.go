@@ -23,18 +23,22 @@ var errUnknownTopic = kerr.UnknownTopicOrPartition
 // not to the data, or would change what the mirror may rely on.
 var neverCopied = []string{"message.timestamp.type", "min.insync.replicas", "unclean.leader.election.enable", "compression.type"}
 
-var neverCopiedPrefix = []string{"remote.", "leader.replication.", "follower.replication.", "confluent.", "redpanda."}
+var neverCopiedPrefix = []string{"remote.", "local.retention.", "leader.replication.", "follower.replication.", "confluent.", "redpanda."}
 
 // From the source's effective values, also when it only inherits them: the
 // target must take whatever the source took.
 var effective = []string{"max.message.bytes", "message.timestamp.before.max.ms", "message.timestamp.after.max.ms"}
 
-// targetConfigs is the configuration a mirrored topic is created with.
-func targetConfigs(source map[string]broker.Config) map[string]string {
+// timeLimits are effective settings that releases before 3.6, and others, do not have: they take any time.
+var timeLimits = []string{"message.timestamp.before.max.ms", "message.timestamp.after.max.ms"}
+
+const noTimeLimit = "9223372036854775807"
+
+// targetConfigs is the configuration a mirrored topic is created with. What exclude names is left to the target.
+func targetConfigs(source map[string]broker.Config, exclude topology.Patterns) map[string]string {
 	out := make(map[string]string)
 	for key, c := range source {
-		if !c.Dynamic || slices.Contains(neverCopied, key) ||
-			slices.ContainsFunc(neverCopiedPrefix, func(p string) bool { return strings.HasPrefix(key, p) }) {
+		if !c.Dynamic || never(key) || exclude.Match(key) {
 			continue
 		}
 		out[key] = c.Value
@@ -44,22 +48,31 @@ func targetConfigs(source map[string]broker.Config) map[string]string {
 			out[key] = c.Value
 		}
 	}
+	for _, key := range timeLimits {
+		if _, ok := source[key]; !ok && len(source) > 0 {
+			out[key] = noTimeLimit // a release without such limits; the target's own default would be an hour
+		}
+	}
 	out["message.timestamp.type"], out["compression.type"] = "CreateTime", "producer"
 	return out
 }
 
 // limitsOf judges the target's topic against the source's and reads what it takes.
 func limitsOf(topic string, source, target map[string]broker.Config, sourcePartitions, targetPartitions int) limits {
-	lim := limits{partitions: min(sourcePartitions, targetPartitions)}
+	lim := limits{partitions: min(sourcePartitions, targetPartitions), keeps: retentionOf(source)}
 	lim.maxBytes, _ = strconv.Atoi(target["max.message.bytes"].Value)
 	if ms, err := strconv.ParseInt(target["message.timestamp.after.max.ms"].Value, 10, 64); err == nil && ms < int64(1<<53) {
-		lim.afterMax = time.Duration(ms) * time.Millisecond
+		lim.afterMax = ms
 	}
+	if ms, err := strconv.ParseInt(target["message.timestamp.before.max.ms"].Value, 10, 64); err == nil && ms < int64(1<<53) {
+		lim.beforeMax = ms
+	}
+	lim.packing = packingOf(target["compression.type"].Value)
 	policy, want := target["cleanup.policy"].Value, source["cleanup.policy"].Value
 	lim.cleaned = strings.Contains(policy, "compact")
 	block := func(name, format string, args ...any) {
 		if lim.blockedName == "" {
-			lim.blockedName, lim.blocked, lim.partitions = name, fmt.Sprintf(format, args...), 0
+			lim.blockedName, lim.blocked, lim.cause, lim.partitions = name, fmt.Sprintf(format, args...), causeOfBlock(name), 0
 		}
 	}
 	if policy != "" && want != "" && policy != want {
@@ -69,7 +82,7 @@ func limitsOf(topic string, source, target map[string]broker.Config, sourceParti
 		block("timestamp-type", "topic %s has message.timestamp.type LogAppendTime on the target, which would restamp every copy: set CreateTime there", topic)
 	}
 	if lim.blockedName == "" && targetPartitions < sourcePartitions {
-		lim.blockedName = "fewer-partitions"
+		lim.blockedName, lim.cause = "fewer-partitions", CauseTopic
 		lim.blocked = fmt.Sprintf("topic %s has %d partitions on the target and %d on the source: add partitions there; partitions from %d on wait", topic, targetPartitions, sourcePartitions, targetPartitions)
 	}
 	return lim
@@ -115,29 +128,39 @@ func (s settings) of(ctx context.Context, c *broker.Cluster, topic string) (map[
 // limits, and a pump with a checkpoint for every partition.
 func (l *Link) ensure(ctx context.Context, f *flow, source broker.Topic, target broker.Metadata, known settings) error {
 	if source.Err != nil {
-		f.block("source-topic", fmt.Sprintf("%s answers for topic %s: %v", l.spec.From, f.topic, source.Err))
+		f.block("source-topic", fmt.Sprintf("%s answers for topic %s: %v", l.spec.From, f.topic, source.Err), source.Err)
 		return nil
 	}
 	goal, there := target.Topics[f.topic]
 	if there && goal.Err != nil && !errors.Is(goal.Err, errUnknownTopic) {
-		f.block("target-topic", fmt.Sprintf("%s answers for topic %s: %v", l.spec.To, f.topic, goal.Err))
+		f.block("target-topic", fmt.Sprintf("%s answers for topic %s: %v", l.spec.To, f.topic, goal.Err), goal.Err)
 		return nil
 	}
 	there = there && goal.Err == nil
+	if !there || len(goal.Partitions) < len(source.Partitions) {
+		if err := l.news(ctx); err != nil {
+			f.block("state", fmt.Sprintf("read what is known of topic %s: %v", f.topic, err), err)
+			return err
+		}
+	}
+	if name, detail := l.blockedByPromise(f.topic); name != "" {
+		f.block(name, detail)
+		return nil
+	}
 	if !there && l.hasState(f.topic) {
 		f.block("target-deleted", fmt.Sprintf("topic %s was deleted on %s; what was mirrored is gone there. Create it again only together with a new start", f.topic, l.spec.To))
 		return nil
 	}
 	lim := f.limits()
 	pumps := f.pumpList()
-	fresh := f.judgedAt(l.now(), configsEvery) && lim.blockedName == "" && len(pumps) == len(source.Partitions)
+	fresh := f.judgedAt(l.now(), configsEvery) && lim.blockedName == "" && len(pumps) == len(source.Partitions) && !l.directAll(f)
 	f.setIDs(source.ID, goal.ID)
 	if there && fresh && lim.partitions > 0 {
 		return nil
 	}
 	sourceConfigs, err := known.of(ctx, l.from, f.topic)
 	if err != nil {
-		f.block("source-configs", fmt.Sprintf("read the settings of topic %s on %s: %v", f.topic, l.spec.From, err))
+		f.block("source-configs", fmt.Sprintf("read the settings of topic %s on %s: %v", f.topic, l.spec.From, err), err)
 		return err
 	}
 	if !there {
@@ -145,10 +168,13 @@ func (l *Link) ensure(ctx context.Context, f *flow, source broker.Topic, target 
 	}
 	targetConfigs, err := known.of(ctx, l.to, f.topic)
 	if err != nil {
-		f.block("target-configs", fmt.Sprintf("read the settings of topic %s on %s: %v", f.topic, l.spec.To, err))
+		f.block("target-configs", fmt.Sprintf("read the settings of topic %s on %s: %v", f.topic, l.spec.To, err), err)
 		return err
 	}
 	lim = limitsOf(f.topic, sourceConfigs, targetConfigs, len(source.Partitions), len(goal.Partitions))
+	if lim.blockedName == "cleanup-policy" && l.willFollow(f, sourceConfigs["cleanup.policy"]) {
+		return nil
+	}
 	if lim.blockedName == "fewer-partitions" && l.wasWhole(f, len(goal.Partitions)) {
 		if err := l.to.GrowTopic(ctx, f.topic, len(source.Partitions)); err != nil {
 			f.block("fewer-partitions", err.Error())
@@ -157,17 +183,39 @@ func (l *Link) ensure(ctx context.Context, f *flow, source broker.Topic, target 
 		l.poke()
 		return nil
 	}
-	f.set(lim, len(source.Partitions), l.now())
 	err = l.begin(ctx, f, source, goal, lim.partitions)
-	if err != nil && len(f.pumpList()) == 0 {
-		f.block("begin", fmt.Sprintf("begin topic %s: %v", f.topic, err))
+	if err != nil && !slices.ContainsFunc(f.pumpList(), (*pump).here) {
+		f.block("begin", fmt.Sprintf("begin topic %s: %v", f.topic, err), err) // before set, which would say that the topic runs again
+		return err
 	}
+	f.set(lim, len(source.Partitions), l.now())
 	return err
+}
+
+// followsWithin is how long a topic that runs may differ from the source in what it must not, while that is being set there.
+const followsWithin = 10 * time.Second
+
+// willFollow reports whether the target's cleanup.policy is about to be made the source's, which has just changed.
+func (l *Link) willFollow(f *flow, source broker.Config) bool {
+	f.mu.Lock()
+	judged := f.judged
+	f.mu.Unlock()
+	return source.Dynamic && follows(l.terms().Keeps, "cleanup.policy") && f.limits().blockedName == "" &&
+		!judged.IsZero() && l.now().Sub(judged) < configsEvery+followsWithin
+}
+
+// news reads what other nodes noted of the pumps they own: what is to be done about a topic that is not as it should be
+// depends on it.
+func (l *Link) news(ctx context.Context) error {
+	if l.shared.owners == nil {
+		return nil
+	}
+	return l.store.refresh(ctx)
 }
 
 // create makes the topic on the target, like the source's.
 func (l *Link) create(ctx context.Context, f *flow, source broker.Topic, configs map[string]broker.Config, brokers int) error {
-	factor := l.spec.ReplicationFactor
+	factor := l.terms().ReplicationFactor
 	if factor == 0 && len(source.Partitions) > 0 {
 		factor = len(source.Partitions[0].Replicas)
 	}
@@ -175,22 +223,38 @@ func (l *Link) create(ctx context.Context, f *flow, source broker.Topic, configs
 		l.log.Warn("replication factor lowered to the target's brokers", "topic", f.topic, "wanted", factor, "brokers", brokers)
 		factor = brokers
 	}
-	want := targetConfigs(configs)
+	want := targetConfigs(configs, l.terms().Keeps.ConfigsExclude)
 	err := l.to.CreateTopic(ctx, f.topic, len(source.Partitions), max(1, factor), want)
 	if errors.Is(err, kerr.InvalidConfig) {
-		// An older target does not know the newest keys.
-		maps.DeleteFunc(want, func(key, _ string) bool {
-			return strings.HasPrefix(key, "message.timestamp.before") || strings.HasPrefix(key, "message.timestamp.after")
-		})
+		l.dropUnknown(ctx, f.topic, want)
 		err = l.to.CreateTopic(ctx, f.topic, len(source.Partitions), max(1, factor), want)
 	}
 	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
-		f.block("create-topic", fmt.Sprintf("create topic %s on %s: %v", f.topic, l.spec.To, err))
+		f.block("create-topic", fmt.Sprintf("create topic %s on %s: %v", f.topic, l.spec.To, err), err)
 		return err
 	}
 	l.log.Info("topic created on the target", "topic", f.topic, "partitions", len(source.Partitions), "replication_factor", factor)
 	l.poke()
 	return nil
+}
+
+// dropUnknown takes the settings out that the target's release does not have: those of its own state topic are all that it has.
+func (l *Link) dropUnknown(ctx context.Context, topic string, want map[string]string) {
+	all, err := l.to.TopicConfigs(ctx, topicCheckpoints)
+	known := all[topicCheckpoints]
+	var dropped []string
+	maps.DeleteFunc(want, func(key, _ string) bool {
+		_, ok := known[key]
+		if err != nil || len(known) == 0 {
+			ok = !slices.Contains(timeLimits, key)
+		}
+		if !ok {
+			dropped = append(dropped, key)
+		}
+		return !ok
+	})
+	slices.Sort(dropped)
+	l.log.Warn("settings left out that the target does not know", "topic", topic, "settings", dropped)
 }
 
 // hasState reports whether this link ever mirrored the topic.
@@ -199,22 +263,30 @@ func (l *Link) hasState(topic string) bool {
 	return ok
 }
 
-// begin makes the pumps that are missing. A pump without history first gets its
+// begin makes the pumps that are missing, of those that are this node's. A pump without history first gets its
 // durable beginning; of two nodes that try, one wins.
 func (l *Link) begin(ctx context.Context, f *flow, source, target broker.Topic, n int) error {
-	have := len(f.pumpList())
-	if have >= n {
+	l.directAll(f)
+	have := f.pumpList()
+	var missing []PumpID
+	for i := range n { // a partition is not shown before its beginning is durable
+		id := PumpID{From: l.spec.From, To: l.spec.To, Topic: f.topic, Partition: int32(i)}
+		if i < len(have) && have[i].wantsPlace() || i >= len(have) && l.shared.owner(id) == "" {
+			missing = append(missing, id)
+		}
+	}
+	if len(missing) == 0 {
+		f.grow(n)
+		l.directAll(f)
 		return nil
 	}
 	if err := l.store.refresh(ctx); err != nil {
 		return err
 	}
-	starts := make([]Checkpoint, n)
-	var missing []Checkpoint
+	starts := make([]Checkpoint, len(missing))
 	g, calls := errgroup.WithContext(ctx)
 	g.SetLimit(8)
-	for i := have; i < n; i++ {
-		id := PumpID{From: l.spec.From, To: l.spec.To, Topic: f.topic, Partition: int32(i)}
+	for i, id := range missing {
 		if c, ok := l.store.best(id); ok {
 			starts[i] = c
 			continue
@@ -228,33 +300,49 @@ func (l *Link) begin(ctx context.Context, f *flow, source, target broker.Topic, 
 	if err := g.Wait(); err != nil {
 		return fmt.Errorf("find the beginning of topic %s: %w", f.topic, err)
 	}
-	for i := have; i < n; i++ {
-		if _, known := l.store.best(starts[i].Pump); !known {
-			missing = append(missing, starts[i])
+	var proposals []Checkpoint
+	for _, c := range starts {
+		if _, known := l.store.best(c.Pump); !known {
+			proposals = append(proposals, c)
 		}
 	}
-	won, err := l.store.propose(ctx, missing)
+	if err := l.witness(ctx, proposals, n); err != nil {
+		return err
+	}
+	won, err := l.store.propose(ctx, proposals)
 	if err != nil {
 		return err
 	}
-	for i := have; i < n; i++ {
-		c := starts[i]
-		if w, ok := won[c.Pump]; ok {
+	f.grow(n)
+	for _, c := range starts {
+		w, proposed := won[c.Pump]
+		lost := proposed && w.Writer != l.writer
+		if proposed {
 			c = w
 		}
-		f.add(l.newPump(f, c))
+		p := l.newPump(f, c)
+		if !proposed || lost {
+			p.held = l.shared.before(p.id)
+		}
+		if lost && p.held == "" { // the other one begins now: not both at once
+			p.out.contended = true
+			l.pulse.met(l.now())
+		}
+		f.put(p)
 	}
+	l.directAll(f)
 	return nil
 }
 
 // beginning is the first checkpoint of a pump: where the policy says to start.
 func (l *Link) beginning(ctx context.Context, id PumpID, source, target [16]byte) (Checkpoint, error) {
 	at := int64(-2)
-	switch l.spec.Start.Kind {
+	start := l.terms().Start
+	switch start.Kind {
 	case topology.Latest:
 		at = -1
 	case topology.At:
-		at = l.spec.Start.At.UnixMilli()
+		at = start.At.UnixMilli()
 	}
 	from, err := l.from.ListOffsets(ctx, id.Topic, id.Partition, at, false)
 	if err != nil {
@@ -269,27 +357,27 @@ func (l *Link) beginning(ctx context.Context, id PumpID, source, target [16]byte
 	if err != nil {
 		return Checkpoint{}, err
 	}
+	fresh := end.Offset == 0
+	if !fresh { // after its end was asked for: whatever is known here may be before it
+		producers, err := l.to.Producers(ctx, id.Topic, id.Partition)
+		fresh = err == nil && !l.knownIn(producers)
+	}
 	return Checkpoint{Pump: id, SourceTopicID: source, SourceEpoch: -1, SourceNext: from.Offset,
-		TargetTopicID: target, TargetEpoch: -1, TargetLast: -1, TargetFrom: end.Offset, Writer: l.writer}, nil
+		TargetTopicID: target, TargetEpoch: -1, TargetLast: -1, TargetFrom: end.Offset, Fresh: fresh, Writer: l.writer}, nil
 }
 
 func (l *Link) newPump(f *flow, c Checkpoint) *pump {
-	p := &pump{id: c.Pump, flow: f, link: l, acked: c, safe: c.clone(), fetchAt: c.SourceNext, chunk: c.SourceNext}
+	p := &pump{id: c.Pump, flow: f, link: l, duty: duty{born: true}, acked: c, safe: c.clone(), fetchAt: c.SourceNext, chunk: c.SourceNext}
 	p.safe.Writer, p.acked.Writer = l.writer, l.writer
-	p.epochs = [2]int32{-1, -1}
+	p.epochs, p.sight.near = [2]int32{-1, -1}, near{leader: -1, replica: -1}
 	p.out.sent, p.out.examineFrom, p.out.examineTo = make(map[string]int64), -1, -1
 	for _, r := range l.store.runs(c.Pump) {
 		p.offsets.Add(r)
 	}
 	p.condition = condition{state: StateWaiting, reason: "new", since: l.now(), epochs: p.epochs}
+	p.inherit(l.store.trouble(c.Pump), l.now())
 	l.metrics.begin(p)
 	return p
-}
-
-func (f *flow) add(p *pump) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.pumps = append(f.pumps, p)
 }
 
 func (f *flow) setIDs(source, target [16]byte) {
@@ -301,7 +389,7 @@ func (f *flow) setIDs(source, target [16]byte) {
 func (f *flow) judgedAt(now time.Time, every time.Duration) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return !f.judged.IsZero() && now.Sub(f.judged) < every
+	return within(now, f.judged, f.judged.Add(every))
 }
 
 func (f *flow) set(lim limits, sourcePartitions int, now time.Time) {
@@ -335,7 +423,7 @@ func (l *Link) wasWhole(f *flow, targetPartitions int) bool {
 	if c, ok := l.store.best(PumpID{From: l.spec.From, To: l.spec.To, Topic: f.topic}); ok {
 		known = c.SourcePartitions
 	}
-	if pumps := f.pumpList(); len(pumps) > 0 {
+	if pumps := f.pumpList(); len(pumps) > 0 && pumps[0].here() {
 		pumps[0].mu.Lock()
 		known = pumps[0].safe.SourcePartitions
 		pumps[0].mu.Unlock()
@@ -343,14 +431,25 @@ func (l *Link) wasWhole(f *flow, targetPartitions int) bool {
 	return known > 0 && int(known) <= targetPartitions
 }
 
-// block stops the whole flow until the cause is cured; every refresh looks again.
-func (f *flow) block(name, detail string) {
+// block stops the whole flow until the cause is cured; every refresh looks again. because is the error behind it, if there is one.
+func (f *flow) block(name, detail string, because ...error) {
 	lim := f.limits()
-	lim.blockedName, lim.blocked, lim.partitions = name, detail, 0
+	lim.blockedName, lim.blocked, lim.cause, lim.partitions = name, detail, causeOfBlock(name, because...), 0
 	f.mu.Lock()
 	f.judged = time.Time{}
 	f.mu.Unlock()
 	f.say(lim)
+}
+
+// abandon forgets what is only of interest where a partition of the topic is copied.
+func (f *flow) abandon() {
+	if f.limits().blockedName == "" {
+		return
+	}
+	f.mu.Lock()
+	f.judged = time.Time{}
+	f.mu.Unlock()
+	f.lim.Store(&limits{})
 }
 
 // say stores the limits and logs a block once.

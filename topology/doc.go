@@ -12,6 +12,12 @@
 //     route through it. So if every link copies only what Carries allows, a record arrives at each cluster that can be
 //     reached exactly once, whatever the shape of the graph.
 //   - Secrets are references (file:PATH or env:NAME). A literal secret is refused and never printed.
+//   - No login crosses a network in clear unless the cluster says insecure = true; what is fetched for a login is fetched
+//     by https. (Loopback is exempt. What a name leads to is looked at again by broker, when it is dialled.)
+//   - Settings change the file's tree before it is read (Source.Overlay), so that what runs is checked as a file is, whoever changed it;
+//     a fault then names the setting's key. They can change clusters, links, routers and rules, and nothing that belongs to a
+//     node's own file. What settings would do is known before they are written (Plan), in full, or all that is wrong is.
+//   - Export reads as the same topology, and applying it changes nothing.
 //   - Reading is bounded: a file over MaxFileBytes is refused before it is parsed.
 //
 // Relative paths in a file (embedded.dir, file: references) are relative to the folder the file lies in, so that a node

@@ -2,9 +2,12 @@ package topology
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -16,12 +19,43 @@ type Error struct {
 	File string
 	// Line and Column count from 1; a column is a character, not a byte.
 	Line, Column int
+	// Setting is the key of the live setting that is at fault; Line and Column are 0 then. Empty where the file is.
+	Setting string
 	// Msg says what is wrong and what to do about it. It never holds a secret.
 	Msg string
 }
 
-// Error gives the fault as file:line:column: what; what to do.
-func (e Error) Error() string { return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Column, e.Msg) }
+// Error gives the fault as file:line:column: what; what to do. A setting stands in for the place.
+func (e Error) Error() string {
+	if e.Setting != "" {
+		key := e.Setting
+		if len(key) > maxKeyBytes || strings.ContainsFunc(key, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			key = clip(key)
+		}
+		return fmt.Sprintf("setting %s: %s", key, e.Msg)
+	}
+	if e.Line == 0 {
+		return e.Msg
+	}
+	return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Column, e.Msg)
+}
+
+// fault is one of a setting.
+func fault(key, format string, args ...any) Error {
+	return Error{Setting: key, Msg: fmt.Sprintf(format, args...)}
+}
+
+// asFault is an error as one of a setting.
+func asFault(key string, err error) Error {
+	var e Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return fault(key, "%v", err)
+}
+
+// maxKeyBytes is what gossip allows a setting's key.
+const maxKeyBytes = 512
 
 // Errors are all faults of one file in the order of their places.
 type Errors []Error
@@ -44,6 +78,8 @@ type diagnostics struct {
 	src   []byte
 	lines []int // offset of each line's first byte
 	list  Errors
+	// settings are the keys of the live settings over the text. What a setting says is at the offset len(src) + 1 + its index.
+	settings []string
 }
 
 func newDiagnostics(file string, src []byte) *diagnostics {
@@ -65,6 +101,28 @@ func (d *diagnostics) line(offset int) int {
 	return i
 }
 
+// place names where an offset is, for a message about something else.
+func (d *diagnostics) place(offset int) string {
+	if key, ok := d.setting(offset); ok {
+		return "setting " + key
+	}
+	return "line " + strconv.Itoa(d.line(offset))
+}
+
+// overlaid gives a setting an offset.
+func (d *diagnostics) overlaid(key string) int {
+	d.settings = append(d.settings, key)
+	return len(d.src) + len(d.settings)
+}
+
+// setting is the key of the setting that an offset belongs to.
+func (d *diagnostics) setting(offset int) (key string, ok bool) {
+	if offset <= len(d.src) {
+		return "", false
+	}
+	return d.settings[offset-len(d.src)-1], true
+}
+
 // full tells that no more faults are taken, so that whoever searches for them can stop.
 func (d *diagnostics) full() bool { return len(d.list) >= maxErrors }
 
@@ -78,6 +136,10 @@ func (d *diagnostics) add(offset int, format string, args ...any) {
 	} else {
 		offset = len(d.src)
 	}
+	if key, ok := d.setting(offset); ok {
+		d.list = append(d.list, Error{File: d.file, Setting: key, Msg: msg})
+		return
+	}
 	line := d.line(offset)
 	column := utf8.RuneCount(d.src[d.lines[line-1]:offset]) + 1
 	d.list = append(d.list, Error{File: d.file, Line: line, Column: column, Msg: msg})
@@ -85,13 +147,18 @@ func (d *diagnostics) add(offset int, format string, args ...any) {
 
 // err is nil without faults, else all of them, sorted and without repeats.
 func (d *diagnostics) err() error {
-	if len(d.list) == 0 {
+	return d.list.err()
+}
+
+// err is nil without faults, else all of them, sorted and without repeats.
+func (e Errors) err() error {
+	if len(e) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(d.list, func(a, b Error) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	slices.SortStableFunc(e, func(a, b Error) int {
+		return cmp.Or(cmp.Compare(a.Setting, b.Setting), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
-	return slices.Compact(d.list)
+	return slices.Compact(e)
 }
 
 // nearest is the candidate a misspelled word most likely meant, or none if all are too far off.

@@ -2,7 +2,6 @@ package topology
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -12,46 +11,59 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
 var (
 	identity = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9-]*$`)
 	label    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+	// instant is RFC 3339 as it stands there: Go's reader also takes hours of one digit, commas and offsets of days.
+	instant  = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
 	hostname = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?$`)
 )
 
 // maxNameBytes bounds a name: names become parts of keys, client ids and metric labels.
 const maxNameBytes = 64
 
+// minByteRate is the least that a link can be kept to: a link that is to stand is paused.
+const minByteRate = 1000
+
 // maxReplicationFactor is what the protocol's 16 bits hold.
 const maxReplicationFactor = 1<<15 - 1
-
-var mechanisms = []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}
 
 // Parse reads the text of a topology file. name is the file's path: it begins every error, and relative paths in the
 // text start from its folder. An error is Errors and holds all faults.
 func Parse(name string, data []byte) (*Topology, error) {
+	t, _, err := parse(name, data, nil)
+	return t, err
+}
+
+// parse is Parse with live settings over the text. ignored are the keys of those that mean nothing over this text.
+func parse(name string, data []byte, settings []Setting) (t *Topology, ignored []string, err error) {
 	if len(data) > MaxFileBytes {
-		return nil, Errors{{name, 1, 1, fmt.Sprintf("the file is larger than %d bytes; is it a topology?", MaxFileBytes)}}
+		msg := fmt.Sprintf("the file is larger than %d bytes; is it a topology?", MaxFileBytes)
+		return nil, nil, Errors{{File: name, Line: 1, Column: 1, Msg: msg}}
 	}
 	// The byte order mark that some editors write is not a part of the text.
 	d := newDiagnostics(name, bytes.TrimPrefix(data, []byte("\ufeff")))
 	if !d.readable() {
-		return nil, d.err()
+		return nil, nil, d.err()
 	}
+	root := parseTree(d)
+	ignored = overlay(d, root, settings)
 	r := reader{
-		d: d, base: filepath.Dir(name), root: scope{d: d, t: parseTree(d)},
+		d: d, base: filepath.Dir(name), root: scope{d: d, t: root},
 		clusterAt: make(map[string]int), linkAt: make(map[string]int), nodeAt: make(map[string]int),
-		tagAt: make(map[uint64]string), addressAt: make(map[string]string),
+		tagAt: make(map[uint64]string), addressAt: make(map[string]string), listenAt: make(map[string]string),
 	}
-	t := r.topology()
+	t = r.topology()
 	if err := d.err(); err != nil {
-		return nil, err
+		return nil, ignored, err
 	}
 	t.routes = newRoutes(t.Clusters, t.Links)
 	t.ids = newIDSpace(t.Fabric, t.Clusters)
-	return t, nil
+	return t, ignored, nil
 }
 
 // readable refuses what is no text at all, where one fault says more than hundreds.
@@ -86,41 +98,39 @@ type reader struct {
 	clusterAt, linkAt, nodeAt map[string]int
 	tagAt                     map[uint64]string // producer-id tag → cluster
 	addressAt                 map[string]string // address or data directory → cluster
+	listenAt                  map[string]string // machine and address → what listens there
 	namelessCluster           bool              // so that a link's unknown cluster may be that one
 }
 
 func (r *reader) topology() *Topology {
-	r.root.only("fabric", "cluster", "link", "node")
+	r.root.only("fabric", "cluster", "link", "node", "stay", "router", "admin")
 	t := &Topology{Fabric: r.fabric()}
 	clusters := r.root.list("cluster")
-	if len(clusters) == 0 && r.root.t.keys["cluster"] == nil && !r.root.excused("cluster") {
+	written := r.root.t.keys["cluster"]
+	none := written == nil || len(written.items) == 0 && (written.kind == kindArray || written.kind == kindTableSet)
+	if none && !r.root.excused("cluster") {
 		r.d.add(len(r.d.src), "no [[cluster]]; add one for each Kafka cluster")
 	}
 	for _, s := range clusters {
 		t.Clusters = append(t.Clusters, r.cluster(s))
 	}
-	for _, s := range r.root.list("link") {
+	links, stays := r.root.list("link"), r.root.list("stay")
+	for _, s := range links {
 		t.Links = append(t.Links, r.link(s))
 	}
-	for _, s := range r.root.list("node") {
-		t.Nodes = append(t.Nodes, r.node(s))
+	for _, s := range stays {
+		t.Stays = append(t.Stays, r.stay(s, t.Clusters))
 	}
+	r.keep(t, stays, links)
+	t.Nodes = r.nodes(t.Fabric)
+	t.Admin = r.admin()
+	routers := r.root.list("router")
+	for _, s := range routers {
+		t.Routers = append(t.Routers, r.router(s, t))
+	}
+	r.sameEverywhere(t.Routers, routers)
+	r.keepHomes(t, stays, routers)
 	return t
-}
-
-func (r *reader) fabric() Fabric {
-	s, ok := r.root.sub("fabric", `{ name = "..." }, or a [fabric] table`)
-	if !ok {
-		if r.root.t.keys["fabric"] == nil && !r.root.excused("fabric") {
-			r.d.add(0, "no [fabric]; add [fabric] and name = \"...\"")
-		}
-		return Fabric{}
-	}
-	s.title = "[fabric]"
-	s.only("name")
-	name := s.str("name", `"shop"`, true)
-	r.checkName("the fabric's name", name, identity)
-	return Fabric{Name: name.text}
 }
 
 // checkName reports a name that is not well formed.
@@ -145,7 +155,7 @@ func (r *reader) checkName(what string, v value, form *regexp.Regexp) bool {
 // unique reports a name that was given before.
 func (r *reader) unique(what string, v value, at map[string]int) {
 	if before, taken := at[v.text]; taken {
-		r.d.add(v.pos, "%s %q is already taken in line %d; choose another", what, v.text, r.d.line(before))
+		r.d.add(v.pos, "%s %q is already taken in %s; choose another", what, v.text, r.d.place(before))
 		return
 	}
 	at[v.text] = v.pos
@@ -159,8 +169,23 @@ func (r *reader) dc(s scope) string {
 	return v.text
 }
 
+// rack is free text that must equal a broker.rack; what could not be one is a mistake.
+func (r *reader) rack(s scope) string {
+	v := s.str("rack", `"eu-central-1a"`, false)
+	switch {
+	case !v.ok:
+	case v.text == "":
+		r.d.add(v.pos, "rack is empty; write the broker.rack of the brokers nearby, or leave it out")
+	case len(v.text) > maxNameBytes:
+		r.d.add(v.pos, "the rack is longer than %d bytes; shorten it", maxNameBytes)
+	case strings.ContainsFunc(v.text, func(c rune) bool { return !unicode.IsPrint(c) }):
+		r.d.add(v.pos, "the rack %s holds characters that do not print; take them out", clip(v.text))
+	}
+	return v.text
+}
+
 func (r *reader) cluster(s scope) Cluster {
-	s.only("name", "dc", "bootstrap", "embedded", "tls", "sasl")
+	s.only("name", "dc", "bootstrap", "embedded", "tls", "sasl", "principal", "insecure")
 	name := s.str("name", `"eu"`, true)
 	if r.checkName("the cluster's name", name, identity) {
 		r.unique("the cluster name", name, r.clusterAt)
@@ -168,7 +193,7 @@ func (r *reader) cluster(s scope) Cluster {
 	} else {
 		r.namelessCluster = true
 	}
-	c := Cluster{Name: name.text, DC: r.dc(s)}
+	c := Cluster{Name: name.text, DC: r.dc(s), Insecure: s.boolean("insecure")}
 	embedded, bootstrap := s.t.keys["embedded"], s.t.keys["bootstrap"]
 	switch {
 	case embedded != nil && bootstrap != nil:
@@ -180,13 +205,15 @@ func (r *reader) cluster(s scope) Cluster {
 	default:
 		c.Bootstrap = r.bootstrap(s, name.text)
 	}
-	c.TLS, c.SASL = r.tls(s), r.sasl(s)
+	c.TLS, c.SASL, c.Principal = r.tls(s), r.sasl(s, c.Insecure), r.principal(s)
 	if embedded != nil {
-		for _, key := range []string{"tls", "sasl"} {
+		for _, key := range []string{"tls", "sasl", "principal", "insecure"} {
 			if n := s.t.keys[key]; n != nil {
 				r.d.add(n.key, "an embedded cluster takes no %s, it listens on loopback only; take it out", key)
 			}
 		}
+	} else {
+		r.inClear(s, c)
 	}
 	return c
 }
@@ -236,9 +263,9 @@ func (r *reader) address(s scope, key string, v value) (host string, port uint64
 	port, err = strconv.ParseUint(digits, 10, 16)
 	_, notIP := netip.ParseAddr(host)
 	switch {
-	case err != nil || key == "bootstrap" && port == 0:
+	case err != nil || port == 0 && (key == "bootstrap" || key == "gossip"):
 		r.d.add(v.pos, "%s: %s has no port between 1 and 65535; write host:port", key, clip(v.text))
-	case host == "" && (key == "bootstrap" || key == "listen"):
+	case host == "" && (key == "bootstrap" || key == "listen" || key == "gossip"):
 		r.d.add(v.pos, "%s: %s names no host; write host:port", key, clip(v.text))
 	case host != "" && notIP != nil && !hostname.MatchString(host):
 		r.d.add(v.pos, "%s: %s is no host; write a name or an IP address", key, clip(host))
@@ -256,7 +283,7 @@ func (r *reader) embedded(s scope, cluster string) *Embedded {
 	e.only("dir", "listen")
 	dir := e.str("dir", `"data/eu"`, true)
 	listen := e.str("listen", `"127.0.0.1:19092"`, true)
-	out := &Embedded{Dir: dir.text, Listen: listen.text}
+	out := &Embedded{Dir: dir.text, Listen: listen.text, dir: dir.text}
 	if dir.ok {
 		if !filepath.IsAbs(out.Dir) {
 			out.Dir = filepath.Join(r.base, out.Dir)
@@ -270,7 +297,7 @@ func (r *reader) embedded(s scope, cluster string) *Embedded {
 	if !ok {
 		return out
 	}
-	if ip, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !ip.IsLoopback()) {
+	if !isLoopback(host) {
 		r.d.add(listen.pos, "an embedded cluster listens on loopback only; write listen = \"127.0.0.1:%d\"", port)
 	}
 	if port != 0 {
@@ -279,41 +306,8 @@ func (r *reader) embedded(s scope, cluster string) *Embedded {
 	return out
 }
 
-func (r *reader) tls(s scope) *TLS {
-	t, ok := s.sub("tls", `{ ca = "file:ca.pem" }`)
-	if !ok {
-		return nil
-	}
-	t.only("ca", "cert", "key", "server_name")
-	out := &TLS{
-		CA: t.secret("ca", r.base, false), Cert: t.secret("cert", r.base, false), Key: t.secret("key", r.base, false),
-		ServerName: t.str("server_name", `"kafka.example"`, false).text,
-	}
-	for _, pair := range [][2]string{{"cert", "key"}, {"key", "cert"}} {
-		if have := t.t.keys[pair[0]]; have != nil && t.t.keys[pair[1]] == nil && !t.excused(pair[1]) {
-			r.d.add(have.key, "tls has a %s but no %s; add %s = \"file:PATH\", or take out %s", pair[0], pair[1], pair[1], pair[0])
-		}
-	}
-	return out
-}
-
-func (r *reader) sasl(s scope) *SASL {
-	t, ok := s.sub("sasl", `{ mechanism = "SCRAM-SHA-512", user = "isthmus", password = "env:NAME" }`)
-	if !ok {
-		return nil
-	}
-	t.only("mechanism", "user", "password")
-	mechanism := t.str("mechanism", `"SCRAM-SHA-512"`, true)
-	if mechanism.ok && !slices.Contains(mechanisms, mechanism.text) {
-		r.d.add(mechanism.pos, "unknown mechanism %s; write one of %s", clip(mechanism.text), strings.Join(mechanisms, ", "))
-	}
-	return &SASL{
-		Mechanism: mechanism.text, User: t.str("user", `"isthmus"`, true).text, Password: t.secret("password", r.base, true),
-	}
-}
-
 func (r *reader) link(s scope) Link {
-	s.only("name", "from", "to", "topics", "exclude", "groups", "start", "replication_factor")
+	s.only(slices.Concat([]string{"name"}, fieldNames[kindLink])...)
 	from, to := r.end(s, "from", `"eu"`), r.end(s, "to", `"us"`)
 	if from.ok && to.ok && from.text == to.text {
 		r.d.add(to.pos, "the link goes from %q to itself; name two clusters", to.text)
@@ -333,6 +327,10 @@ func (r *reader) link(s scope) Link {
 		Groups:            s.patterns("groups", `["*"]`, false, ParsePattern),
 		Start:             r.start(s),
 		ReplicationFactor: s.integer("replication_factor", "3", 1, maxReplicationFactor),
+		ByteRate:          int64(s.integer("byte_rate", "50_000_000", minByteRate, 1<<50)),
+		Policy:            s.policy(),
+		Keeps:             s.keeps(),
+		Rates:             s.rates(),
 	}
 }
 
@@ -381,32 +379,9 @@ func (r *reader) start(s scope) Start {
 	// TOML allows a blank for the T and small letters; RFC 3339 does too, Go does not.
 	text := strings.ToUpper(strings.Replace(n.text, " ", "T", 1))
 	at, err := time.Parse(time.RFC3339Nano, text)
-	if err != nil || at.UnixMilli() < 0 {
+	if err != nil || !instant.MatchString(text) || at.UnixMilli() < 0 {
 		s.d.add(n.pos, "start: %s is no place to start; write %s", clip(n.text), example)
 		return Start{}
 	}
 	return Start{Kind: At, At: at}
-}
-
-func (r *reader) node(s scope) Node {
-	s.only("name", "dc", "http", "grpc")
-	name := s.str("name", `"eu-1"`, true)
-	if r.checkName("the node's name", name, label) {
-		r.unique("the node name", name, r.nodeAt)
-	}
-	n := Node{Name: name.text, DC: r.dc(s)}
-	http, grpc := s.str("http", `"127.0.0.1:7070"`, false), s.str("grpc", `"127.0.0.1:7071"`, false)
-	for _, a := range []struct {
-		key string
-		v   value
-	}{{"http", http}, {"grpc", grpc}} {
-		if a.v.ok {
-			r.address(s, a.key, a.v)
-		}
-	}
-	n.HTTP, n.GRPC = http.text, grpc.text
-	if n.HTTP != "" && n.HTTP == n.GRPC && !strings.HasSuffix(n.HTTP, ":0") {
-		r.d.add(cmp.Or(grpc.pos, s.t.pos), "http and grpc are the same address; give each its own port")
-	}
-	return n
 }

@@ -34,7 +34,7 @@ func golden(t *testing.T, path, got string) {
 	}
 }
 
-func read(t *testing.T, path string) []byte {
+func read(t testing.TB, path string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -219,8 +219,9 @@ func TestTree_TablesSetTwice(t *testing.T) {
 	}
 }
 
-// FuzzParse asserts that no text makes the parser panic, that every error lies inside the text, and that the tree
-// never takes for broken what the library's own decoder reads.
+// FuzzParse asserts that no text makes the parser panic, that every error lies inside the text, that the tree never takes
+// for broken what the library's own decoder reads, nor for whole what it does not, that the same text says the same twice,
+// and that a topology that was taken keeps its promises: names are there once, routes begin and end where they should.
 func FuzzParse(f *testing.F) {
 	for _, pattern := range []string{"testdata/*.toml", "testdata/bad/*.toml"} {
 		paths, _ := filepath.Glob(pattern)
@@ -234,9 +235,15 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		top, err := Parse("x.toml", data)
+		if _, again := Parse("x.toml", data); fmt.Sprint(again) != fmt.Sprint(err) {
+			t.Fatalf("said first\n%v\nand then\n%v", err, again)
+		}
 		if err == nil {
-			_ = top.Summary()
-			top.Route(top.Clusters[0].Name, top.Clusters[len(top.Clusters)-1].Name, "orders")
+			var any map[string]any
+			if err := toml.Unmarshal(data, &any); err != nil {
+				t.Fatalf("we read it, the library says %v", err)
+			}
+			checkTopology(t, top)
 			return
 		}
 		var list Errors
@@ -259,4 +266,42 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// checkTopology looks at what everybody relies on who has a topology.
+func checkTopology(t *testing.T, top *Topology) {
+	t.Helper()
+	_ = top.Summary()
+	text := top.Export()
+	if again, err := Parse("x.toml", []byte(text)); err != nil || again.Export() != text {
+		t.Fatalf("cannot be exported: %v\n%s", err, text)
+	}
+	clusters, links := make(map[string]bool), make(map[string]bool)
+	for _, c := range top.Clusters {
+		if c.Name == "" || clusters[c.Name] {
+			t.Fatalf("cluster %q is there twice, or has no name", c.Name)
+		}
+		clusters[c.Name] = true
+	}
+	for _, l := range top.Links {
+		if l.Name == "" || links[l.Name] || l.From == l.To || !clusters[l.From] || !clusters[l.To] {
+			t.Fatalf("link %q from %q to %q", l.Name, l.From, l.To)
+		}
+		links[l.Name] = true
+	}
+	for _, origin := range top.Clusters {
+		for _, target := range top.Clusters {
+			path := top.Route(origin.Name, target.Name, "orders")
+			at := origin.Name
+			for _, l := range path {
+				if l.From != at || !l.Matches("orders") || !top.Carries(l, origin.Name, "orders") {
+					t.Fatalf("route from %s to %s goes over %s at %s", origin.Name, target.Name, l.Name, at)
+				}
+				at = l.To
+			}
+			if len(path) > 0 && at != target.Name {
+				t.Fatalf("route from %s to %s ends at %s", origin.Name, target.Name, at)
+			}
+		}
+	}
 }

@@ -59,6 +59,24 @@ func (s scope) str(key, example string, required bool) value {
 	return value{pos: n.pos}
 }
 
+// posOf is where a key's value stands, the table's place where the key is absent.
+func (s scope) posOf(key string) int {
+	if n := s.t.keys[key]; n != nil {
+		return n.pos
+	}
+	return s.t.pos
+}
+
+// blame is the place of the key, of several, that a live setting wrote; of the first if none did.
+func (s scope) blame(keys ...string) int {
+	for _, key := range keys {
+		if _, ok := s.d.setting(s.posOf(key)); ok {
+			return s.posOf(key)
+		}
+	}
+	return s.posOf(keys[0])
+}
+
 // strs reads an array of strings. The second result is false if the key is absent or any part of it is wrong.
 func (s scope) strs(key, example string, required bool) (list []value, ok bool) {
 	n := s.get(key, example, required)
@@ -101,6 +119,18 @@ func (s scope) integer(key, example string, low, high int) int {
 		return 0
 	}
 	return int(i)
+}
+
+// boolean reads true or false; false if it is absent or wrong.
+func (s scope) boolean(key string) bool {
+	n := s.t.keys[key]
+	if n == nil {
+		return false
+	}
+	if n.kind != kindBoolean {
+		s.mistyped(n, key, "a boolean", "true")
+	}
+	return n.kind == kindBoolean && n.text == "true"
 }
 
 // sub reads a table inside the table.
@@ -170,9 +200,12 @@ func (s scope) patterns(key, example string, required bool, parse func(string) (
 
 // only reports the keys that mean nothing here. It comes before the keys are read, so that a misspelled one is not
 // also reported as missing.
-func (s scope) only(known ...string) {
+func (s scope) only(known ...string) { s.onlyBut(nil, known...) }
+
+// onlyBut is only for a table with keys whose fault is another one.
+func (s scope) onlyBut(told []string, known ...string) {
 	for _, key := range s.t.order {
-		if slices.Contains(known, key) || s.d.full() {
+		if slices.Contains(known, key) || slices.Contains(told, key) || s.d.full() {
 			continue
 		}
 		hint := "known here: " + strings.Join(known, ", ")
@@ -194,4 +227,22 @@ func clip(text string) string {
 		return strconv.Quote(strings.ToValidUTF8(text[:60], "")) + "..."
 	}
 	return strconv.Quote(text)
+}
+
+// float reads a number above 0, up to high; 0 if it is absent or wrong.
+func (s scope) float(key, example string, high float64) float64 {
+	n := s.t.keys[key]
+	if n == nil {
+		return 0
+	}
+	if n.kind != kindInteger && n.kind != kindFloat {
+		s.mistyped(n, key, "a number", example)
+		return 0
+	}
+	f, err := strconv.ParseFloat(strings.ReplaceAll(n.text, "_", ""), 64)
+	if err != nil || !(f > 0 && f <= high) {
+		s.d.add(n.pos, "%s is not above 0 and at most %g; write %s = %s, or leave it out", key, high, key, example)
+		return 0
+	}
+	return f
 }

@@ -47,6 +47,20 @@ func (s Secret) String() string { return s.ref }
 // Resolve fetches the secret, without the newline that ends a file. It reads anew each time, so that a rotated secret
 // is found. An empty secret is an error; no error holds any part of the secret.
 func (s Secret) Resolve() ([]byte, error) {
+	value, err := s.ResolveBytes()
+	if err != nil {
+		return nil, err
+	}
+	value = bytes.TrimSuffix(value, []byte("\n"))
+	value = bytes.TrimSuffix(value, []byte("\r"))
+	if len(value) == 0 {
+		return nil, fmt.Errorf("resolve %s: the file is empty", s.ref)
+	}
+	return value, nil
+}
+
+// ResolveBytes is Resolve for what is not text, such as a keytab: a byte that looks like a newline at its end is kept.
+func (s Secret) ResolveBytes() ([]byte, error) {
 	if name, ok := strings.CutPrefix(s.ref, "env:"); ok {
 		value := os.Getenv(name)
 		if value == "" {
@@ -54,18 +68,24 @@ func (s Secret) Resolve() ([]byte, error) {
 		}
 		return []byte(value), nil
 	}
-	path, ok := strings.CutPrefix(s.ref, "file:")
+	path, ok := s.File()
 	if !ok {
 		return nil, errors.New("resolve secret: no reference given")
-	}
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(s.base, path)
 	}
 	value, err := readSecret(path)
 	if err != nil {
 		return nil, fmt.Errorf("resolve %s: %w", s.ref, err)
 	}
 	return value, nil
+}
+
+// File returns the path of a secret that is in a file.
+func (s Secret) File() (path string, ok bool) {
+	path, ok = strings.CutPrefix(s.ref, "file:")
+	if ok && !filepath.IsAbs(path) {
+		path = filepath.Join(s.base, path)
+	}
+	return path, ok
 }
 
 func readSecret(path string) ([]byte, error) {
@@ -81,8 +101,6 @@ func readSecret(path string) ([]byte, error) {
 	if len(value) > maxSecretBytes {
 		return nil, fmt.Errorf("the file is larger than %d bytes", maxSecretBytes)
 	}
-	value = bytes.TrimSuffix(value, []byte("\n"))
-	value = bytes.TrimSuffix(value, []byte("\r"))
 	if len(value) == 0 {
 		return nil, errors.New("the file is empty")
 	}

@@ -2,6 +2,7 @@ package topology
 
 import (
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -26,13 +27,104 @@ func (t *Topology) Summary() string {
 	}
 	w.Flush()
 	for _, n := range t.Nodes {
-		fmt.Fprintf(w, "node %s\t%s\thttp %s\tgrpc %s\n", n.Name, orNone(n.DC), orNone(n.HTTP), orNone(n.GRPC))
+		fmt.Fprintf(w, "node %s\t%s\n", n.Name, n.content())
 	}
 	w.Flush()
+	for _, s := range t.Stays {
+		fmt.Fprintf(w, "stay %s\tin %s\n", strings.Join(s.Topics.Strings(), ", "), strings.Join(s.DCs, ", "))
+	}
+	w.Flush()
+	t.summarizeRouters(w)
+	t.summarizeAccess(&b)
 	for _, note := range t.notes() {
 		fmt.Fprintf(&b, "note: %s\n", note)
 	}
 	return b.String()
+}
+
+func (n Node) content() string {
+	where := orNone(n.DC)
+	if n.Rack != "" {
+		where += " rack " + n.Rack
+	}
+	where = fmt.Sprintf("%s\thttp %s\tgrpc %s", where, orNone(n.HTTP), orNone(n.GRPC))
+	if n.Gossip != "" {
+		where += "\tgossip " + n.Gossip
+	}
+	if n.Capacity != 1 {
+		where += fmt.Sprintf("\tcapacity %g", n.Capacity)
+	}
+	return where
+}
+
+func (t *Topology) summarizeRouters(w *tabwriter.Writer) {
+	for _, r := range t.Routers {
+		fmt.Fprintf(w, "router %s\ton %s\t%s as %s\t%s\thome %s\t%s\n", r.Name, r.Node, r.Listen, r.Advertise, slots(r.Slots, r.SNI), r.Home, r.Auth)
+	}
+	w.Flush()
+	for _, r := range t.Routers {
+		for _, s := range r.Sets {
+			what := "topics " + strings.Join(s.Topics.Strings(), ", ")
+			if len(s.Groups) > 0 {
+				what += "; groups " + strings.Join(s.Groups.Strings(), ", ")
+			}
+			fmt.Fprintf(w, "set %s\tof %s on %s\t%s\thome %s\t%s\n", s.Name, r.Name, r.Node, slots(s.Slots, s.SNI), s.Home, what)
+		}
+	}
+	w.Flush()
+}
+
+func slots(p Ports, sni string) string {
+	if sni != "" {
+		return "slots by name " + sni
+	}
+	return "slots " + p.String()
+}
+
+// summarizeAccess tells how gossip and the admin API are protected.
+func (t *Topology) summarizeAccess(b *strings.Builder) {
+	if !t.Fabric.GossipKey.IsZero() || len(t.Fabric.GossipCIDRs) > 0 {
+		b.WriteString("gossip ")
+		if t.Fabric.GossipKey.IsZero() {
+			b.WriteString("in clear")
+		} else {
+			b.WriteString("encrypted")
+		}
+		var from []string
+		for _, p := range t.Fabric.GossipCIDRs {
+			from = append(from, p.String())
+		}
+		if len(from) > 0 {
+			b.WriteString(", only from " + strings.Join(from, ", "))
+		}
+		b.WriteString("\n")
+	}
+	a := t.Admin
+	if a.TLS == nil && !a.Insecure && len(a.Identities) == 0 {
+		return
+	}
+	access := "plain"
+	if a.TLS != nil {
+		if access = "tls"; !a.TLS.ClientCA.IsZero() {
+			access = "tls with client certificates"
+		}
+	}
+	if a.Insecure {
+		access += ", insecure allowed"
+	}
+	fmt.Fprintf(b, "admin %s\n", access)
+	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
+	for _, i := range a.Identities {
+		by, topics := "by token", "all topics"
+		if i.Subject != "" {
+			by = "by certificate of " + i.Subject
+		}
+		if len(i.Topics) > 0 {
+			topics = "topics " + strings.Join(i.Topics.Strings(), ", ")
+		}
+		fmt.Fprintf(w, "identity %s\t%s\t%s\t%s\n", i.Name, i.Role, by, topics)
+	}
+	w.Flush() // a strings.Builder never fails
 }
 
 func count(n int, what string) string {
@@ -75,6 +167,12 @@ func (l Link) content() string {
 	if l.ReplicationFactor > 0 {
 		parts = append(parts, fmt.Sprintf("replication factor %d", l.ReplicationFactor))
 	}
+	if l.ByteRate > 0 {
+		parts = append(parts, fmt.Sprintf("at most %d bytes/s", l.ByteRate))
+	}
+	for _, f := range l.policyFields() {
+		parts = append(parts, f.name+" "+f.literal)
+	}
 	return strings.Join(parts, "; ")
 }
 
@@ -98,9 +196,10 @@ func (t *Topology) notes() (notes []string) {
 		if !linked[c.Name] {
 			notes = append(notes, fmt.Sprintf("cluster %s is on no link", c.Name))
 		}
-		if c.SASL != nil && c.SASL.Mechanism == "PLAIN" && c.TLS == nil {
-			notes = append(notes, fmt.Sprintf("cluster %s: PLAIN without tls sends the password in clear", c.Name))
-		}
+		notes = append(notes, c.notes()...)
+	}
+	for _, n := range t.Nodes {
+		notes = append(notes, n.notes(t.Admin)...)
 	}
 	if len(notes) > maxNotes {
 		notes = append(notes[:maxNotes], "and more")
@@ -108,19 +207,43 @@ func (t *Topology) notes() (notes []string) {
 	return notes
 }
 
-// notes tells of topics that a link names and yet never copies.
+// notes tells of addresses that a node does not open without protection.
+func (n Node) notes(a Admin) (notes []string) {
+	if a.Insecure || a.TLS != nil && len(a.Identities) > 0 {
+		return nil
+	}
+	for _, address := range []string{n.HTTP, n.GRPC} {
+		if host, _, err := net.SplitHostPort(address); err == nil && !isLoopback(host) {
+			notes = append(notes, fmt.Sprintf("node %s: others can reach %s; to start it needs [admin] with tls and identities, or insecure = true", n.Name, address))
+		}
+	}
+	return notes
+}
+
+// notes tells of topics that a link names and yet never copies, and of fields without effect.
 func (l Link) notes() (notes []string) {
 	for _, p := range l.Topics {
 		if p.kind == literal && l.Exclude.Match(p.text) {
 			notes = append(notes, fmt.Sprintf("link %s names %s and excludes it: it is not mirrored", l.Name, p))
 		}
 	}
+	if l.Policy.DeletedAfter != DefaultDeletedAfter && l.Policy.Deleted != FollowDelete {
+		notes = append(notes, fmt.Sprintf("link %s: deleted_after means nothing without deleted = \"follow\"", l.Name))
+	}
+	if len(l.Keeps.ConfigsExclude) > 0 && len(l.Keeps.Configs) == 0 {
+		notes = append(notes, fmt.Sprintf("link %s: sync_configs_exclude means nothing without sync_configs", l.Name))
+	}
 	return notes
 }
 
 // excludes tells whether the link plainly leaves a pattern out: a name that it excludes, or the very same pattern.
 func (l Link) excludes(p Pattern) bool {
-	return slices.ContainsFunc(l.Exclude, func(e Pattern) bool {
+	return l.Exclude.name(p)
+}
+
+// name tells whether the patterns plainly hold all of another: its very text, or a name that they match.
+func (ps Patterns) name(p Pattern) bool {
+	return slices.ContainsFunc(ps, func(e Pattern) bool {
 		return e.text == p.text || p.kind == literal && e.Match(p.text)
 	})
 }

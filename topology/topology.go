@@ -18,16 +18,12 @@ type Topology struct {
 	Clusters []Cluster
 	Links    []Link
 	Nodes    []Node
+	Stays    []Stay
+	Routers  []Router
+	Admin    Admin
 
 	routes *routes
 	ids    *idSpace
-}
-
-// Fabric is what all nodes and clusters of one topology share.
-type Fabric struct {
-	// Name is the identity of the fabric. It is hashed into every producer id the fabric writes with: a fabric that is
-	// renamed takes its own earlier copies for the writes of ordinary clients.
-	Name string
 }
 
 // Cluster is one Kafka cluster. Exactly one of Bootstrap and Embedded is set.
@@ -44,30 +40,19 @@ type Cluster struct {
 	TLS *TLS
 	// SASL is nil where the cluster asks for no login.
 	SASL *SASL
+	// Principal is whom the cluster takes us for, as it names it in its rules: User:NAME. Empty where the login tells, or nobody does.
+	Principal string
+	// Insecure allows what gives a login away: SASL without TLS off loopback, and a TokenURL without TLS.
+	Insecure bool
 }
 
 // Embedded describes a cluster inside the isthmus process.
 type Embedded struct {
 	// Dir is the data directory, already resolved against the folder of the topology file.
 	Dir string
+	dir string // as it was written
 	// Listen is a loopback host:port; port 0 takes a free one.
 	Listen string
-}
-
-// TLS says how to speak TLS to a cluster. All references may be zero: then the system's roots and no client certificate.
-type TLS struct {
-	// CA, Cert and Key refer to PEM. Cert and Key are both set or both zero.
-	CA, Cert, Key Secret
-	// ServerName overrides the name the broker's certificate is checked against; empty is the host that was dialed.
-	ServerName string
-}
-
-// SASL is a login at a cluster.
-type SASL struct {
-	// Mechanism is PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
-	Mechanism string
-	User      string
-	Password  Secret
 }
 
 // Link is a directed pair of clusters and what goes over it.
@@ -84,6 +69,15 @@ type Link struct {
 	Start Start
 	// ReplicationFactor of topics created on the target; 0 is the source's.
 	ReplicationFactor int
+	// ByteRate is the most bytes per second that are read from the source for this link, all nodes together, as they are on the
+	// wire; 0 is no limit. Nodes share it by the partitions that they copy.
+	ByteRate int64
+	// Policy is what happens where a log went wrong.
+	Policy Policy
+	// Keeps is what follows the source beside the records.
+	Keeps Keeps
+	// Rates are finer bounds than ByteRate.
+	Rates Rates
 }
 
 // StartKind is the sort of place a pump without state begins at.
@@ -118,16 +112,6 @@ func (s Start) String() string {
 	}
 }
 
-// Node is one isthmus process.
-type Node struct {
-	// Name is unique among the nodes.
-	Name string
-	// DC is the data center the node runs in; may be empty.
-	DC string
-	// HTTP and GRPC are the addresses to listen on as host:port; empty where the file names none.
-	HTTP, GRPC string
-}
-
 // Matches tells whether the link takes a topic. Internal topics match only where they are named literally, and
 // Isthmus's own state topics never do.
 func (l Link) Matches(topic string) bool {
@@ -143,17 +127,26 @@ func (l Link) Matches(topic string) bool {
 // Load reads and parses the file at path. Faults in the text are Errors; a file that cannot be read is the error of the
 // file system, wrapped.
 func Load(path string) (*Topology, error) {
+	s, err := Read(path)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(s.Name, s.Text)
+}
+
+// Read reads the file at path. What is larger than a topology may be is cut: Parse says so.
+func Read(path string) (Source, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("open topology: %w", err)
+		return Source{}, fmt.Errorf("open topology: %w", err)
 	}
 	defer f.Close()
 	// One byte more than allowed, so that Parse sees that there is more.
 	data, err := io.ReadAll(io.LimitReader(f, MaxFileBytes+1))
 	if err != nil {
-		return nil, fmt.Errorf("read topology: %w", err)
+		return Source{}, fmt.Errorf("read topology: %w", err)
 	}
-	return Parse(path, data)
+	return Source{Name: path, Text: data}, nil
 }
 
 // Cluster returns the cluster of that name.

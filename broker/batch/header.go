@@ -221,3 +221,7 @@ func Next(b []byte) (h Header, raw, rest []byte, err error) {
 	}
 	return h, b[:n:n], b[n:], nil
 }
+
+// CRC is the checksum that the header of raw, one whole batch, has: of what is behind it in the batch, without the base offset
+// and the leader epoch. Whether it is right is [VerifyCRC]'s to say.
+func CRC(raw []byte) uint32 { return binary.BigEndian.Uint32(raw[atCRC:]) }

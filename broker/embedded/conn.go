@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/isthmus-project/isthmus/broker/shape"
 )
 
 const (
@@ -181,27 +183,27 @@ func (c *conn) judge(h header, frame []byte, held *int64) (done bool, err error)
 	if h.key == keyAPIVersions && !c.g.versions.supports(h) {
 		return true, c.answer(h, c.g.versions.unsupported(), false)
 	}
-	shape, err := c.g.shapes.of(h.key, h.version)
+	known, err := c.g.shapes.Request(h.key, h.version)
 	if err != nil {
 		return false, reject(ReasonVersion, "%v", err)
 	}
-	body, err := bodyOf(frame[sizeBytes:], shape.flexible)
+	body, err := bodyOf(frame[sizeBytes:], known.Flexible())
 	if err != nil {
 		return false, err
 	}
-	elements, ok := shape.walk(body, h.key)
+	elements, ok := known.Walk(body)
 	if !ok {
 		return false, reject(ReasonBody, "%s v%d does not have its shape", kmsg.NameForKey(h.key), h.version)
 	}
-	silent := h.key == int16(kmsg.Produce) && isSilent(body, shape.flexible)
+	silent := h.key == int16(kmsg.Produce) && isSilent(body, known.Flexible())
 	stores := mustStore(h.key)
 	if stores && !c.g.storage.allows(len(frame)) {
 		return true, c.refuse(h, body, silent)
 	}
-	if done, err := c.examine(h, body, shape.flexible); done || err != nil {
+	if done, err := c.examine(h, body, known.Flexible()); done || err != nil {
 		return done, err
 	}
-	if memory := int64(elements) * elementBytes; memory > largeFrame {
+	if memory := int64(elements) * shape.ElementBytes; memory > largeFrame {
 		memory = min(memory, c.g.cfg.MaxBufferedBytes/2)
 		if err := c.acquire(memory, time.Now().Add(c.g.cfg.FrameTimeout)); err != nil {
 			return false, err

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"sync"
 	"testing"
@@ -31,6 +32,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	runtime.GOMAXPROCS(1) // see DESIGN.md, "Non-obvious", on timers in bubbles
 	os.Exit(m.Run())
 }
 

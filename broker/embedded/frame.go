@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/isthmus-project/isthmus/broker/shape"
 )
 
 // A request frame:
@@ -90,11 +92,11 @@ func bodyOf(frame []byte, flexible bool) ([]byte, error) {
 	if clientID < -1 || clientID > len(rest) {
 		return nil, reject(ReasonHeader, "client id of %d bytes in a frame of %d", clientID, len(frame))
 	}
-	w := walker{rest: rest[max(clientID, 0):]}
-	if flexible && !w.tags() {
+	w := shape.Walker{Rest: rest[max(clientID, 0):]}
+	if flexible && !w.Tags() {
 		return nil, reject(ReasonHeader, "header tags do not fit their frame")
 	}
-	return w.rest, nil
+	return w.Rest, nil
 }
 
 // readRequest reads a body that was walked before. What it returns aliases

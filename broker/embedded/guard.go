@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/semaphore"
+
+	"github.com/isthmus-project/isthmus/broker/shape"
 )
 
 // guard takes connections, bounds them and hands them to the gate.
@@ -21,7 +23,7 @@ type guard struct {
 	budget   *semaphore.Weighted // bytes of large frames, see Config.MaxBufferedBytes
 	taken    chan net.Conn       // to whichever gate is open
 	versions versions            // set before the first gate opens
-	shapes   shapes
+	shapes   shape.Shapes
 
 	unpacking chan struct{} // bounds how many requests are unpacked at once
 	buffers   sync.Pool     // *[]byte of large frames

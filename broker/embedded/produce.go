@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/isthmus-project/isthmus/broker/batch"
+	"github.com/isthmus-project/isthmus/broker/shape"
 )
 
 // Beyond its shape, the guard reads the records of a Produce request, as a
@@ -22,34 +23,32 @@ const maxUnpackedBytes = 64 << 20
 // isSilent reports whether a walked Produce request gets no answer at all:
 // one with acks 0, which follow the transactional id.
 func isSilent(body []byte, flexible bool) bool {
-	w := walker{rest: body, flexible: flexible}
-	id := field{kind: text}
-	return w.field(&id) && len(w.rest) >= 2 && binary.BigEndian.Uint16(w.rest) == 0
+	w := shape.Walker{Rest: body, Flexible: flexible}
+	return w.Text() && len(w.Rest) >= 2 && binary.BigEndian.Uint16(w.Rest) == 0
 }
 
 // eachBatch calls fn with the records of each partition of a walked Produce
 // request of a version that names its topics.
 func eachBatch(body []byte, flexible bool, fn func(raw []byte)) {
-	w := walker{rest: body, flexible: flexible}
-	str := field{kind: text}
-	w.field(&str)
-	w.skip(2 + 4) // acks, timeout
-	topics, _ := w.length(4)
+	w := shape.Walker{Rest: body, Flexible: flexible}
+	w.Text()
+	w.Skip(2 + 4) // acks, timeout
+	topics, _ := w.Length(4)
 	for range topics {
-		w.field(&str)
-		partitions, _ := w.length(4)
+		w.Text()
+		partitions, _ := w.Length(4)
 		for range partitions {
-			w.skip(4)
-			n, _ := w.length(4)
-			n = min(max(n, 0), len(w.rest))
-			fn(w.rest[:n])
-			w.skip(n)
+			w.Skip(4)
+			n, _ := w.Length(4)
+			n = min(max(n, 0), len(w.Rest))
+			fn(w.Rest[:n])
+			w.Skip(n)
 			if flexible {
-				w.tags()
+				w.Tags()
 			}
 		}
 		if flexible {
-			w.tags()
+			w.Tags()
 		}
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/isthmus-project/isthmus/broker/shape"
 )
 
 // served are the versions of the kfake that this build has.
@@ -89,25 +91,25 @@ func randomRequest(r *rand.Rand, key, version int16) kmsg.Request {
 // each must pass whole, and not one byte shorter or longer.
 func TestShape_AgreesWithKmsg(t *testing.T) {
 	r := newRand(1)
-	var all shapes
+	var all shape.Shapes
 	for key, rng := range served(t) {
 		for version := rng.low; version <= rng.high; version++ {
-			s, err := all.of(key, version)
+			s, err := all.Request(key, version)
 			if err != nil {
 				t.Fatal(err)
 			}
 			for range 50 {
 				body := randomRequest(r, key, version).AppendTo(nil)
-				if _, ok := s.walk(body, key); !ok {
+				if _, ok := s.Walk(body); !ok {
 					t.Fatalf("%s v%d: shape refuses % x\n%+v", kmsg.NameForKey(key), version, body, s)
 				}
-				if _, ok := s.walk(append(body, 0), key); ok {
+				if _, ok := s.Walk(append(body, 0)); ok {
 					t.Fatalf("%s v%d: shape takes a byte too many", kmsg.NameForKey(key), version)
 				}
 				if len(body) == 0 {
 					continue
 				}
-				if _, ok := s.walk(body[:len(body)-1], key); ok {
+				if _, ok := s.Walk(body[:len(body)-1]); ok {
 					t.Fatalf("%s v%d: shape takes a byte too few", kmsg.NameForKey(key), version)
 				}
 			}
@@ -119,10 +121,10 @@ func TestShape_AgreesWithKmsg(t *testing.T) {
 // kmsg would work on some of these for a minute each.
 func TestShape_FindsBombs(t *testing.T) {
 	r := newRand(3)
-	var all shapes
+	var all shape.Shapes
 	began := time.Now()
 	for key, rng := range served(t) {
-		s, err := all.of(key, rng.high)
+		s, err := all.Request(key, rng.high)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -130,7 +132,7 @@ func TestShape_FindsBombs(t *testing.T) {
 			body := randomRequest(r, key, rng.high).AppendTo(nil)
 			for i := range body {
 				bomb := append(body[:i:i], 0xff, 0xff, 0xff, 0xff, 0x0f)
-				if elements, ok := s.walk(append(bomb, body[i+1:]...), key); ok && elements > len(body) {
+				if elements, ok := s.Walk(append(bomb, body[i+1:]...)); ok && elements > len(body) {
 					t.Fatalf("%s: %d elements in %d bytes", kmsg.NameForKey(key), elements, len(body))
 				}
 			}
@@ -141,10 +143,10 @@ func TestShape_FindsBombs(t *testing.T) {
 	}
 }
 
-// FuzzShape: what a shape takes, kmsg reads, soon and without a panic.
+// FuzzShape: what a shape takes, kmsg reads, soon, whole and without a panic, and takes again when it writes it.
 func FuzzShape(f *testing.F) {
 	r := newRand(5)
-	all := &shapes{}
+	all := &shape.Shapes{}
 	known := served(f)
 	for key, rng := range known {
 		f.Add(key, rng.high, randomRequest(r, key, rng.high).AppendTo(nil))
@@ -154,12 +156,23 @@ func FuzzShape(f *testing.F) {
 		if known.check(h) != nil || !known.supports(h) {
 			return
 		}
-		s, err := all.of(key, version)
+		s, err := all.Request(key, version)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, ok := s.walk(body, key); ok {
-			_, _ = readRequest(h, body)
+		elements, ok := s.Walk(body)
+		if elements > len(body) {
+			t.Fatalf("%d elements in %d bytes", elements, len(body))
+		}
+		if !ok {
+			return
+		}
+		req, err := readRequest(h, body)
+		if err != nil {
+			return // a tag that kmsg reads, and that holds something else
+		}
+		if again, ok := s.Walk(req.AppendTo(nil)); !ok || again != elements {
+			t.Fatalf("%s v%d: %d elements, and %d when kmsg has written it again (taken: %v)", kmsg.NameForKey(key), version, elements, again, ok)
 		}
 	})
 }
@@ -177,15 +190,15 @@ func BenchmarkShape_Produce(b *testing.B) {
 		req.Topics = append(req.Topics, topic)
 	}
 	body := req.AppendTo(nil)
-	var all shapes
+	var all shape.Shapes
 	b.ReportAllocs()
 	b.SetBytes(int64(len(body)))
 	for b.Loop() {
-		s, err := all.of(0, 13)
+		s, err := all.Request(0, 13)
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, ok := s.walk(body, 0); !ok {
+		if _, ok := s.Walk(body); !ok {
 			b.Fatal("refused")
 		}
 	}

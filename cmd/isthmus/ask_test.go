@@ -39,11 +39,12 @@ func statusAt(now time.Time, position int64) *adminpb.StatusResponse {
 	return &adminpb.StatusResponse{
 		Node: &adminpb.Node{Name: "eu-1", Started: at(2 * time.Hour), Now: timestamppb.New(now)},
 		Links: []*adminpb.Link{
-			{Name: "eu-us", From: "eu", To: "us", Up: true, Flows: []*adminpb.Flow{{
-				Topic: "orders", PartitionCount: 1, Running: 1, Position: position, LagRecords: 12, LagBytes: 3456, LagSeconds: 0.25,
-				Partitions: []*adminpb.Partition{{State: adminpb.State_STATE_RUNNING, SourceNext: position, SourceEnd: position + 12,
-					TargetLast: 999, LagRecords: 12, LagSeconds: 0.25, SeenSecondsAgo: 0.05, Runs: 3}},
-			}}},
+			{Name: "eu-us", From: "eu", To: "us", Up: true, Guarantee: adminpb.Guarantee_GUARANTEE_AT_LEAST_ONCE,
+				GuaranteeWhy: "the target does not keep the producer ids of batches", Flows: []*adminpb.Flow{{
+					Topic: "orders", PartitionCount: 1, Running: 1, Position: position, LagRecords: 12, LagBytes: 3456, LagSeconds: 0.25,
+					Partitions: []*adminpb.Partition{{State: adminpb.State_STATE_RUNNING, SourceNext: position, SourceEnd: position + 12,
+						TargetLast: 999, LagRecords: 12, LagSeconds: 0.25, SeenSecondsAgo: 0.05, Runs: 3}},
+				}}},
 			{Name: "us-eu", From: "us", To: "eu", Trouble: "us: connection refused", Since: at(90 * time.Second), Flows: []*adminpb.Flow{
 				{Topic: "audit", Blocked: "cleanup-policy: differs"},
 				{Topic: "orders", PartitionCount: 2, Partitions: []*adminpb.Partition{
@@ -59,7 +60,24 @@ func statusAt(now time.Time, position int64) *adminpb.StatusResponse {
 func TestStatusTable(t *testing.T) {
 	now := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 	before, st := statusAt(now.Add(-2*time.Second), 1000), statusAt(now, 6000)
-	golden(t, "status", statusTable(st, false, nil)+"----\n"+statusTable(st, false, before)+"----\n"+statusTable(st, true, nil))
+	golden(t, "status", statusView{}.table(st, nil)+"----\n"+statusView{}.table(st, before)+"----\n"+
+		statusView{link: "eu-us"}.table(st, nil)+"----\n"+statusView{link: "eu-us", local: true}.table(st, nil))
+}
+
+// TestStatusTable_Elsewhere: of one node it is no trouble that others copy a partition; of the fabric it is, for nobody does.
+func TestStatusTable_Elsewhere(t *testing.T) {
+	now := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	st := &adminpb.StatusResponse{Node: &adminpb.Node{Name: "eu-1", Now: timestamppb.New(now)}, Links: []*adminpb.Link{{Name: "eu-us", Up: true,
+		Flows: []*adminpb.Flow{{Topic: "orders", Partitions: []*adminpb.Partition{
+			{Partition: 3, State: adminpb.State_STATE_ELSEWHERE, Reason: "us-1 owns it"},
+			{Partition: 4, State: adminpb.State_STATE_PAUSED, Reason: "by anna: repairs", Since: timestamppb.New(now.Add(-time.Minute))}}}}}}}
+	const elsewhere, paused = "! eu-us orders:3 elsewhere: us-1 owns it\n", "! eu-us orders:4 paused: by anna: repairs (for 1m0s, since 2026-03-04T05:05:07Z)\n"
+	if got := (statusView{}).table(st, nil); !strings.Contains(got, elsewhere) || !strings.Contains(got, paused) {
+		t.Errorf("want the partition that nobody copies and the paused one:\n%s", got)
+	}
+	if got := (statusView{local: true}).table(st, nil); strings.Contains(got, elsewhere) || !strings.Contains(got, paused) {
+		t.Errorf("want the paused partition only:\n%s", got)
+	}
 }
 
 func TestStatusTable_ManyTroubles(t *testing.T) {
@@ -68,7 +86,7 @@ func TestStatusTable_ManyTroubles(t *testing.T) {
 	for range 100 {
 		st.Links = append(st.Links, st.Links[1])
 	}
-	if got := statusTable(st, false, nil); strings.Count(got, "\n!") != maxNotes+1 || !strings.HasSuffix(got, "! and 81 more\n") {
+	if got := (statusView{}).table(st, nil); strings.Count(got, "\n!") != maxNotes+1 || !strings.HasSuffix(got, "! and 82 more\n") {
 		t.Errorf("the troubles are not bounded:\n%s", got)
 	}
 }

@@ -19,6 +19,7 @@ import (
 type survey struct {
 	meta    broker.Metadata
 	configs map[string]map[string]broker.Config // of the topics that links read or write here
+	denied  error                               // some of the settings could not be read
 	err     error                               // it could not be asked
 }
 
@@ -68,9 +69,9 @@ func ask(ctx context.Context, topo *topology.Topology, c topology.Cluster) surve
 	if len(topics) == 0 {
 		return s
 	}
-	var refused error
-	if s.configs, refused = cluster.TopicConfigs(ctx, topics...); refused != nil && len(s.configs) == 0 {
-		s.err = refused // some may be forbidden to us; that none can be read is worth a word
+	s.configs, s.denied = cluster.TopicConfigs(ctx, topics...)
+	if s.configs == nil {
+		s.err = s.denied
 	}
 	return s
 }
@@ -91,7 +92,7 @@ func concerned(topo *topology.Topology, cluster string, m broker.Metadata) []str
 // judgeCluster finds what can lose records at one cluster, a line for all its topics that share it.
 func judgeCluster(topo *topology.Topology, c topology.Cluster, s survey) []finding {
 	if s.err != nil {
-		return []finding{{Severity: problem, Kind: "unreachable", Cluster: c.Name, Message: unreachable(c, s.err)}}
+		return []finding{unreachable(c, s.err)}
 	}
 	var single, insync, unclean []string
 	for _, name := range concerned(topo, c.Name, s.meta) {
@@ -106,7 +107,7 @@ func judgeCluster(topo *topology.Topology, c topology.Cluster, s survey) []findi
 			unclean = append(unclean, name)
 		}
 	}
-	var found []finding
+	found := judgeRights(topo, c, s)
 	add := func(kind string, topics []string, what string) {
 		if len(topics) > 0 {
 			found = append(found, finding{Severity: warning, Kind: kind, Cluster: c.Name, Topics: topics,
@@ -119,20 +120,45 @@ func judgeCluster(topo *topology.Topology, c topology.Cluster, s survey) []findi
 	return found
 }
 
+// judgeRights finds topics whose settings may not be read: a link waits for them.
+func judgeRights(topo *topology.Topology, c topology.Cluster, s survey) []finding {
+	if s.denied == nil {
+		return nil
+	}
+	f := finding{Severity: problem, Kind: "settings", Cluster: c.Name}
+	for _, name := range concerned(topo, c.Name, s.meta) {
+		if _, read := s.configs[name]; !read {
+			f.Topics = append(f.Topics, name)
+		}
+	}
+	var access *broker.AccessError
+	if errors.As(s.denied, &access) { // the first of them; the others are alike
+		f.Kind, f.Message = "rights", fmt.Sprintf("%s; %s (topics: %s)", access.Reason, access.Remedy, some(f.Topics))
+		return []finding{f}
+	}
+	f.Message = fmt.Sprintf("the settings of %s cannot be read: %v", some(f.Topics), s.denied)
+	return []finding{f}
+}
+
 // unreachable says why in words that name what to look at.
-func unreachable(c topology.Cluster, err error) string {
+func unreachable(c topology.Cluster, err error) finding {
+	f := finding{Severity: problem, Kind: "unreachable", Cluster: c.Name}
 	at := strings.Join(c.Bootstrap, ", ")
 	if c.Embedded != nil {
 		at = c.Embedded.Listen + " (embedded: only there while its node runs)"
 	}
-	what := "cannot be reached"
+	var access *broker.AccessError
 	switch {
-	case errors.Is(err, broker.ErrAuthentication):
-		what = "refuses the login"
+	case errors.As(err, &access):
+		f.Kind, f.Message = "access", fmt.Sprintf("%s: %s; %s (%v)", access.Field, access.Reason, access.Remedy, access.Err)
+		return f
 	case errors.Is(err, context.DeadlineExceeded):
-		what = "does not answer in time"
+		f.Message = "does not answer in time"
+	default:
+		f.Message = "cannot be reached"
 	}
-	return fmt.Sprintf("%s at %s: %v", what, at, err)
+	f.Message += fmt.Sprintf(" at %s: %v", at, err)
+	return f
 }
 
 // judgeLink compares the topics of a link at both ends.
@@ -169,7 +195,7 @@ func judgeLink(l topology.Link, from, to survey) []finding {
 		}
 	}
 	if matched == 0 {
-		add(warning, "no-topics", "", "no topic of %s matches %s now", l.From, strings.Join(l.Topics.Strings(), ", "))
+		add(warning, "no-topics", "", "no topic of %s matches %s now (one that the user may not describe is not seen)", l.From, strings.Join(l.Topics.Strings(), ", "))
 	}
 	if brokers := len(to.meta.Brokers); l.ReplicationFactor > brokers {
 		add(warning, "replication-factor", "", "replication_factor is %d and there are %d brokers: topics get %d", l.ReplicationFactor, brokers, brokers)

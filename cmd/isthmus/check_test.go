@@ -5,10 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/broker/embedded"
@@ -167,6 +171,67 @@ func TestCheckLive(t *testing.T) {
 	if code, out, _ := command(ctx, "check", "--live", writeFile(t, "live.toml", text)); code != exitFailed || !strings.Contains(out, "problem: cluster gone: cannot be reached at") {
 		t.Errorf("exit %d for a person: %s", code, out)
 	}
+}
+
+// TestCheckLive_Access: what keeps us out is told by its field, and a missing right by its topics.
+func TestCheckLive_Access(t *testing.T) {
+	describe := kfake.ACL{Resource: kmsg.ACLResourceTypeTopic, Name: "*", Pattern: kmsg.ACLResourcePatternTypeLiteral, Operation: kmsg.ACLOperationDescribe, Allow: true}
+	settings := describe
+	settings.Name, settings.Operation = "orders", kmsg.ACLOperationDescribeConfigs
+	fake, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "orders", "payments"), kfake.EnableSASL(), kfake.EnableACLs(),
+		kfake.User("PLAIN", "isthmus", "secret", describe, settings))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(fake.Close)
+	t.Setenv("ISTHMUS_TEST_PW", "secret")
+	address := fake.ListenAddrs()[0]
+	text := strings.NewReplacer(
+		`bootstrap = ["127.0.0.1:1"]`, `bootstrap = ["`+address+`"]
+sasl = { mechanism = "PLAIN", user = "isthmus", password = "env:ISTHMUS_TEST_PW" }`,
+		"127.0.0.1:2", wantsTLS(t)).Replace(minimal)
+	code, out, errs := command(t.Context(), "check", "--live", "--json", "--timeout", "60s", writeFile(t, "live.toml", text))
+	var v verdict
+	if err := json.Unmarshal([]byte(out), &v); err != nil || code != exitFailed || strings.Contains(out+errs, "secret") {
+		t.Fatalf("exit %d, %v, %q, %q", code, err, out, errs)
+	}
+	got := map[string]string{}
+	for _, f := range v.Findings {
+		got[fmt.Sprintf("%s %s %s %s", f.Severity, f.Kind, f.Cluster, f.Topics)] = f.Message
+	}
+	for what, says := range map[string]string{
+		"problem rights eu [payments]": "no right DESCRIBE_CONFIGS on topic payments; allow it with an ACL",
+		"problem access us []":         "tls: 127.0.0.1",
+	} {
+		if !strings.Contains(got[what], says) {
+			t.Errorf("%s says %q, want %q, among %v", what, got[what], says, got)
+		}
+	}
+}
+
+// wantsTLS is the address of a listener that speaks TLS: anything else gets an alert.
+func wantsTLS(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				if _, err := conn.Read(make([]byte, 4096)); err == nil {
+					_, _ = conn.Write([]byte{21, 3, 3, 0, 2, 2, 80})
+				}
+			}()
+		}
+	}()
+	return l.Addr().String()
 }
 
 func TestPolicies(t *testing.T) {

@@ -3,11 +3,17 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
-	"time"
 )
 
 // lastLine reads the verdict that demo --json ends with.
@@ -21,15 +27,57 @@ func lastLine(t *testing.T, out string) demoResult {
 	return r
 }
 
+// freePorts are the flags of a demo whose addresses nobody else has.
+const freePorts = " --http 127.0.0.1:0 --grpc 127.0.0.1:0 --gossip 127.0.0.1:0"
+
+// demoNode is a node of a running demo, as it introduced it.
+type demoNode struct {
+	name, grpc, http string
+	pid              int
+}
+
+var introduced = regexp.MustCompile(`(?m)^node (\S+)  pid (\d+)  --addr (\S+)  http://(\S+)/metrics$`)
+
+// play runs a demo until it ends, and gives its nodes to during once they are introduced.
+func play(t *testing.T, args string, during func(ctx context.Context, cancel func(), nodes []demoNode)) (code int, out, errs string) {
+	t.Helper()
+	t.Setenv(childEnv, "1")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var stdout, stderr output
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, strings.Fields(args+freePorts), terminal{out: &stdout, err: &stderr, env: func(string) string { return "" }})
+	}()
+	var nodes []demoNode
+	eventually(t, "six nodes", func() bool {
+		select {
+		case code := <-ended:
+			ended <- code
+			return true
+		default:
+		}
+		nodes = nil
+		for _, m := range introduced.FindAllStringSubmatch(stderr.String(), -1) {
+			pid, _ := strconv.Atoi(m[2])
+			nodes = append(nodes, demoNode{m[1], m[3], m[4], pid})
+		}
+		return len(nodes) == 6
+	})
+	if during != nil && len(nodes) == 6 {
+		during(ctx, cancel, nodes)
+	}
+	return <-ended, stdout.String(), stderr.String()
+}
+
 func TestDemo(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "d")
-	args := strings.Fields("demo --for 3s --json --http 127.0.0.1:0 --grpc 127.0.0.1:0 --dir " + dir)
-	code, out, errs := command(t.Context(), args...)
+	code, out, errs := play(t, "demo --for 3s --rate 400 --json --dir "+dir, nil)
 	r := lastLine(t, out)
-	if code != exitOK || !r.OK || r.Produced < 1000 || r.Aborted == 0 || r.Mirrored != 2*r.Produced || r.Ledger != 0 {
+	if code != exitOK || !r.OK || r.Produced < 1000 || r.Mirrored != 2*r.Produced || r.Ledger != 0 || len(r.Dead) != 0 {
 		t.Fatalf("exit %d, %s\n%s", code, out, errs)
 	}
-	for _, want := range []string{"/metrics", "status --addr 127.0.0.1:"} {
+	for _, want := range []string{"/metrics", "export ISTHMUS_ADDR=127.0.0.1:", " nodes ", " pause eu-us orders:0 ", " set log.level debug ", "kill -9 "} {
 		if !strings.Contains(errs, want) {
 			t.Errorf("%q does not tell %q", errs, want)
 		}
@@ -40,21 +88,102 @@ func TestDemo(t *testing.T) {
 		}
 	}
 	// Once more on the same data: what was there stays, and nothing of it is copied again.
-	args[2] = "1s"
-	code, out, errs = command(t.Context(), args...)
+	code, out, errs = play(t, "demo --for 1s --rate 400 --json --dir "+dir, nil)
 	again := lastLine(t, out)
 	if code != exitOK || !again.OK || again.Clusters["eu"].Records != r.Produced+again.Produced {
 		t.Errorf("second run: exit %d, %s\n%s", code, out, errs)
 	}
 }
 
-// TestDemo_Interrupted: the first interrupt ends the producers, and the verdict still comes.
-func TestDemo_Interrupted(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
-	defer cancel()
-	code, out, errs := command(ctx, strings.Fields("demo --json --http 127.0.0.1:0 --grpc 127.0.0.1:0 --rate 300")...)
-	if r := lastLine(t, out); code != exitOK || !r.OK {
+// TestDemo_AnybodyMayPlay: a partition is paused, a node is killed, the others take over; the first interrupt ends the
+// producers, what was paused is taken back, and the verdict still comes.
+func TestDemo_AnybodyMayPlay(t *testing.T) {
+	code, out, errs := play(t, "demo --json --rate 300", func(ctx context.Context, cancel func(), nodes []demoNode) {
+		defer cancel()
+		victim, other := nodes[len(nodes)-1], nodes[0]
+		mine := func(name string) (partitions int) {
+			_, out, _ := command(ctx, "owners", "--json", "--addr", other.grpc)
+			var res struct{ Owners []struct{ Copies []string } }
+			if json.Unmarshal([]byte(out), &res) != nil {
+				return -1
+			}
+			for _, o := range res.Owners {
+				if slices.Contains(o.Copies, name) {
+					partitions++
+				}
+			}
+			return partitions
+		}
+		eventually(t, victim.name+" copies something", func() bool { return mine(victim.name) > 0 })
+		eventually(t, "a partition is paused", func() bool { // six nodes that start on a busy machine may not be of one mind at first
+			code, out, errs := command(ctx, "pause", "eu-us", "orders:0", "--why", "to see it", "--addr", other.grpc)
+			if code != exitOK {
+				t.Logf("pause exits %d, %s %s", code, out, errs)
+			}
+			return code == exitOK
+		})
+		if err := syscall.Kill(victim.pid, syscall.SIGKILL); err != nil {
+			t.Error(err)
+		}
+		eventually(t, "the others took over from "+victim.name, func() bool {
+			_, out, _ := command(ctx, "nodes", "--json", "--addr", victim.grpc, "--addr", other.grpc)
+			return strings.Contains(out, `"name":"`+victim.name+`","status":"dead"`) && mine(victim.name) == 0
+		})
+		eventually(t, "the pause counts", func() bool {
+			_, out, _ := command(ctx, "status", "eu-us", "--addr", other.grpc)
+			return strings.Contains(out, "paused")
+		})
+	})
+	r := lastLine(t, out)
+	if code != exitOK || !r.OK || r.Aborted == 0 || !slices.Equal(r.Dead, []string{"ap-2"}) || !strings.Contains(errs, "pause/eu-us/orders/0 is taken back") {
 		t.Errorf("exit %d, %s\n%s", code, out, errs)
+	}
+	if text := r.String(); !strings.Contains(text, "nodes that ended before: ap-2") {
+		t.Errorf("the verdict does not name the node that was killed:\n%s", text)
+	}
+}
+
+// TestDemo_TakesItsNodesAlong: nothing is left of a demo that is killed.
+func TestDemo_TakesItsNodesAlong(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux ends children with their parent")
+	}
+	log := filepath.Join(t.TempDir(), "log")
+	file, err := os.Create(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], strings.Fields("demo --json --rate 50 --dir "+t.TempDir()+freePorts)...)
+	cmd.Env = append(os.Environ(), childEnv+"=1")
+	cmd.Stdout, cmd.Stderr = file, file
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var nodes [][]string
+	eventually(t, "six nodes", func() bool {
+		text, err := os.ReadFile(log)
+		nodes = introduced.FindAllStringSubmatch(string(text), -1)
+		return err == nil && len(nodes) == 6
+	})
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // killed
+	for _, m := range nodes {
+		pid, err := strconv.Atoi(m[2])
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if t.Failed() {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}()
+		eventually(t, m[1]+" has ended", func() bool {
+			stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+			return err != nil || strings.Contains(string(stat), ") Z ") // ended, and nobody has asked how
+		})
 	}
 }
 
@@ -64,7 +193,7 @@ func TestDemo_ForeignDirectory(t *testing.T) {
 	if err := os.WriteFile(mine, []byte("mine"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	code, _, errs := command(t.Context(), "demo", "--for", "1s", "--dir", dir)
+	code, _, errs := command(t.Context(), strings.Fields("demo --for 1s --dir "+dir+freePorts)...)
 	if text, _ := os.ReadFile(mine); code != exitFailed || !strings.Contains(errs, "choose another --dir") || string(text) != "mine" {
 		t.Errorf("exit %d, %q; the file is %q", code, errs, text)
 	}

@@ -1,5 +1,5 @@
 // Command isthmus links Kafka clusters: it mirrors topics between them, tells positions on one in terms of the other, and
-// checks the file that describes them. There is one file per verb; wire.go joins the packages into a node.
+// checks the file that describes them. There is one file per verb; the folder node joins the packages into a process.
 package main
 
 import (
@@ -17,15 +17,18 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// After the first signal the default action is back: a second one ends the process at once.
 	context.AfterFunc(ctx, stop)
-	code := run(ctx, os.Args[1:], terminal{out: os.Stdout, err: os.Stderr, env: os.Getenv})
+	person := isTerminal(os.Stdin) && isTerminal(os.Stderr)
+	code := run(ctx, os.Args[1:], terminal{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv, person: person})
 	stop()
 	os.Exit(code)
 }
 
 // terminal is what the command has of the world.
 type terminal struct {
+	in       io.Reader
 	out, err io.Writer
 	env      func(string) string
+	person   bool // somebody sits at in and err, and can be asked
 }
 
 // run runs one command line and returns the exit code.
@@ -45,6 +48,13 @@ func run(ctx context.Context, args []string, t terminal) int {
 	return code
 }
 
+// Groups of verbs in the help of the root command.
+const (
+	groupRun    = "run"
+	groupAsk    = "ask"
+	groupChange = "change"
+)
+
 // rootCommand builds the command line.
 func rootCommand(t terminal) *cobra.Command {
 	root := &cobra.Command{
@@ -57,16 +67,32 @@ Exit codes:
   1  failed
   2  the command line or the topology file cannot be used
   3  the demo was judged not ok: records were lost, repeated, reordered or changed
-  4  the node cannot be reached`,
+  4  the node cannot be reached
+  5  refused: the login or its role does not suffice, or the change was not confirmed
+  6  conflict: somebody else changed the same thing meanwhile; look again
+  7  verify found that the two ends of a link differ`,
 		Example: `  isthmus demo                      three data centers on this machine
   isthmus check isthmus.toml        is the file right?
   isthmus run -c isthmus.toml       run a node
-  isthmus status --watch            what it does now`,
+  isthmus status --watch            what the fabric does now
+  isthmus pause eu-us orders:3      stop one partition
+  isthmus apply isthmus.toml        run another configuration, without a restart`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(
-		checkCommand(t), runCommand(t), demoCommand(t), statusCommand(t), translateCommand(t), ledgerCommand(t), versionCommand(t),
-	)
+	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Run:"}, &cobra.Group{ID: groupAsk, Title: "Ask a fabric, through any node:"},
+		&cobra.Group{ID: groupChange, Title: "Change a fabric, through any node:"})
+	for id, verbs := range map[string][]func(terminal) *cobra.Command{
+		groupRun:    {checkCommand, runCommand, demoCommand},
+		groupAsk:    {statusCommand, translateCommand, ledgerCommand, driftCommand, verifyCommand, nodesCommand, ownersCommand, settingsCommand, historyCommand, diffCommand, exportCommand, watchCommand},
+		groupChange: {pauseCommand, resumeCommand, retryCommand, anchorCommand, drainCommand, setCommand, unsetCommand, applyCommand, undoCommand, rotateCommand},
+	} {
+		for _, verb := range verbs {
+			cmd := verb(t)
+			cmd.GroupID = id
+			root.AddCommand(cmd)
+		}
+	}
+	root.AddCommand(versionCommand(t))
 	return root
 }

@@ -13,6 +13,16 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
+// childEnv makes a process of this test binary into isthmus itself: a demo starts its nodes from its own program.
+const childEnv = "ISTHMUS_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(childEnv) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
 // output is a buffer that a command and its test may use at once.
 type output struct {
 	mu sync.Mutex
@@ -67,7 +77,8 @@ func writeFile(t *testing.T, name, text string) string {
 }
 
 func TestHelp(t *testing.T) {
-	for _, verb := range []string{"", "check", "run", "demo", "status", "translate", "ledger", "version"} {
+	for _, verb := range []string{"", "check", "run", "demo", "status", "translate", "ledger", "version", "nodes", "owners", "settings", "history", "diff",
+		"export", "watch", "drift", "verify", "pause", "resume", "retry", "anchor", "drain", "set", "unset", "apply", "undo", "rotate-key"} {
 		args := []string{"--help"}
 		name := "help"
 		if verb != "" {

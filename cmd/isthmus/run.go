@@ -9,11 +9,15 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/isthmus-project/isthmus/cmd/isthmus/node"
 	"github.com/isthmus-project/isthmus/topology"
 )
 
 // logging are the flags of the verbs that run something for long.
-type logging struct{ level, format string }
+type logging struct {
+	level, format string
+	now           slog.LevelVar // it may be changed while the verb runs
+}
 
 func (l *logging) flags(cmd *cobra.Command, level string) {
 	cmd.Flags().StringVar(&l.level, "log-level", level, "debug, info, warn or error")
@@ -26,7 +30,8 @@ func (l *logging) logger(w io.Writer) (*slog.Logger, error) {
 	if err := level.UnmarshalText([]byte(l.level)); err != nil {
 		return nil, usage(fmt.Errorf("--log-level %q is none of debug, info, warn, error", l.level))
 	}
-	opts := &slog.HandlerOptions{Level: level}
+	l.now.Set(level)
+	opts := &slog.HandlerOptions{Level: &l.now}
 	switch l.format {
 	case "text":
 		return slog.New(slog.NewTextHandler(w, opts)), nil
@@ -37,7 +42,7 @@ func (l *logging) logger(w io.Writer) (*slog.Logger, error) {
 }
 
 func runCommand(t terminal) *cobra.Command {
-	var file, name, http, grpc string
+	var file, name, http, grpc, gossip string
 	var insecure bool
 	var l logging
 	cmd := &cobra.Command{
@@ -45,8 +50,9 @@ func runCommand(t terminal) *cobra.Command {
 		Short: "Run a node: its links, its embedded clusters and its admin API",
 		Long: `Runs a node of a topology file until it is interrupted, and then stops it in order: what is in flight is finished and noted.
 
-A file without [[node]] is run by one process, and with one [[node]] that one is meant; with several, choose with --node. A
-node runs the links whose target is in its data center (where no node is near the target: near the source), and the embedded
+A file without [[node]] is run by one process, and with one [[node]] that one is meant; with several, choose with --node. The nodes
+of a file find each other by gossip and share the partitions of all links: each goes to a node that reaches both its clusters, one
+near the target if there is one. A node that is told to end hands its work over first. The first node of a data center runs the embedded
 clusters there. Clusters that cannot be reached are waited for and keep no other from working.`,
 		Example: `  isthmus run -c isthmus.toml
   isthmus run -c isthmus.toml --node eu-1 --log-format json
@@ -60,17 +66,24 @@ clusters there. Clusters that cannot be reached are waited for and keep no other
 			if err != nil {
 				return err
 			}
-			topo, err := topology.Load(file)
+			source, err := topology.Read(file)
 			if err != nil {
 				return usage(err)
 			}
-			self, err := chooseNode(topo, name)
+			topo, err := topology.Parse(source.Name, source.Text)
+			if err != nil {
+				return usage(err)
+			}
+			if len(topo.Routers) > 0 {
+				return usage(fmt.Errorf("%s has a [[router]], which this version checks and does not run; take it out of the file of a node", file))
+			}
+			self, err := node.Choose(topo, name)
 			if err != nil {
 				return usage(err)
 			}
 			self.HTTP = cmp.Or(http, self.HTTP, defaultHTTP)
 			self.GRPC = cmp.Or(grpc, self.GRPC, defaultGRPC)
-			n, err := newNode(nodeConfig{topo: topo, self: self, insecure: insecure, log: log})
+			n, err := node.New(node.Config{Topology: topo, Source: source, Self: self, Gossip: gossip, Level: &l.now, Insecure: insecure, Build: nodeBuild(), Log: log})
 			if err != nil {
 				return err
 			}
@@ -81,6 +94,7 @@ clusters there. Clusters that cannot be reached are waited for and keep no other
 	cmd.Flags().StringVar(&name, "node", "", "which [[node]] of the file this process is")
 	cmd.Flags().StringVar(&http, "http", "", "`host:port` of metrics and health; default the file's, else "+defaultHTTP)
 	cmd.Flags().StringVar(&grpc, "grpc", "", "`host:port` of the admin API; default the file's, else "+defaultGRPC)
+	cmd.Flags().StringVar(&gossip, "gossip", "", "`host:port` to listen on for gossip where it is not the file's, which the others reach")
 	cmd.Flags().BoolVar(&insecure, "insecure", false, "allow addresses that others can reach, without TLS or login")
 	l.flags(cmd, "info")
 	return cmd

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -13,30 +14,23 @@ import (
 // maxNotes bounds the troubles that a table lists below its rows.
 const maxNotes = 20
 
-// statusTable draws the status of a node for a person: a row per link, or per partition. With an earlier status of the same
-// node it tells rates.
-func statusTable(st *adminpb.StatusResponse, partitions bool, before *adminpb.StatusResponse) string {
+// table draws a status for a person: a row per link, or per partition. With an earlier status it tells rates.
+func (v statusView) table(st, before *adminpb.StatusResponse) string {
 	var b strings.Builder
 	n := st.GetNode()
-	fmt.Fprintf(&b, "node %s, up %s\n\n", n.GetName(), since(n.GetStarted().AsTime(), n.GetNow().AsTime()))
+	of := "the fabric, asked through node %s, up %s\n\n"
+	if v.local {
+		of = "node %s, up %s\n\n"
+	}
+	fmt.Fprintf(&b, of, n.GetName(), since(n.GetStarted().AsTime(), n.GetNow().AsTime()))
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	if partitions {
+	if v.link != "" {
 		partitionRows(w, st)
 	} else {
 		linkRows(w, st, before)
 	}
 	w.Flush() // to a strings.Builder, which never fails
-	notes := troubles(st)
-	for i, note := range notes {
-		if i == 0 {
-			b.WriteString("\n")
-		}
-		if i == maxNotes {
-			fmt.Fprintf(&b, "! and %d more\n", len(notes)-maxNotes)
-			break
-		}
-		fmt.Fprintf(&b, "! %s\n", note)
-	}
+	writeNotes(&b, append(unanswered(st.GetUnanswered()), v.troubles(st)...))
 	return b.String()
 }
 
@@ -82,44 +76,45 @@ func rate(l *adminpb.Link, st, before *adminpb.StatusResponse) string {
 }
 
 func partitionRows(w *tabwriter.Writer, st *adminpb.StatusResponse) {
-	fmt.Fprintln(w, "LINK\tTOPIC\tPARTITION\tSTATE\tSOURCE NEXT\tSOURCE END\tTARGET LAST\tLAG RECORDS\tLAG TIME\tSEEN\tRUNS")
+	fmt.Fprintln(w, "LINK\tTOPIC\tPARTITION\tSTATE\tCAUSE\tNODE\tSOURCE NEXT\tSOURCE END\tTARGET LAST\tLAG RECORDS\tLAG TIME\tHEADROOM\tSEEN\tRUNS")
 	for _, l := range st.GetLinks() {
 		for _, f := range l.GetFlows() {
 			for _, p := range f.GetPartitions() {
-				fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%d\n", l.GetName(), f.GetTopic(), p.GetPartition(), admin.Name(p.GetState()),
-					offset(p.GetSourceNext()), offset(p.GetSourceEnd()), offset(p.GetTargetLast()), p.GetLagRecords(), age(p.GetLagSeconds()),
-					age(p.GetSeenSecondsAgo()), p.GetRuns())
+				nodes := orDash(strings.Join(append([]string{p.GetNode()}, p.GetAlso()...), ","))
+				room := "-"
+				if h := headroom(p); h > 0 {
+					room = age(h)
+				}
+				fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%d\n", l.GetName(), f.GetTopic(), p.GetPartition(),
+					admin.Name(p.GetState()), orDash(p.GetCause()), nodes, offset(p.GetSourceNext()), offset(p.GetSourceEnd()), offset(p.GetTargetLast()),
+					p.GetLagRecords(), age(p.GetLagSeconds()), room, age(p.GetSeenSecondsAgo()), p.GetRuns())
 			}
 		}
 	}
 }
 
-// troubles says in sentences what does not run.
-func troubles(st *adminpb.StatusResponse) []string {
-	var notes []string
+// troubles says in sentences what does not run, and what is not as it should be, the worst first.
+func (v statusView) troubles(st *adminpb.StatusResponse) []string {
+	var down, blocked, promises []string
 	now := st.GetNode().GetNow().AsTime()
 	for _, l := range st.GetLinks() {
 		if !l.GetUp() {
-			notes = append(notes, fmt.Sprintf("%s: %s (for %s)", l.GetName(), l.GetTrouble(), since(l.GetSince().AsTime(), now)))
+			down = append(down, fmt.Sprintf("%s: %s (for %s)", l.GetName(), l.GetTrouble(), since(l.GetSince().AsTime(), now)))
+		}
+		if l.GetGuaranteeWhy() != "" {
+			promises = append(promises, fmt.Sprintf("%s: %s: %s", l.GetName(), strings.ReplaceAll(admin.Name(l.GetGuarantee()), "_", "-"), l.GetGuaranteeWhy()))
 		}
 		for _, f := range l.GetFlows() {
 			if f.GetBlocked() != "" {
-				notes = append(notes, fmt.Sprintf("%s %s: %s", l.GetName(), f.GetTopic(), f.GetBlocked()))
-			}
-			for _, p := range f.GetPartitions() {
-				if p.GetState() == adminpb.State_STATE_RUNNING || p.GetReason() == "" {
-					continue
-				}
-				note := fmt.Sprintf("%s %s:%d %s: %s (for %s, attempt %d", l.GetName(), f.GetTopic(), p.GetPartition(),
-					admin.Name(p.GetState()), p.GetReason(), since(p.GetSince().AsTime(), now), p.GetAttempts())
-				if p.GetNextTry() != nil {
-					note += ", next in " + since(now, p.GetNextTry().AsTime())
-				}
-				notes = append(notes, note+")")
+				blocked = append(blocked, fmt.Sprintf("%s %s: %s", l.GetName(), f.GetTopic(), f.GetBlocked()))
 			}
 		}
 	}
-	return notes
+	var stand []string
+	for _, g := range v.ills(st) {
+		stand = append(stand, g.note(now, v.brief))
+	}
+	return slices.Concat(down, stand, blocked, promises)
 }
 
 // offset is an offset, or a dash where it is not known.

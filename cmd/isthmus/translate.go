@@ -25,7 +25,8 @@ The answer never skips a record. It is exact where the record at OFFSET has its 
 log or a hole, or both clusters take writes and their orders differ) it is the highest position that skips nothing.`,
 		Example: `  isthmus translate eu-us orders:3@120000             from eu to us
   isthmus translate eu-us orders:3@118000 --reverse   an offset of us, as one of eu`,
-		Args: cobra.ExactArgs(2),
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: a.complete(links),
 		RunE: verb(func(cmd *cobra.Command, args []string) error {
 			req, err := parsePosition(args[1])
 			if err != nil {

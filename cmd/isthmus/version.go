@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/isthmus-project/isthmus/cmd/isthmus/node"
 )
 
 // build is what this program was built from, as Go noted it.
@@ -39,6 +41,12 @@ func thisBuild() build {
 		}
 	}
 	return b
+}
+
+// nodeBuild is what a node says of itself.
+func nodeBuild() node.Build {
+	b := thisBuild()
+	return node.Build{Version: b.Version, Revision: b.Revision, Go: b.Go}
 }
 
 func versionCommand(t terminal) *cobra.Command {

@@ -11,7 +11,8 @@
 # The Go package test/kafka manages its processes itself and uses these two:
 #   kafka.sh configure DIR ID CLUSTER_ID PORTS CONTROLLER_PORTS [property=value…]   write DIR/server.properties
 #   kafka.sh broker DIR                                                             become the broker of DIR
-# Settings: ISTHMUS_KAFKA_VERSION (4.3.0), ISTHMUS_KAFKA_HOME (.kafka), ISTHMUS_KAFKA_HEAP_MB (512).
+# Settings: ISTHMUS_KAFKA_VERSION (4.3.0), ISTHMUS_KAFKA_HOME (.kafka), ISTHMUS_KAFKA_HEAP_MB (512),
+# ISTHMUS_KAFKA_JAVA_OPTIONS (more options of the brokers' Java, with blanks between them).
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -47,7 +48,7 @@ transaction.state.log.min.isr=$(((n + 1) / 2))
 share.coordinator.state.topic.min.isr=$(((n + 1) / 2))
 EOF
     # Of two lines for one property the broker takes the last.
-    printf '%s\n' "$@"
+    printf '%s\n' "${@//\{id\}/$id}"
   } >"$dir/server.properties"
 }
 
@@ -61,8 +62,10 @@ broker() {
       -c "$dir/server.properties" -t "$(<"$dir/cluster.id")"
     touch "$dir/formatted"
   fi
+  local more=()
+  read -ra more <<<"${ISTHMUS_KAFKA_JAVA_OPTIONS:-}"
   # The serial collector: on two cores the helpers of the others take time from the test.
-  exec "$java" "-Xmx${ISTHMUS_KAFKA_HEAP_MB:-512}m" -XX:+UseSerialGC -XX:+ExitOnOutOfMemoryError \
+  exec "$java" "-Xmx${ISTHMUS_KAFKA_HEAP_MB:-512}m" -XX:+UseSerialGC -XX:+ExitOnOutOfMemoryError "${more[@]}" \
     "-Dlog4j2.configurationFile=$here/log4j2.properties" -cp "$libs/*" kafka.Kafka "$dir/server.properties"
 }
 

@@ -1,255 +1,199 @@
 package bench
 
 import (
-	"context"
+	"cmp"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
-
-	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/broker/batch"
 	"github.com/isthmus-project/isthmus/test/kafka"
 )
 
 const (
-	topic      = "bench"
 	partitions = 8
 	valueBytes = 1000
+	// runs is how often a row of the table is measured: one is at the mercy of
+	// whatever else the machine does at that moment.
+	runs = 3
 )
+
+// workload is what one topic is filled with.
+type workload struct {
+	codec   batch.Codec
+	bytes   int // of a batch on the wire, about; 0 = one record a batch
+	records int64
+}
+
+func (w workload) String() string {
+	return fmt.Sprintf("%s, %s", w.codec, w.size())
+}
+
+func (w workload) size() string {
+	if w.bytes == 0 {
+		return "1 record"
+	}
+	return fmt.Sprintf("%d kB", w.bytes/1000)
+}
+
+// workloads are as many records as take a few seconds each: what a process
+// spends on starting must vanish in what it spends on copying.
+func workloads() (all []workload) {
+	for _, c := range []batch.Codec{batch.LZ4, batch.Zstd, batch.None} {
+		each := int64(3_000_000)
+		if c == batch.None {
+			each = 1_000_000
+		}
+		all = append(all, workload{c, 200_000, each}, workload{c, 50_000, each}, workload{c, 13_000, each / 2}, workload{c, 0, 200_000})
+	}
+	return all
+}
 
 // result is one row of the table.
 type result struct {
 	name    string
+	batch   string // wire size of a batch
 	records int64
-	wire    int64
+	wire    int64 // bytes of the records, as they are in the source's log
 	took    time.Duration
 	cpu     time.Duration
-	rss     int64
+	rss     int64 // peak, bytes
 }
 
-func cpuOf(cmd *exec.Cmd) time.Duration {
-	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-}
+func (r result) recordsPerCPU() float64 { return float64(r.records) / r.cpu.Seconds() }
+func (r result) bytesPerCPU() float64   { return float64(r.wire) / r.cpu.Seconds() }
 
-func rssOf(cmd *exec.Cmd) int64 {
-	return cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10
+// median is the run of median CPU time, with the greatest memory of all runs.
+func median(all []result) result {
+	var rss int64
+	for _, r := range all {
+		rss = max(rss, r.rss)
+	}
+	all = slices.SortedFunc(slices.Values(all), func(a, b result) int { return cmp.Compare(a.bytesPerCPU(), b.bytesPerCPU()) })
+	m := all[len(all)/2]
+	m.rss = rss
+	return m
 }
 
 // TestBench is the benchmark. It measures and writes; it asserts no figure.
 func TestBench(t *testing.T) {
-	if os.Getenv("ISTHMUS_BENCH") == "" {
+	want := os.Getenv("ISTHMUS_BENCH")
+	if want == "" {
 		t.Skip("set ISTHMUS_BENCH=1, or run make bench")
 	}
-	records := int64(3_000_000)
-	if s := os.Getenv("ISTHMUS_BENCH_RECORDS"); s != "" {
-		n, err := strconv.ParseInt(s, 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		records = n
+	whole := want == "1"
+	if whole {
+		want = "."
 	}
-	clusters := kafka.StartAll(t, kafka.Options{Name: "from", HeapMB: 700}, kafka.Options{Name: "to", HeapMB: 700})
-	from, to := clusters[0].Bootstrap(), clusters[1].Bootstrap()
-	fill(t, from, records)
-	wire, each := logBytes(t, from)
-	rows := []result{measureRelay(t, 4*wire), measureMirror(t, from, to, records, wire)}
-	write(t, rows, wire, each)
+	rows, err := regexp.Compile(want)
+	if err != nil {
+		t.Fatalf("ISTHMUS_BENCH is neither 1 nor a regular expression: %v", err)
+	}
+	runtime.LockOSThread() // processes are killed with the thread that started them
+	began := time.Now()
+	b := newBench(t)
+	b.relays()
+	for _, w := range workloads() {
+		if rows.MatchString("isthmus, " + w.String()) {
+			b.isthmus(w)
+		}
+	}
+	if peer := (workload{batch.LZ4, 200_000, 3_000_000}); rows.MatchString(peerName) {
+		b.peer(peer)
+	}
+	b.relays() // at the end as at the start: the machine may have changed
+	text := b.table(time.Since(began))
+	t.Log("\n" + text)
+	if !whole {
+		return
+	}
+	if err := os.WriteFile(filepath.Join("..", "..", "docs", "benchmarks.md"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
 
-// fill writes JSON-like records that lz4 packs about four to one, in batches of
-// about 200 kB on the wire.
-func fill(t *testing.T, bootstrap []string, records int64) {
+// run is one run of the benchmark: two clusters and what was measured so far.
+type run struct {
+	t        *testing.T
+	from, to *site
+	binaries []string
+	runs     int
+	relayed  map[int][]result // by chunk
+	mirrored []result
+	peers    []result
+}
+
+func newBench(t *testing.T) *run {
 	t.Helper()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(bootstrap...), kgo.ProducerBatchCompression(kgo.Lz4Compression()),
-		kgo.ProducerBatchMaxBytes(940_000), kgo.ProducerLinger(500*time.Millisecond), kgo.MaxBufferedRecords(60_000),
-		kgo.RecordPartitioner(kgo.ManualPartitioner()))
-	if err != nil {
-		t.Fatal(err)
+	// Deleted topics go at once: the disk and the page cache are for the row
+	// that is measured.
+	o := kafka.Options{Name: "from", HeapMB: 700, Properties: map[string]string{"log.segment.delete.delay.ms": "1000"}}
+	other := o
+	other.Name = "to"
+	clusters := kafka.StartAll(t, o, other)
+	b := &run{t: t, from: newSite(t, "from", clusters[0].Bootstrap()), to: newSite(t, "to", clusters[1].Bootstrap()),
+		runs: runs, relayed: make(map[int][]result), binaries: filepath.SplitList(os.Getenv("ISTHMUS_BENCH_BINARIES"))}
+	if s := os.Getenv("ISTHMUS_BENCH_RUNS"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 {
+			t.Fatalf("ISTHMUS_BENCH_RUNS is %q, not a number of runs", s)
+		}
+		b.runs = n
 	}
-	defer cl.Close()
-	ctx := context.Background()
-	if _, err := kadm.NewClient(cl).CreateTopic(ctx, partitions, 1, nil, topic); err != nil {
-		t.Fatal(err)
+	if len(b.binaries) == 0 {
+		bin := filepath.Join(t.TempDir(), "isthmus")
+		if out, err := exec.Command("go", "build", "-trimpath", "-o", bin, "github.com/isthmus-project/isthmus/cmd/isthmus").CombinedOutput(); err != nil {
+			t.Fatalf("build: %v\n%s", err, out)
+		}
+		b.binaries = []string{bin}
 	}
-	rng := rand.New(rand.NewPCG(1, 1))
-	values := make([][]byte, 512)
-	for i := range values {
-		values[i] = jsonLike(rng)
-	}
-	for i := range records {
-		cl.Produce(ctx, &kgo.Record{Topic: topic, Partition: int32(i / 900 % partitions), Value: values[rng.IntN(len(values))]},
-			func(_ *kgo.Record, err error) {
-				if err != nil {
-					t.Errorf("produce: %v", err)
-				}
-			})
-	}
-	if err := cl.Flush(ctx); err != nil {
-		t.Fatal(err)
+	return b
+}
+
+// relays measures the relay with each size of chunk.
+func (b *run) relays() {
+	for _, chunk := range chunks {
+		b.relayed[chunk] = append(b.relayed[chunk], measureRelay(b.t, chunk, 1<<30))
 	}
 }
 
-func jsonLike(rng *rand.Rand) []byte {
-	b := []byte(`{"order_id":"`)
-	for len(b) < valueBytes-120 {
-		b = fmt.Appendf(b, `%x","customer":{"id":%d,"segment":"retail","country":"DE"},"lines":[{"sku":"SKU-%d","quantity":1,"price":"%d.99"}],"ref":"`,
-			rng.Uint32(), rng.IntN(1_000_000), rng.IntN(10_000), rng.IntN(100))
+// isthmus measures one row, with each binary in turn. Each run is preceded by
+// one of the 1 MB relay, so that the two have seen the same machine.
+func (b *run) isthmus(w workload) {
+	topic := "bench"
+	filled := b.fill(topic, w)
+	all := make([][]result, len(b.binaries))
+	for range b.runs {
+		b.relayed[chunks[0]] = append(b.relayed[chunks[0]], measureRelay(b.t, chunks[0], 1<<30))
+		for i, bin := range b.binaries {
+			r := b.measureIsthmus(bin, topic, filled)
+			r.name = "isthmus, " + w.String()
+			if len(b.binaries) > 1 {
+				r.name += ", " + filepath.Base(bin)
+			}
+			b.t.Logf("%s: %.2f s CPU of %.2f s, %.0f MB/s per CPU-second, %d MB", r.name, r.cpu.Seconds(), r.took.Seconds(), r.bytesPerCPU()/1e6, r.rss/1e6)
+			all[i] = append(all[i], r)
+		}
 	}
-	for len(b) < valueBytes-2 {
-		b = append(b, 'a'+byte(rng.IntN(26)))
+	for _, rs := range all {
+		b.mirrored = append(b.mirrored, median(rs))
 	}
-	return append(b, `"}`...)
+	b.from.remove(b.t, topic)
 }
 
-// logBytes asks the broker for the size of the topic and samples its batches.
-func logBytes(t *testing.T, bootstrap []string) (bytes, each int64) {
-	t.Helper()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(bootstrap...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
-	dirs, err := kadm.NewClient(cl).DescribeAllLogDirs(context.Background(), kadm.TopicsSet{topic: {0: {}, 1: {}, 2: {}, 3: {}, 4: {}, 5: {}, 6: {}, 7: {}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, d := range dirs {
-		bytes += d.Size()
-	}
-	return bytes, meanBatch(t, bootstrap)
-}
-
-// meanBatch is the mean wire size of the first batches of a partition.
-func meanBatch(t *testing.T, bootstrap []string) int64 {
-	t.Helper()
-	c, err := broker.Open(broker.Profile{Name: "from", Bootstrap: bootstrap}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	frame, err := c.FetchOnce(context.Background(), topic, 0, 0, 8<<20, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer frame.Release()
-	var bytes, n int64
-	for rest := frame.Partitions[0].Batches; ; {
-		h, _, after, err := batch.Next(rest)
-		if err != nil || len(after) == 0 {
-			break
-		}
-		bytes, n, rest = bytes+int64(h.Size()), n+1, after
-	}
-	return bytes / max(1, n)
-}
-
-func ended(t *testing.T, adm *kadm.Client) (n int64) {
-	ends, err := adm.ListEndOffsets(t.Context(), topic)
-	if err != nil {
-		return 0
-	}
-	ends.Each(func(o kadm.ListedOffset) {
-		if o.Err == nil {
-			n += o.Offset
-		}
-	})
-	return n
-}
-
-// measureMirror runs the binary until the target has everything.
-func measureMirror(t *testing.T, from, to []string, records, wire int64) result {
-	t.Helper()
-	dir := t.TempDir()
-	bin := filepath.Join(dir, "isthmus")
-	if out, err := exec.Command("go", "build", "-trimpath", "-o", bin, "github.com/isthmus-project/isthmus/cmd/isthmus").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-	file := filepath.Join(dir, "fabric.toml")
-	text := fmt.Sprintf("[fabric]\nname = \"bench\"\n[[cluster]]\nname = \"from\"\nbootstrap = [%q]\n[[cluster]]\nname = \"to\"\nbootstrap = [%q]\n[[link]]\nfrom = \"from\"\nto = \"to\"\ntopics = [%q]\n[[node]]\nname = \"n\"\nhttp = \"127.0.0.1:0\"\ngrpc = \"127.0.0.1:0\"\n",
-		from[0], to[0], topic)
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cl, err := kgo.NewClient(kgo.SeedBrokers(to...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
-	adm := kadm.NewClient(cl)
-	// Made before, so that the clock starts with the first record and not with
-	// the discovery of the topic.
-	if _, err := adm.CreateTopic(t.Context(), partitions, 1, nil, topic); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(bin, "run", "-c", file)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	var began time.Time
-	deadline := time.Now().Add(10 * time.Minute)
-	for {
-		n := ended(t, adm)
-		if n > 0 && began.IsZero() {
-			began = time.Now()
-		}
-		if n >= records {
-			break
-		}
-		if time.Now().After(deadline) {
-			_ = cmd.Process.Kill()
-			t.Fatalf("only %d of %d records arrived", n, records)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	took := time.Since(began)
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Wait(); err != nil {
-		t.Errorf("isthmus: %v", err)
-	}
-	if n := ended(t, adm); n != records {
-		t.Errorf("the target holds %d records, the source %d", n, records)
-	}
-	return result{name: "isthmus", records: records, wire: wire, took: took, cpu: cpuOf(cmd), rss: rssOf(cmd)}
-}
-
-// write puts the table into docs/benchmarks.md.
-func write(t *testing.T, rows []result, wire, each int64) {
-	t.Helper()
-	var b strings.Builder
-	b.WriteString("# Benchmarks\n\nWritten by `make bench`; do not edit. Figures of one machine and one run: compare rows, not runs.\n\n")
-	fmt.Fprintf(&b, "- %d cores, %s; Apache Kafka 4.3.0 → 4.3.0, one broker each, on the same machine\n", runtime.NumCPU(), runtime.Version())
-	fmt.Fprintf(&b, "- %d records of %d bytes, JSON-like, lz4, %d partitions, %.0f MB on the wire, batches of about %d kB\n\n",
-		rows[1].records, valueBytes, partitions, float64(wire)/1e6, each/1000)
-	b.WriteString("| | records/s | wire MB/s | CPU-seconds | records per CPU-second | wire MB per CPU-second | peak RSS MB | of the relay |\n|---|--:|--:|--:|--:|--:|--:|--:|\n")
-	perCPU := func(r result) float64 { return float64(r.wire) / 1e6 / r.cpu.Seconds() }
-	for _, r := range rows {
-		records, perSecond := "–", "–"
-		if r.records > 0 {
-			records = fmt.Sprintf("%.0f", float64(r.records)/r.took.Seconds())
-			perSecond = fmt.Sprintf("%.2f M", float64(r.records)/1e6/r.cpu.Seconds())
-		}
-		fmt.Fprintf(&b, "| %s | %s | %.0f | %.2f | %s | %.0f | %.0f | %.0f %% |\n", r.name, records, float64(r.wire)/1e6/r.took.Seconds(),
-			r.cpu.Seconds(), perSecond, perCPU(r), float64(r.rss)/1e6, 100*perCPU(r)/perCPU(rows[0]))
-	}
-	b.WriteString("\nThe relay is a process that reads from one socket and writes to another, 1 MB at a time: the least any mirror can cost.\n" +
-		"CPU and memory are those of the mirroring process alone, as the operating system counts them.\n")
-	t.Log("\n" + b.String())
-	if err := os.WriteFile(filepath.Join("..", "..", "docs", "benchmarks.md"), []byte(b.String()), 0o644); err != nil {
-		t.Fatal(err)
-	}
+// peer measures MirrorMaker 2.
+func (b *run) peer(w workload) {
+	topic := "bench"
+	r := b.measurePeer(topic, b.fill(topic, w))
+	r.name = peerName + ", " + w.String()
+	b.t.Logf("%s: %.2f s CPU of %.2f s, %.0f records per CPU-second, %d MB", r.name, r.cpu.Seconds(), r.took.Seconds(), r.recordsPerCPU(), r.rss/1e6)
+	b.peers = append(b.peers, r)
+	b.from.remove(b.t, topic)
 }

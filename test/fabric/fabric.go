@@ -2,10 +2,15 @@ package fabric
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
+	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +27,7 @@ type Options struct {
 	Clusters   []string
 	Links      []string // "eu>us"
 	Settings   string   // of every link, as lines of the topology file
+	More       string   // at the end of the topology file
 	Topics     []string // made on every cluster that On lists
 	On         []string // nil = all clusters
 	Partitions int32
@@ -30,17 +36,22 @@ type Options struct {
 	Verbose    bool
 	Mirror     mirror.Config
 	Kfake      []kfake.Opt
+	Data       string // a folder in which each cluster keeps its data under its name, for Restart; empty = in memory
+	// Change is called with what each node is about to be made of.
+	Change func(node string, d *mirror.SetDeps)
 }
 
 // Fabric is a running set of kfake clusters. It must be made inside a bubble.
 type Fabric struct {
 	Topology *topology.Topology
+	Source   topology.Source // that the topology was read from
 	Clusters map[string]*kfake.Cluster
 	net      *kfake.VirtualNetwork
 	ports    map[string]int
 	opt      Options
 	t        testing.TB
 	rng      *rand.Rand
+	killed   sync.WaitGroup // what is left of killed nodes
 }
 
 // New starts the clusters.
@@ -59,26 +70,16 @@ func New(t testing.TB, o Options) *Fabric {
 	for i, name := range o.Clusters {
 		base := 9000 + 10*i
 		f.ports[name] = base
-		ports := make([]int, o.Brokers)
-		for b := range ports {
-			ports[b] = base + b
-		}
-		opts := []kfake.Opt{kfake.ListenFn(f.net.Listen), kfake.Ports(ports...), kfake.NumBrokers(o.Brokers), kfake.ClusterID(name)}
-		if o.On == nil || contains(o.On, name) {
-			opts = append(opts, kfake.SeedTopics(o.Partitions, o.Topics...))
-		}
-		c, err := kfake.NewCluster(append(opts, o.Kfake...)...)
-		if err != nil {
-			t.Fatalf("start cluster %s: %v", name, err)
-		}
-		f.Clusters[name] = c
+		f.launch(name, true)
 		fmt.Fprintf(&file, "[[cluster]]\nname = %q\nbootstrap = [\"127.0.0.1:%d\"]\n", name, base)
 	}
 	for _, l := range o.Links {
 		from, to, _ := strings.Cut(l, ">")
-		fmt.Fprintf(&file, "[[link]]\nfrom = %q\nto = %q\ntopics = [\"*\"]\n%s\n", from, to, o.Settings)
+		fmt.Fprintf(&file, "[[link]]\nfrom = %q\nto = %q\n"+linkEnds+"%s\n", from, to, o.Settings)
 	}
-	topo, err := topology.Parse("fabric.toml", []byte(file.String()))
+	file.WriteString(o.More)
+	f.Source = topology.Source{Name: "fabric.toml", Text: []byte(file.String())}
+	topo, err := topology.Parse(f.Source.Name, f.Source.Text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,20 +87,70 @@ func New(t testing.TB, o Options) *Fabric {
 	return f
 }
 
-func contains(list []string, s string) bool {
-	for _, l := range list {
-		if l == s {
-			return true
-		}
+// launch starts one cluster, with the topics that it begins with if it is new.
+func (f *Fabric) launch(name string, begins bool) {
+	f.t.Helper()
+	ports := make([]int, f.opt.Brokers)
+	for b := range ports {
+		ports[b] = f.ports[name] + b
 	}
-	return false
+	opts := []kfake.Opt{kfake.ListenFn(f.net.Listen), kfake.Ports(ports...), kfake.NumBrokers(f.opt.Brokers), kfake.ClusterID(name)}
+	if begins && (f.opt.On == nil || slices.Contains(f.opt.On, name)) {
+		opts = append(opts, kfake.SeedTopics(f.opt.Partitions, f.opt.Topics...))
+	}
+	if f.opt.Data != "" {
+		opts = append(opts, kfake.DataDir(filepath.Join(f.opt.Data, name)))
+	}
+	c, err := kfake.NewCluster(append(opts, f.opt.Kfake...)...)
+	if err != nil {
+		f.t.Fatalf("start cluster %s: %v", name, err)
+	}
+	f.Clusters[name] = c
 }
 
-// Close stops the clusters.
+// Restart stops a cluster in good order, has its data changed, and starts it on that. Partitions are the folders
+// partitions/TOPIC-NUMBER of the data.
+func (f *Fabric) Restart(name string, change func(data string)) {
+	f.t.Helper()
+	f.Clusters[name].Close()
+	if change != nil {
+		change(filepath.Join(f.opt.Data, name))
+	}
+	f.launch(name, false)
+}
+
+// Close stops the clusters, when killed nodes have come to their ends.
 func (f *Fabric) Close() {
+	f.killed.Wait()
 	for _, c := range f.Clusters {
 		c.Close()
 	}
+}
+
+// With is the topology as it would be with other settings of every link.
+func (f *Fabric) With(settings string) (*topology.Topology, error) {
+	text := strings.ReplaceAll(string(f.Source.Text), linkEnds, linkEnds+settings+"\n")
+	return topology.Parse(f.Source.Name, []byte(text))
+}
+
+// linkEnds are the lines of a link before its settings.
+const linkEnds = "topics = [\"*\"]\n"
+
+// Path is a new way from somewhere to the clusters, without faults, whose connections buffer what is written.
+func (f *Fabric) Path() *Path {
+	p := newPath(f.net)
+	p.buffers = true
+	return p
+}
+
+// Listen is net.Listen of the bubble's network, and Dial reaches what listens there.
+func (f *Fabric) Listen(network, address string) (net.Listener, error) {
+	return f.net.Listen(network, address)
+}
+
+// Dial is net.Dial of the bubble's network.
+func (f *Fabric) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	return f.net.DialContext(ctx, network, address)
 }
 
 // Client reaches a cluster as its own clients do, without faults.
@@ -123,58 +174,55 @@ type Node struct {
 	Paths  map[string]*Path
 	cancel context.CancelFunc
 	done   chan struct{}
+	killed *sync.WaitGroup
 }
 
 // Start runs the named links (all if none) as one node.
 func (f *Fabric) Start(name string, links ...string) *Node {
 	f.t.Helper()
+	return f.Run(name, func(d *mirror.SetDeps) {
+		d.Runs = func(l topology.Link) bool { return len(links) == 0 || slices.Contains(links, l.Name) }
+	})
+}
+
+// Run starts a node whose dependencies may be changed before.
+func (f *Fabric) Run(name string, change func(*mirror.SetDeps)) *Node {
+	f.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	n := &Node{Name: name, Paths: make(map[string]*Path), cancel: cancel, done: make(chan struct{})}
+	n := &Node{Name: name, Paths: make(map[string]*Path), cancel: cancel, done: make(chan struct{}), killed: &f.killed}
 	log := slog.New(slog.DiscardHandler)
 	if f.opt.Verbose {
 		log = slog.New(slog.NewTextHandler(testWriter{f.t}, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", name)
 	}
-	clusters := make(map[string]*broker.Cluster)
-	for _, c := range f.Topology.Clusters {
-		n.Paths[c.Name] = newPath(f.net)
-		p, err := broker.NewProfile(c)
-		if err != nil {
-			f.t.Fatal(err)
-		}
-		p.Dial = n.Paths[c.Name].Dial
-		if clusters[c.Name], err = broker.Open(p, log); err != nil {
-			f.t.Fatal(err)
-		}
+	for _, c := range f.opt.Clusters {
+		n.Paths[c] = newPath(f.net)
 	}
-	var running []*mirror.Link
-	for _, spec := range f.Topology.Links {
-		if len(links) > 0 && !contains(links, spec.Name) {
-			continue
-		}
-		l, err := mirror.NewLink(spec, f.opt.Mirror, mirror.Deps{Topology: f.Topology, From: clusters[spec.From], To: clusters[spec.To],
-			Log: log, Writer: fmt.Sprintf("%s/%x", name, f.rng.Uint64()), Rand: rand.New(rand.NewPCG(f.rng.Uint64(), 2))})
-		if err != nil {
-			f.t.Fatal(err)
-		}
-		running = append(running, l)
-	}
-	n.Set = mirror.NewSet(f.Topology, running)
-	ended := make(chan struct{})
-	for _, l := range running {
-		go func() {
-			if err := l.Run(ctx); err != nil {
-				f.t.Errorf("link %s: %v", l.Name(), err)
+	deps := mirror.SetDeps{
+		Topology: f.Topology, Log: log, Writer: fmt.Sprintf("%s/%x", name, f.rng.Uint64()),
+		Rand: rand.New(rand.NewPCG(f.rng.Uint64(), 2)),
+		Open: func(c topology.Cluster) (*broker.Cluster, error) {
+			p, err := broker.NewProfile(c)
+			if err != nil {
+				return nil, err
 			}
-			ended <- struct{}{}
-		}()
+			p.Dial = n.Paths[c.Name].Dial
+			return broker.Open(p, log)
+		},
+	}
+	if f.opt.Change != nil {
+		f.opt.Change(name, &deps)
+	}
+	if change != nil {
+		change(&deps)
+	}
+	var err error
+	if n.Set, err = mirror.NewSet(f.opt.Mirror, deps); err != nil {
+		f.t.Fatal(err)
 	}
 	go func() {
 		defer close(n.done)
-		for range running {
-			<-ended
-		}
-		for _, c := range clusters {
-			c.Close()
+		if err := errors.Join(n.Set.Run(ctx), n.Set.Ended()); err != nil {
+			f.t.Errorf("node %s: %v", name, err)
 		}
 	}()
 	return n
@@ -184,14 +232,17 @@ func (f *Fabric) Start(name string, links ...string) *Node {
 func (n *Node) Stop() {
 	n.cancel()
 	<-n.done
+	for _, p := range n.Paths { // as the end of a process does
+		p.Cut()
+	}
 }
 
-// Kill ends the node as kill -9 does: nothing more reaches any cluster.
+// Kill ends the node as kill -9 does: nothing more reaches any cluster, and nobody waits for it. What is left of it ends by itself.
 func (n *Node) Kill() {
 	for _, p := range n.Paths {
 		p.Cut()
 	}
-	n.Stop()
+	n.killed.Go(n.Stop)
 }
 
 // CaughtUp waits until no pump of the nodes has anything left to copy, for at

@@ -3,6 +3,8 @@ package fabric
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -57,7 +59,7 @@ func TestFabric_EachRecordOnceEverywhere(t *testing.T) {
 				n := f.Start("n1")
 				defer n.Stop()
 				log := judge.NewLog()
-				everywhere(t, f, log, 1500, 300)
+				everywhere(t, f, log, 750, 300)
 				if err := CaughtUp(2*time.Minute, n); err != nil {
 					t.Fatal(err)
 				}
@@ -70,14 +72,18 @@ func TestFabric_EachRecordOnceEverywhere(t *testing.T) {
 	}
 }
 
+// seeds is how many seeds a suite runs: some, or as many as ISTHMUS_SEEDS says.
+func seeds(some uint64) uint64 {
+	if n, err := strconv.ParseUint(os.Getenv("ISTHMUS_SEEDS"), 10, 16); err == nil && n > 0 {
+		return n
+	}
+	return some
+}
+
 // TestFabric_Faults throws kills, cuts, resets and slow paths at two unaware
 // owners of the same links, by a seed.
 func TestFabric_Faults(t *testing.T) {
-	seeds := 6
-	if testing.Short() {
-		seeds = 2
-	}
-	for seed := range uint64(seeds) {
+	for seed := range seeds(3) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { faults(t, seed) })
 		})
@@ -133,6 +139,7 @@ func faults(t *testing.T, seed uint64) {
 	if err := CaughtUp(5*time.Minute, nodes[0]); err != nil {
 		t.Errorf("seed %d: %v", seed, err)
 	}
+	identical(t, nodes[0], 1)
 	nodes[0].Stop()
 	verdict(t, f, judge.Case{Topics: topics, Log: log})
 }

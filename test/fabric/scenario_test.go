@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -240,6 +241,83 @@ func TestScenario_RecreatedSourceHalts(t *testing.T) {
 	})
 }
 
+// Where an epoch of the target ends before our last record, that record is read back. A broker that does not answer then has
+// not said that it is gone.
+func TestScenario_UnreadableTargetIsNotATruncatedOne(t *testing.T) {
+	for answer, want := range map[*kerr.Error]struct {
+		state  mirror.State
+		reason string
+	}{
+		kerr.KafkaStorageError: {mirror.StateRetrying, "read back our last batch"},
+		kerr.OffsetOutOfRange:  {mirror.StateHalted, "truncated-target"},
+	} {
+		scenario(t, Options{Topics: []string{"orders"}, Partitions: 1}, func(t *testing.T, f *Fabric, log *judge.Log) {
+			n := f.Start("n1")
+			write(t, f, log, "eu", judge.Load{Topic: "orders", Partitions: 1, Records: 100, Size: 50})
+			arrives(t, f, "orders", 100, 10*time.Second)
+			n.Stop()
+			us := f.Clusters["us"]
+			epochEndsAt(us, "orders", 50)
+			fault := us.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: "orders", Err: answer, Count: -1})
+			n = f.Start("n2")
+			defer func() { n.Stop() }()
+			eventually(t, 20*time.Second, "the pump looks in vain", func() bool {
+				ps := pumps(n, "orders")
+				return len(ps) == 1 && (ps[0].State == mirror.StateRetrying || ps[0].State == mirror.StateHalted)
+			})
+			if p := pumps(n, "orders")[0]; p.State != want.state || !strings.Contains(p.Reason, want.reason) {
+				t.Errorf("the target answers %v: %s (%s), want %s (%s)", answer, p.State, p.Reason, want.state, want.reason)
+			}
+			fault.Remove()
+			if err := CaughtUp(2*time.Minute, n); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestScenario_UnansweredEpochIsNoProof: nothing is written before it is known whether either log is still the one of the checkpoint. What was written
+// unseen could never be compared again.
+func TestScenario_UnansweredEpochIsNoProof(t *testing.T) {
+	for _, name := range []string{"eu", "us"} {
+		scenario(t, Options{Topics: []string{"orders"}, Partitions: 1}, func(t *testing.T, f *Fabric, log *judge.Log) {
+			n := f.Start("n1")
+			write(t, f, log, "eu", judge.Load{Topic: "orders", Partitions: 1, Records: 100, Size: 50})
+			arrives(t, f, "orders", 100, 10*time.Second)
+			n.Stop()
+			fault := f.Clusters[name].Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetForLeaderEpoch}, Topic: "orders", Err: kerr.KafkaStorageError, Count: -1})
+			write(t, f, log, "eu", judge.Load{Topic: "orders", Partitions: 1, Records: 10, Size: 50})
+			n = f.Start("n2")
+			defer func() { n.Stop() }()
+			eventually(t, 20*time.Second, "the pump looks in vain", func() bool {
+				ps := pumps(n, "orders")
+				return len(ps) == 1 && ps[0].Attempts > 3
+			})
+			if p := pumps(n, "orders")[0]; p.SourceNext != 100 || !strings.Contains(p.Reason, "epoch") {
+				t.Errorf("%s does not answer for its epochs: at %d, %s (%s); want to wait at 100 for an epoch", name, p.SourceNext, p.State, p.Reason)
+			}
+			fault.Remove()
+			if err := CaughtUp(2*time.Minute, n); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// epochEndsAt makes a cluster say that every leader epoch of a topic's first partition ends at the offset.
+func epochEndsAt(c *kfake.Cluster, name string, end int64) {
+	c.ControlKey(int16(kmsg.OffsetForLeaderEpoch), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		resp := req.ResponseKind().(*kmsg.OffsetForLeaderEpochResponse)
+		part := kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
+		part.LeaderEpoch, part.EndOffset = 0, end
+		topic := kmsg.NewOffsetForLeaderEpochResponseTopic()
+		topic.Topic, topic.Partitions = name, append(topic.Partitions, part)
+		resp.Topics = append(resp.Topics, topic)
+		return resp, nil, true
+	})
+}
+
 // While the target cannot be reached the source deletes records that were not copied:
 // the ledger has exactly those.
 func TestScenario_RetentionOverrun(t *testing.T) {
@@ -324,7 +402,8 @@ func TestScenario_MemoryIsBoundedWhileTheTargetIsAway(t *testing.T) {
 	const linkBytes, fetchBytes = 64 << 10, 16 << 10
 	cfg := mirror.Config{LinkBytes: linkBytes, FetchBytes: fetchBytes, FetchPartitionBytes: 8 << 10}
 	scenario(t, Options{Topics: []string{"orders"}, Partitions: 6, Mirror: cfg}, func(t *testing.T, f *Fabric, log *judge.Log) {
-		n := f.Start("n1")
+		memory := mirror.NewMemory(1 << 30)
+		n := f.Run("n1", func(d *mirror.SetDeps) { d.Memory = memory })
 		defer n.Stop()
 		write(t, f, log, "eu", judge.Load{Topic: "orders", Partitions: 6, Records: 60, Size: 50, Seed: 1})
 		arrives(t, f, "orders", 60, 5*time.Second)
@@ -336,11 +415,7 @@ func TestScenario_MemoryIsBoundedWhileTheTargetIsAway(t *testing.T) {
 		most := int64(0)
 		for range 400 {
 			time.Sleep(25 * time.Millisecond)
-			var held int64
-			for _, p := range pumps(n, "orders") {
-				held += p.BufferedBytes
-			}
-			most = max(most, held)
+			most = max(most, memory.Used()) // what is on the wire holds none
 		}
 		if err := <-written; err != nil {
 			t.Fatal(err)

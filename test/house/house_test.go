@@ -176,3 +176,22 @@ func TestSizes_PackageCommentInAnyFile(t *testing.T) {
 		t.Error("a file that cannot be parsed was passed over")
 	}
 }
+
+func TestHouse_Bubbles(t *testing.T) {
+	found, err := Bubbles(os.DirFS(root))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range found {
+		t.Error(f)
+	}
+}
+
+func TestBubbles_FindsPackagesWithManyProcessors(t *testing.T) {
+	uses := &fstest.MapFile{Data: []byte("package a\n\nimport (\n\t\"testing/synctest\"\n)\n")}
+	one := &fstest.MapFile{Data: []byte("package a\n\nfunc TestMain(m *testing.M) {\n\truntime.GOMAXPROCS(1)\n\tm.Run()\n}\n")}
+	found, err := Bubbles(fstest.MapFS{"a/a_test.go": uses, "b/b_test.go": uses, "b/main_test.go": one, "c/main_test.go": {Data: []byte("package c\n")}})
+	if err != nil || len(found) != 1 || !strings.HasPrefix(found[0], "a: ") {
+		t.Errorf("found %q, %v, want the one of folder a", found, err)
+	}
+}

@@ -23,6 +23,8 @@ type Case struct {
 	Ledger map[string][]checker.Range
 	// Targets names the clusters that are judged; nil = all.
 	Targets []string
+	// Compacted says that sources are compacted: see [checker.Config].
+	Compacted bool
 }
 
 // Verdict is the outcome of a case, by target cluster.
@@ -69,21 +71,15 @@ func (c Case) Check(ctx context.Context) (Verdict, error) {
 		}
 	}
 	if c.Log != nil {
-		c.Log.mu.Lock()
-		defer c.Log.mu.Unlock()
-		for name, es := range c.Log.entries {
-			for _, e := range es {
-				if err := src.Produced(name, e.record, e.outcome); err != nil {
-					return v, err
-				}
-			}
+		if err := c.Log.Tell(src); err != nil {
+			return v, err
 		}
 	}
 	for _, cl := range c.Clusters {
 		if c.Targets != nil && !slices.Contains(c.Targets, cl.Name) {
 			continue
 		}
-		t := src.Target(checker.Config{Cluster: cl.Name, Mode: checker.ExactlyOnce, Complete: true,
+		t := src.Target(checker.Config{Cluster: cl.Name, Mode: checker.ExactlyOnce, Complete: true, Compacted: c.Compacted,
 			Carries: func(origin, topic string) bool { return c.Carries == nil || c.Carries(cl.Name, origin, topic) }})
 		for _, r := range c.Ledger[cl.Name] {
 			if err := t.Ledger(r); err != nil {
@@ -118,13 +114,14 @@ func Read(ctx context.Context, c Client, topics []string, fn func(checker.Record
 	ends.Each(func(end kadm.ListedOffset) {
 		start, _ := starts.Lookup(end.Topic, end.Partition)
 		if failed == nil && end.Err == nil && end.Offset > start.Offset {
-			failed = readPartition(ctx, c, end.Topic, end.Partition, start.Offset, end.Offset, fn)
+			failed = ReadPartition(ctx, c, end.Topic, end.Partition, start.Offset, end.Offset, fn)
 		}
 	})
 	return failed
 }
 
-func readPartition(ctx context.Context, c Client, topic string, partition int32, from, to int64, fn func(checker.Record) error) error {
+// ReadPartition hands the committed records of a partition at the offsets from up to to, without that, to fn.
+func ReadPartition(ctx context.Context, c Client, topic string, partition int32, from, to int64, fn func(checker.Record) error) error {
 	cl, err := kgo.NewClient(c.options(
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {partition: kgo.NewOffset().At(from)}}),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), kgo.FetchMaxWait(250*time.Millisecond),
@@ -146,7 +143,7 @@ func readPartition(ctx context.Context, c Client, topic string, partition int32,
 		fetches.EachRecord(func(r *kgo.Record) {
 			at = max(at, r.Offset+1)
 			if bad == nil && !r.Attrs.IsControl() && r.Offset < to {
-				bad = fn(toChecker(c.Name, r))
+				bad = fn(toChecker(c, r))
 			}
 		})
 		if bad != nil {

@@ -20,6 +20,9 @@ type Client struct {
 	Name      string
 	Bootstrap []string
 	Dial      func(ctx context.Context, network, address string) (net.Conn, error)
+	// Identify tells records apart: uid and the cluster where the record was first
+	// produced; nil = what Write put into the value.
+	Identify func(r *kgo.Record) (uid, origin string)
 }
 
 func (c Client) options(extra ...kgo.Opt) []kgo.Opt {
@@ -38,13 +41,17 @@ type Load struct {
 	Rate        int    // records a second; 0 = as fast as it goes
 	Size        int    // bytes of a value, at least its uid
 	Compression string // none, gzip, snappy, lz4, zstd
+	Keys        int    // how many different keys; default 1000
 	Headers     bool   // some headers, also repeated and null ones
 	Transaction int    // records per transaction; 0 = none; every fifth is aborted
 	// TransactionalID is the name under which a broker fences an earlier producer; "" = one per topic and seed.
 	TransactionalID string
 	Timestamp       time.Time     // of the first record; zero = now
 	Linger          time.Duration // larger batches
+	BatchBytes      int32         // largest batch before compression; 0 = the client's own
 	Seed            uint64
+	// Life is how often the topic was made anew before: see [checker.Record].
+	Life int32
 }
 
 // Log is what producers know of their records, by cluster.
@@ -73,6 +80,25 @@ func (l *Log) Acked(cluster string) (n int) {
 	return n
 }
 
+// Add notes what the producer of a record knows of it.
+func (l *Log) Add(c Client, r *kgo.Record, o checker.Outcome) {
+	l.add(c.Name, entry{record: toChecker(c, r), outcome: o})
+}
+
+// Tell tells a truth what producers know.
+func (l *Log) Tell(src *checker.Sources) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for name, es := range l.entries {
+		for _, e := range es {
+			if err := src.Produced(name, e.record, e.outcome); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 func (l *Log) add(cluster string, es ...entry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -90,8 +116,11 @@ func uid(origin string, seed uint64, topic string, n int) string {
 // Write produces the load and logs each outcome. It returns when the load is
 // done or ctx ends, after all outcomes are known.
 func Write(ctx context.Context, c Client, l Load, log *Log) error {
-	opts := c.options(kgo.ProducerBatchCompression(codecs[l.Compression]), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+	opts := c.options(compression(l.Compression), kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerLinger(l.Linger), kgo.MaxBufferedRecords(50_000))
+	if l.BatchBytes > 0 {
+		opts = append(opts, kgo.ProducerBatchMaxBytes(l.BatchBytes))
+	}
 	if l.Transaction > 0 {
 		if l.TransactionalID == "" {
 			l.TransactionalID = fmt.Sprintf("judge-%s-%d", l.Topic, l.Seed)
@@ -103,7 +132,10 @@ func Write(ctx context.Context, c Client, l Load, log *Log) error {
 		return fmt.Errorf("make a producer for %s: %w", c.Name, err)
 	}
 	defer cl.Close()
-	w := &writer{client: cl, cluster: c.Name, load: l, log: log, rng: rand.New(rand.NewPCG(l.Seed, 7)), began: time.Now()}
+	if l.Keys == 0 {
+		l.Keys = 1000
+	}
+	w := &writer{client: cl, to: c, cluster: c.Name, load: l, log: log, rng: rand.New(rand.NewPCG(l.Seed, 7)), began: time.Now()}
 	defer w.drain()
 	for n := 0; l.Records == 0 || n < l.Records; n++ {
 		if ctx.Err() != nil {
@@ -121,6 +153,7 @@ func Write(ctx context.Context, c Client, l Load, log *Log) error {
 
 type writer struct {
 	client  *kgo.Client
+	to      Client
 	cluster string
 	load    Load
 	log     *Log
@@ -166,7 +199,8 @@ func (w *writer) one(n int) error {
 		if err != nil {
 			out = checker.InDoubt
 		}
-		e := entry{record: toChecker(w.cluster, r), outcome: out}
+		e := entry{record: toChecker(w.to, r), outcome: out}
+		e.record.Life = w.load.Life
 		if w.load.Transaction > 0 {
 			w.mu.Lock()
 			w.pending = append(w.pending, e)
@@ -204,6 +238,7 @@ func (w *writer) end(last bool) error {
 	// may end it as aborted and say nothing.
 	doubt := err != nil || slices.ContainsFunc(w.pending, func(e entry) bool { return e.outcome == checker.InDoubt })
 	for i := range w.pending {
+		w.pending[i].record.Txn = fmt.Sprintf("%s/%s/%d/%d", w.cluster, w.load.TransactionalID, w.load.Seed, w.txns)
 		switch {
 		case doubt:
 			w.pending[i].outcome = checker.InDoubt
@@ -233,7 +268,7 @@ func (w *writer) record(n int) *kgo.Record {
 		value = append(value, words[w.rng.IntN(len(words))]...)
 	}
 	r := &kgo.Record{Topic: w.load.Topic, Partition: int32(w.rng.IntN(int(w.load.Partitions))),
-		Key: fmt.Appendf(nil, "key-%d", w.rng.IntN(1000)), Value: value}
+		Key: fmt.Appendf(nil, "key-%d", w.rng.IntN(w.load.Keys)), Value: value}
 	if !w.load.Timestamp.IsZero() {
 		r.Timestamp = w.load.Timestamp.Add(time.Duration(n) * time.Millisecond)
 	}
@@ -245,15 +280,22 @@ func (w *writer) record(n int) *kgo.Record {
 
 var words = []string{`{"order":`, `"customer":"4711",`, `"amount":12.50,`, `"currency":"EUR",`, `"state":"paid"}`, `"note":"leave at the door",`}
 
-func toChecker(origin string, r *kgo.Record) checker.Record {
+func toChecker(c Client, r *kgo.Record) checker.Record {
 	headers := make([]checker.Header, len(r.Headers))
 	for i, h := range r.Headers {
 		headers[i] = checker.Header{Key: h.Key, Value: h.Value}
 	}
 	ms := r.Timestamp.UnixMilli()
+	if r.Timestamp.IsZero() {
+		ms = -1 // a format without times
+	}
 	id, _, _ := strings.Cut(string(r.Value), " ")
+	origin := originOf(id, c.Name)
+	if c.Identify != nil {
+		id, origin = c.Identify(r)
+	}
 	return checker.Record{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Timestamp: ms,
-		TimestampType: max(0, r.Attrs.TimestampType()), UID: id, Origin: originOf(id, origin),
+		TimestampType: max(0, r.Attrs.TimestampType()), UID: id, Origin: origin,
 		Hash: checker.Hash(r.Key, r.Value, headers, ms)}
 }
 

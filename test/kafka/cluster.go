@@ -1,10 +1,12 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -13,11 +15,14 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/isthmus-project/isthmus/test/process"
 )
 
 const (
@@ -26,7 +31,7 @@ const (
 	// stopLimit is how long an orderly stop may take before the broker is killed and the test fails.
 	stopLimit = time.Minute
 	// tailLines is how much of each broker's log a failed test shows.
-	tailLines = 40
+	tailLines = 12
 )
 
 // Options describe a cluster; the zero value is one broker with default settings.
@@ -35,9 +40,17 @@ type Options struct {
 	Name string
 	// Brokers is 1 (default) or 3. With three, topics and internal topics have replication factor 3 and min ISR 2 by default.
 	Brokers int
-	// Properties are broker settings that win over those of scripts/kafka. A secured listener keeps its name
-	// PLAINTEXT and is mapped to another protocol (listener.security.protocol.map), because ports are chosen here.
+	// Properties are broker settings that win over those of scripts/kafka; {id} in one is the broker's node id. The
+	// listener PLAINTEXT keeps its name also where it is mapped to another protocol (listener.security.protocol.map),
+	// because ports are chosen here.
 	Properties map[string]string
+	// Listeners are more listeners of each broker: security protocol (SSL, SASL_SSL, …) by name, in upper case. What
+	// they need is set by Properties, as listener.name.NAME.… with the name in lower case. See Addresses.
+	Listeners map[string]string
+	// Advertised are addresses that clients are told instead of those of a listener of Listeners, one for each broker, by its name.
+	Advertised map[string][]string
+	// JavaOptions are more options of the broker's Java process, without blanks in them.
+	JavaOptions []string
 	// Dir keeps the data of the cluster, and is used again if it has some; default a folder that goes with the test.
 	Dir string
 	// HeapMB is Java's heap per broker in MB; default 512.
@@ -57,12 +70,19 @@ type Cluster struct {
 	brokers []*broker
 }
 
+// run is one run of a broker.
+type run struct {
+	*process.Process
+	paused atomic.Bool
+}
+
 // broker is a place for a process: its address and data stay the same over restarts.
 type broker struct {
 	dir, addr string
+	more      map[string]string // addresses of Options.Listeners by name
 
 	mu   sync.Mutex
-	proc *process // nil while it is meant to be down
+	proc *run // nil while it is meant to be down
 }
 
 // Start starts a cluster and returns it when it is ready. It calls Require. The cluster ends with the test.
@@ -117,24 +137,30 @@ func newCluster(t testing.TB, o Options) *Cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ports, locks, err := reservePorts(2 * o.Brokers)
+	ports, locks, err := process.ReservePorts((2 + len(o.Listeners)) * o.Brokers)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := closeAll(locks); err != nil {
+		if err := process.CloseAll(locks); err != nil {
 			t.Errorf("release ports: %v", err)
 		}
 	})
 	c := &Cluster{t: t, o: o, script: script}
 	clusterID := clusterID(dir)
+	controllers, more := ports[o.Brokers:2*o.Brokers], ports[2*o.Brokers:]
 	for i := range o.Brokers {
 		b := &broker{
 			dir:  filepath.Join(dir, strconv.Itoa(i+1)),
-			addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[i])),
+			addr: address(ports[i]),
+			more: make(map[string]string),
 		}
-		args := []string{"configure", b.dir, strconv.Itoa(i + 1), clusterID, join(ports[:o.Brokers]), join(ports[o.Brokers:])}
-		if out, err := exec.Command(script, append(args, properties(o.Properties)...)...).CombinedOutput(); err != nil {
+		for n, name := range slices.Sorted(maps.Keys(o.Listeners)) {
+			b.more[name] = address(more[n*o.Brokers+i])
+		}
+		args := []string{"configure", b.dir, strconv.Itoa(i + 1), clusterID, join(ports[:o.Brokers]), join(controllers)}
+		args = slices.Concat(args, b.listeners(address(controllers[i]), o.Listeners, func(name string) string { return advertised(o, name, i) }), properties(o.Properties))
+		if out, err := exec.Command(script, args...).CombinedOutput(); err != nil {
 			t.Fatalf("configure broker %d of %s: %v: %s", i, o.Name, err, out)
 		}
 		c.brokers = append(c.brokers, b)
@@ -151,6 +177,33 @@ func (c *Cluster) Bootstrap() []string {
 	return addrs
 }
 
+// Addresses returns those of one of Options.Listeners, of all brokers.
+func (c *Cluster) Addresses(listener string) []string {
+	c.t.Helper()
+	var addrs []string
+	for _, b := range c.brokers {
+		addr, ok := b.more[listener]
+		if !ok {
+			c.t.Fatalf("cluster %s has no listener %s", c.o.Name, listener)
+		}
+		addrs = append(addrs, addr)
+	}
+	return addrs
+}
+
+// Log returns what a broker wrote into its log so far, over all its runs.
+func (c *Cluster) Log(i int) string {
+	c.t.Helper()
+	text, err := os.ReadFile(c.brokers[i].logPath())
+	if err != nil {
+		c.t.Errorf("read the log of broker %d of %s: %v", i, c.o.Name, err)
+	}
+	return string(text)
+}
+
+// DataDir returns where a broker keeps its logs.
+func (c *Cluster) DataDir(i int) string { return filepath.Join(c.brokers[i].dir, "data") }
+
 // Start starts a broker that is down, on the data it has, and does not wait for it: see WaitReady.
 func (c *Cluster) Start(i int) {
 	c.t.Helper()
@@ -160,6 +213,9 @@ func (c *Cluster) Start(i int) {
 	if c.o.HeapMB > 0 {
 		cmd.Env = append(cmd.Env, "ISTHMUS_KAFKA_HEAP_MB="+strconv.Itoa(c.o.HeapMB))
 	}
+	if len(c.o.JavaOptions) > 0 {
+		cmd.Env = append(cmd.Env, "ISTHMUS_KAFKA_JAVA_OPTIONS="+strings.Join(c.o.JavaOptions, " "))
+	}
 	if c.o.Version != "" {
 		cmd.Env = append(cmd.Env, "ISTHMUS_KAFKA_VERSION="+c.o.Version)
 	}
@@ -167,12 +223,12 @@ func (c *Cluster) Start(i int) {
 		c.t.Errorf("start broker %d of %s: it is not down", i, c.o.Name)
 		return
 	}
-	p, err := startProcess(cmd, b.logPath())
+	p, err := process.Start(fmt.Sprintf("broker %d of %s", i, c.o.Name), cmd, b.logPath())
 	if err != nil {
 		c.t.Errorf("start broker %d of %s: %v", i, c.o.Name, err)
 		return
 	}
-	b.setProcess(p)
+	b.setProcess(&run{Process: p})
 }
 
 // Kill kills a broker with SIGKILL, paused or not, and returns when the process is gone.
@@ -180,7 +236,7 @@ func (c *Cluster) Kill(i int) {
 	c.t.Helper()
 	if p := c.take(i); p != nil {
 		c.send(i, p, syscall.SIGKILL)
-		<-p.done
+		<-p.Done()
 	}
 }
 
@@ -196,11 +252,11 @@ func (c *Cluster) Stop(i int) {
 		c.send(i, p, syscall.SIGCONT)
 	}
 	select {
-	case <-p.done:
+	case <-p.Done():
 	case <-time.After(stopLimit):
 		c.t.Errorf("stop broker %d of %s: not gone after %v", i, c.o.Name, stopLimit)
 		c.send(i, p, syscall.SIGKILL)
-		<-p.done
+		<-p.Done()
 	}
 }
 
@@ -209,7 +265,9 @@ func (c *Cluster) Pause(i int) {
 	c.t.Helper()
 	if p := c.running(i); p != nil {
 		p.paused.Store(true)
-		c.send(i, p, syscall.SIGSTOP)
+		if err := p.Process.Pause(); err != nil {
+			c.t.Errorf("broker %d of %s: %v", i, c.o.Name, err)
+		}
 	}
 }
 
@@ -222,16 +280,32 @@ func (c *Cluster) Continue(i int) {
 	}
 }
 
-// send signals a process of broker i; an error fails the test.
-func (c *Cluster) send(i int, p *process, s syscall.Signal) {
+// Gone waits until a broker has ended by itself, as one does whose last disk fails; it may be started again then.
+func (c *Cluster) Gone(ctx context.Context, i int) error {
 	c.t.Helper()
-	if err := p.signal(s); err != nil {
+	p := c.running(i)
+	if p == nil {
+		return nil
+	}
+	select {
+	case <-p.Done():
+		c.brokers[i].setProcess(nil)
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the end of broker %d of %s: %w", i, c.o.Name, ctx.Err())
+	}
+}
+
+// send signals a process of broker i; an error fails the test.
+func (c *Cluster) send(i int, p *run, s syscall.Signal) {
+	c.t.Helper()
+	if err := p.Signal(s); err != nil {
 		c.t.Errorf("broker %d of %s: %v", i, c.o.Name, err)
 	}
 }
 
 // running returns the process of broker i; that there is none fails the test.
-func (c *Cluster) running(i int) *process {
+func (c *Cluster) running(i int) *run {
 	c.t.Helper()
 	p := c.brokers[i].process()
 	if p == nil {
@@ -241,7 +315,7 @@ func (c *Cluster) running(i int) *process {
 }
 
 // take is running for a process that is about to end: from now on the broker is meant to be down.
-func (c *Cluster) take(i int) *process {
+func (c *Cluster) take(i int) *run {
 	c.t.Helper()
 	p := c.running(i)
 	c.brokers[i].setProcess(nil)
@@ -255,8 +329,8 @@ func (c *Cluster) end() {
 		if p == nil {
 			continue
 		}
-		if !p.running() {
-			c.t.Errorf("broker %d of %s ended by itself: %v", i, c.o.Name, p.err)
+		if !p.Running() {
+			c.t.Errorf("broker %d of %s ended by itself: %v", i, c.o.Name, p.Err())
 			continue
 		}
 		c.Kill(i)
@@ -265,20 +339,46 @@ func (c *Cluster) end() {
 		return
 	}
 	for i, b := range c.brokers {
-		c.t.Logf("end of the log of broker %d of %s:\n%s", i, c.o.Name, tail(b.logPath(), tailLines))
+		c.t.Logf("end of the log of broker %d of %s:\n%s", i, c.o.Name, process.Tail(b.logPath(), tailLines))
 	}
 }
 
-func (b *broker) process() *process {
+func (b *broker) process() *run {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.proc
 }
 
-func (b *broker) setProcess(p *process) {
+func (b *broker) setProcess(p *run) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.proc = p
+}
+
+// listeners are the properties that add listeners to those which the script sets; none for none.
+func (b *broker) listeners(controller string, protocols map[string]string, other func(name string) string) []string {
+	if len(protocols) == 0 {
+		return nil
+	}
+	listened, kinds := "PLAINTEXT://"+b.addr, "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT"
+	told := listened
+	for _, name := range slices.Sorted(maps.Keys(protocols)) {
+		listened += "," + name + "://" + b.more[name]
+		told += "," + name + "://" + cmp.Or(other(name), b.more[name])
+		kinds += "," + name + ":" + protocols[name]
+	}
+	return []string{
+		"listeners=CONTROLLER://" + controller + "," + listened,
+		"advertised.listeners=" + told, "listener.security.protocol.map=" + kinds,
+	}
+}
+
+// advertised is what a broker tells of a listener instead of where it is; empty for none.
+func advertised(o Options, listener string, i int) string {
+	if list := o.Advertised[listener]; i < len(list) {
+		return list[i]
+	}
+	return ""
 }
 
 func (b *broker) logPath() string { return filepath.Join(b.dir, "log") }
@@ -293,6 +393,8 @@ func clusterID(dir string) string {
 	id[0] &= 0x7f // else it may begin with a dash, which Kafka's tools take for an option
 	return base64.RawURLEncoding.EncodeToString(id)
 }
+
+func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
 // properties are the lines of a properties file, in a fixed order.
 func properties(m map[string]string) []string {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/isthmus-project/isthmus/test/process"
 )
 
 // askEvery is the pause between two looks at a broker that is not ready yet.
@@ -53,10 +55,10 @@ func (c *Cluster) waitBroker(ctx context.Context, i int, ids []int32) error {
 			return fmt.Errorf("wait for broker %d of %s: it was stopped meanwhile", i, c.o.Name)
 		}
 		select {
-		case <-p.done:
-			return fmt.Errorf("wait for broker %d of %s: it ended: %v; its log ends:\n%s", i, c.o.Name, p.err, tail(b.logPath(), tailLines))
+		case <-p.Done():
+			return fmt.Errorf("wait for broker %d of %s: it ended: %v; its log ends:\n%s", i, c.o.Name, p.Err(), process.Tail(b.logPath(), tailLines))
 		case <-ctx.Done():
-			return fmt.Errorf("wait for broker %d of %s: %w: %w; its log ends:\n%s", i, c.o.Name, ctx.Err(), lack, tail(b.logPath(), tailLines))
+			return fmt.Errorf("wait for broker %d of %s: %w: %w; its log ends:\n%s", i, c.o.Name, ctx.Err(), lack, process.Tail(b.logPath(), tailLines))
 		case <-tick.C:
 		}
 	}

@@ -2,6 +2,7 @@ package real
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"strings"
 	"testing"
@@ -136,37 +137,27 @@ func grant(ctx context.Context, t *testing.T, adm *kadm.Client, op kmsg.ACLOpera
 // runLinks runs all links of the topology in this process until the test ends.
 func runLinks(ctx context.Context, t *testing.T, topo *topology.Topology) *mirror.Set {
 	t.Helper()
-	var links []*mirror.Link
-	for _, spec := range topo.Links {
-		ends := make([]*broker.Cluster, 2)
-		for i, name := range []string{spec.From, spec.To} {
-			c, _ := topo.Cluster(name)
+	set, err := mirror.NewSet(mirror.Config{}, mirror.SetDeps{Topology: topo, Log: slog.New(slog.DiscardHandler), Writer: "access/1",
+		Open: func(c topology.Cluster) (*broker.Cluster, error) {
 			p, err := broker.NewProfile(c)
 			if err != nil {
-				t.Fatal(err)
+				return nil, err
 			}
-			if ends[i], err = broker.Open(p, nil); err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(ends[i].Close)
-		}
-		l, err := mirror.NewLink(spec, mirror.Config{}, mirror.Deps{Topology: topo, From: ends[0], To: ends[1],
-			Log: slog.New(slog.DiscardHandler), Writer: "access/1"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		links = append(links, l)
-		done := make(chan error, 1)
-		run, stop := context.WithCancel(ctx)
-		go func() { done <- l.Run(run) }()
-		t.Cleanup(func() {
-			stop()
-			if err := <-done; err != nil {
-				t.Error(err)
-			}
-		})
+			return broker.Open(p, nil)
+		}})
+	if err != nil {
+		t.Fatal(err)
 	}
-	return mirror.NewSet(topo, links)
+	done := make(chan error, 1)
+	run, stop := context.WithCancel(ctx)
+	go func() { done <- set.Run(run) }()
+	t.Cleanup(func() {
+		stop()
+		if err := errors.Join(<-done, set.Ended()); err != nil {
+			t.Error(err)
+		}
+	})
+	return set
 }
 
 // copied is how far the pumps of a topic are.

@@ -2,9 +2,5 @@
 // clusters, killed, frozen and robbed of its disk while records flow. What is right is decided by what an ordinary
 // consumer reads, never by what the mirror says.
 //
-// The suites call kafka.Require, so they are skipped unless real Kafka was asked for. Two settings of their own:
-//
-//	ISTHMUS_SOAK=1       the full numbers (millions of records, many kills); else small ones for every CI run
-//	ISTHMUS_REAL_SEED=N  the seed of schedules and samples; else the clock's, and printed
-//	ISTHMUS_BIN=PATH     the binary to test; else it is built once
+// The suites are skipped unless real Kafka was asked for; their sizes and seeds are set as package node says.
 package real

@@ -11,7 +11,7 @@ import (
 
 	"github.com/isthmus-project/isthmus/admin/adminpb"
 	"github.com/isthmus-project/isthmus/test/judge"
-	"github.com/isthmus-project/isthmus/test/kafka"
+	"github.com/isthmus-project/isthmus/test/node"
 )
 
 // fault is one blow of a schedule.
@@ -44,67 +44,60 @@ func schedule(seed uint64, records int, counts map[string]int) []fault {
 	return out
 }
 
-// TestFaults_NothingIsLostDoubledReorderedOrChanged kills everything while records flow.
-func TestFaults_NothingIsLostDoubledReorderedOrChanged(t *testing.T) {
-	kafka.Require(t)
-	seed := seed(t)
-	records := pick(200_000, 2_000_000)
-	counts := pick(map[string]int{"mirror": 2, "disk": 2, "source": 1, "target": 1},
-		map[string]int{"mirror": 8, "disk": 2, "source": 3, "target": 3})
-	sites := startSites(t, "eu", "us")
-	eu, us := sites["eu"], sites["us"]
-	eu.create(t, "orders", 16)
-	s := newSetup(t, "faults", []*site{eu, us}, []string{"eu>us"}, []string{"orders"}, []string{"n1"})
-	n := s.node("n1")
-	n.start()
+// faults kills as often as counts says while so many records go from one cluster to the other.
+func faults(t *testing.T, eu, us *node.Site, topic string, records int, counts map[string]int) {
+	seed := node.Seed(t)
+	eu.Create(t, topic, 16)
+	topics := []string{topic}
+	s := node.NewSetup(t, topic, []*node.Site{eu, us}, []string{eu.Name + ">" + us.Name}, topics, []string{"n1"})
+	n := s.Node("n1")
+	n.Start()
 
 	log := judge.NewLog()
-	w := write(t, eu.client(), log, mix{"orders", 16, 0, pick(8_000, 20_000), 1})
+	w := node.Write(t, eu.Client(), log, node.Mix{Topic: topic, Partitions: 16, Rate: node.Pick(3_000, 20_000), Seed: 1})
 	for _, f := range schedule(seed, records, counts) {
-		until(t, 3*time.Minute, f.String(), func(ctx context.Context) error {
-			if acked := log.Acked("eu"); acked < f.after {
+		node.Until(t, 3*time.Minute, f.String(), func(ctx context.Context) error {
+			if acked := log.Acked(eu.Name); acked < f.after {
 				return fmt.Errorf("%d records acknowledged", acked)
 			}
 			if f.copying {
 				return copying(ctx, n)
 			}
-			return n.alive()
+			return n.Alive()
 		})
 		t.Logf("%s: %v", time.Now().Format(time.TimeOnly), f)
 		f.strike(n, eu, us)
 	}
-	until(t, 3*time.Minute, "all records are written", func(context.Context) error {
-		if acked := log.Acked("eu"); acked < records {
+	node.Until(t, 3*time.Minute, "all records are written", func(context.Context) error {
+		if acked := log.Acked(eu.Name); acked < records {
 			return fmt.Errorf("%d of %d", acked, records)
 		}
-		return n.alive()
+		return n.Alive()
 	})
-	w.stop(t)
-	topics := []string{"orders"}
-	s.caughtUp(3*time.Minute, topics, n)
-	v := s.judged(log, topics, "us")
-	if v.Records["us"] < records {
-		t.Errorf("us holds %d records, want at least the %d of the load", v.Records["us"], records)
+	w.Stop(t)
+	s.CaughtUp(3*time.Minute, topics, n)
+	v := s.Judged(log, topics, us.Name)
+	if v.Records[us.Name] < records {
+		t.Errorf("%s holds %d records, want at least the %d of the load", us.Name, v.Records[us.Name], records)
 	}
 
-	t.Run("translate", func(t *testing.T) { s.in(t).translatesRight(n, seed, pick(100, 1000), topics...) })
-	n.kill()
-	n.start()
-	s.caughtUp(time.Minute, topics, n)
-	t.Run("translate after a restart", func(t *testing.T) { s.in(t).translatesRight(n, seed, pick(100, 1000), topics...) })
+	t.Run("translate", func(t *testing.T) { s.In(t).TranslatesRight(n, seed, node.Pick(25, 1000), topics...) })
+	n.Kill()
+	n.Start()
+	s.CaughtUp(time.Minute, topics, n)
+	t.Run("translate after a restart", func(t *testing.T) { s.In(t).TranslatesRight(n, seed, node.Pick(25, 1000), topics...) })
 }
 
 // strike does it, and starts again at once what it killed.
-func (f fault) strike(n *node, source, target *site) {
-	n.t.Helper()
+func (f fault) strike(n *node.Node, source, target *node.Site) {
 	switch f.what {
 	case "mirror":
-		n.kill()
-		n.start()
+		n.Kill()
+		n.Start()
 	case "disk":
-		n.kill()
-		n.wipe()
-		n.start()
+		n.Kill()
+		n.Wipe()
+		n.Start()
 	case "source":
 		source.Kill(0)
 		source.Start(0)
@@ -115,8 +108,8 @@ func (f fault) strike(n *node, source, target *site) {
 }
 
 // copying is an error until at least one partition runs and has something to do or has done all.
-func copying(ctx context.Context, n *node) error {
-	st, err := n.status(ctx)
+func copying(ctx context.Context, n *node.Node) error {
+	st, err := n.Status(ctx)
 	if err != nil {
 		return err
 	}

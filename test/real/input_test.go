@@ -12,13 +12,14 @@ import (
 	"github.com/isthmus-project/isthmus/admin/adminpb"
 	"github.com/isthmus-project/isthmus/test/judge"
 	"github.com/isthmus-project/isthmus/test/kafka"
+	"github.com/isthmus-project/isthmus/test/node"
 )
 
 // lab is one pair of clusters with a healthy topic, "neighbour", beside which other topics are made sick.
 type lab struct {
-	*setup
-	eu, us *site
-	node   *node
+	*node.Setup
+	eu, us *node.Site
+	node   *node.Node
 	log    *judge.Log
 	seeds  uint64 // one per load, so that no two records have the same uid
 }
@@ -32,13 +33,13 @@ const curing = time.Minute
 // TestInput_TroubleIsNamedStaysSmallAndHeals makes one thing wrong after the other while a neighbour topic flows.
 func TestInput_TroubleIsNamedStaysSmallAndHeals(t *testing.T) {
 	kafka.Require(t)
-	sites := startSites(t, "eu", "us")
-	nowhere := &site{name: "nowhere"}
+	sites := node.StartSites(t, "eu", "us")
+	nowhere := &node.Site{Name: "nowhere"}
 	l := &lab{eu: sites["eu"], us: sites["us"], log: judge.NewLog()}
-	l.setup = newSetup(t, "input", []*site{l.eu, l.us, nowhere}, []string{"eu>us", "eu>nowhere", "nowhere>us"}, []string{"*"}, []string{"n1"})
-	l.eu.create(t, "neighbour", 2)
-	l.node = l.setup.node("n1")
-	l.node.start()
+	l.Setup = node.NewSetup(t, "input", []*node.Site{l.eu, l.us, nowhere}, []string{"eu>us", "eu>nowhere", "nowhere>us"}, []string{"*"}, []string{"n1"})
+	l.eu.Create(t, "neighbour", 2)
+	l.node = l.Setup.Node("n1")
+	l.node.Start()
 	l.neighbourFlows(t)
 	for _, tc := range []struct {
 		name string
@@ -54,7 +55,7 @@ func TestInput_TroubleIsNamedStaysSmallAndHeals(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) { tc.run(l, t) })
 	}
-	l.judged(l.log, []string{"neighbour", "narrow", "growing", "policy", "stamped"}, "us")
+	l.Judged(l.log, []string{"neighbour", "narrow", "growing", "policy", "stamped"}, "us")
 }
 
 // write puts records into a topic of eu and returns when they are acknowledged.
@@ -67,7 +68,7 @@ func (l *lab) writeTo(t *testing.T, log *judge.Log, topic string, partitions int
 	t.Helper()
 	l.seeds++
 	load := judge.Load{Topic: topic, Partitions: partitions, Records: records, Size: 80, Compression: "lz4", Seed: l.seeds}
-	if err := judge.Write(t.Context(), l.eu.client(), load, log); err != nil {
+	if err := judge.Write(t.Context(), l.eu.Client(), load, log); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -75,16 +76,16 @@ func (l *lab) writeTo(t *testing.T, log *judge.Log, topic string, partitions int
 // copied waits until everything of these partitions at eu is at us.
 func (l *lab) copied(t *testing.T, topic string, partitions ...int32) {
 	t.Helper()
-	until(t, curing, topic+" is copied", func(ctx context.Context) error {
-		ends, err := l.eu.ends(ctx, topic)
+	node.Until(t, curing, topic+" is copied", func(ctx context.Context) error {
+		ends, err := l.eu.Ends(ctx, topic)
 		if err != nil {
 			return err
 		}
-		var goals []position
+		var goals []node.Position
 		for _, p := range partitions {
-			goals = append(goals, position{"eu-us", topic, p, ends[topic][p]})
+			goals = append(goals, node.Position{Link: "eu-us", Topic: topic, Partition: p, Offset: ends[topic][p]})
 		}
-		return reached(ctx, goals, l.node)
+		return node.Reached(ctx, goals, l.node)
 	})
 }
 
@@ -97,12 +98,12 @@ func (l *lab) neighbourFlows(t *testing.T) {
 // blocked waits until the status says why a topic is not mirrored: the state's name, and words that a person needs.
 func (l *lab) blocked(t *testing.T, topic, state string, words ...string) {
 	t.Helper()
-	until(t, curing, topic+" is blocked as "+state, func(ctx context.Context) error {
-		st, err := l.node.status(ctx)
+	node.Until(t, curing, topic+" is blocked as "+state, func(ctx context.Context) error {
+		st, err := l.node.Status(ctx)
 		if err != nil {
 			return err
 		}
-		said := flow(st, "eu-us", topic).GetBlocked()
+		said := node.Flow(st, "eu-us", topic).GetBlocked()
 		for _, w := range append(words, state, topic) {
 			if !strings.Contains(said, w) {
 				return fmt.Errorf("status says %q, without %q", said, w)
@@ -110,7 +111,7 @@ func (l *lab) blocked(t *testing.T, topic, state string, words ...string) {
 		}
 		return nil
 	})
-	out, err := l.node.cli(t.Context(), "status", "--json")
+	out, err := l.node.CLI(t.Context(), "status", "--json")
 	if err != nil || !strings.Contains(string(out), state) {
 		t.Errorf("isthmus status --json does not tell of %s: %s (%v)", state, out, err)
 	}
@@ -119,12 +120,12 @@ func (l *lab) blocked(t *testing.T, topic, state string, words ...string) {
 // heals waits until nothing is said against a topic any more and all its partitions run.
 func (l *lab) heals(t *testing.T, topic string, partitions int32) {
 	t.Helper()
-	until(t, curing, topic+" runs again", func(ctx context.Context) error {
-		st, err := l.node.status(ctx)
+	node.Until(t, curing, topic+" runs again", func(ctx context.Context) error {
+		st, err := l.node.Status(ctx)
 		if err != nil {
 			return err
 		}
-		f := flow(st, "eu-us", topic)
+		f := node.Flow(st, "eu-us", topic)
 		if f.GetBlocked() != "" || f.GetRunning() != partitions {
 			return fmt.Errorf("%d of %d run; blocked: %q", f.GetRunning(), partitions, f.GetBlocked())
 		}
@@ -134,8 +135,8 @@ func (l *lab) heals(t *testing.T, topic string, partitions int32) {
 
 // unreachable: links to and from a cluster where nothing listens name it, and the other link does not care.
 func (l *lab) unreachable(t *testing.T) {
-	until(t, curing, "both links of the unreachable cluster say so", func(ctx context.Context) error {
-		st, err := l.node.status(ctx)
+	node.Until(t, curing, "both links of the unreachable cluster say so", func(ctx context.Context) error {
+		st, err := l.node.Status(ctx)
 		if err != nil {
 			return err
 		}
@@ -158,14 +159,14 @@ func (l *lab) unreachable(t *testing.T) {
 
 // fewerPartitions: what has a partition at the target flows, the rest waits for partitions.
 func (l *lab) fewerPartitions(t *testing.T) {
-	l.us.create(t, "narrow", 2)
-	l.eu.create(t, "narrow", 4)
+	l.us.Create(t, "narrow", 2)
+	l.eu.Create(t, "narrow", 4)
 	l.write(t, "narrow", 4, 400)
 	l.blocked(t, "narrow", "fewer-partitions", "2", "4")
 	l.copied(t, "narrow", 0, 1)
 	l.neighbourFlows(t)
-	stays(t, 5*time.Second, "the target with the partitions its owner gave it", func(ctx context.Context) error {
-		ends, err := l.us.ends(ctx, "narrow")
+	node.Stays(t, 5*time.Second, "the target with the partitions its owner gave it", func(ctx context.Context) error {
+		ends, err := l.us.Ends(ctx, "narrow")
 		if err == nil && len(ends["narrow"]) != 2 {
 			err = fmt.Errorf("it has %d partitions", len(ends["narrow"]))
 		}
@@ -174,7 +175,7 @@ func (l *lab) fewerPartitions(t *testing.T) {
 	l.blocked(t, "narrow", "fewer-partitions", "2", "4")
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	res, err := l.us.admin.UpdatePartitions(ctx, 4, "narrow")
+	res, err := l.us.Admin.UpdatePartitions(ctx, 4, "narrow")
 	if err := errors.Join(err, res.Error()); err != nil {
 		t.Fatal(err)
 	}
@@ -190,23 +191,23 @@ func (l *lab) grownSource(t *testing.T) {
 	inTime := func(what string, partitions int32) {
 		t.Helper()
 		l.write(t, "growing", partitions, 20*int(partitions))
-		until(t, noticing, what, func(ctx context.Context) error {
-			ends, err := l.eu.ends(ctx, "growing")
+		node.Until(t, noticing, what, func(ctx context.Context) error {
+			ends, err := l.eu.Ends(ctx, "growing")
 			if err != nil {
 				return err
 			}
-			var goals []position
+			var goals []node.Position
 			for p, end := range ends["growing"] {
-				goals = append(goals, position{"eu-us", "growing", p, end})
+				goals = append(goals, node.Position{Link: "eu-us", Topic: "growing", Partition: p, Offset: end})
 			}
-			return reached(ctx, goals, l.node)
+			return node.Reached(ctx, goals, l.node)
 		})
 	}
-	l.eu.create(t, "growing", 1)
+	l.eu.Create(t, "growing", 1)
 	inTime("a new topic is copied", 1)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	res, err := l.eu.admin.UpdatePartitions(ctx, 3, "growing")
+	res, err := l.eu.Admin.UpdatePartitions(ctx, 3, "growing")
 	if err := errors.Join(err, res.Error()); err != nil {
 		t.Fatal(err)
 	}
@@ -215,24 +216,24 @@ func (l *lab) grownSource(t *testing.T) {
 
 // otherPolicy: a target that compacts what the source keeps would lose records.
 func (l *lab) otherPolicy(t *testing.T) {
-	l.us.create(t, "policy", 2, "cleanup.policy=compact")
-	l.eu.create(t, "policy", 2)
+	l.us.Create(t, "policy", 2, "cleanup.policy=compact")
+	l.eu.Create(t, "policy", 2)
 	l.write(t, "policy", 2, 200)
 	l.blocked(t, "policy", "cleanup-policy", "compact", "delete")
 	l.neighbourFlows(t)
-	l.us.alter(t, "policy", "cleanup.policy", "delete")
+	l.us.Alter(t, "policy", "cleanup.policy", "delete")
 	l.heals(t, "policy", 2)
 	l.copied(t, "policy", 0, 1)
 }
 
 // restamping: a target with LogAppendTime would give every copy another time.
 func (l *lab) restamping(t *testing.T) {
-	l.us.create(t, "stamped", 2, "message.timestamp.type=LogAppendTime")
-	l.eu.create(t, "stamped", 2)
+	l.us.Create(t, "stamped", 2, "message.timestamp.type=LogAppendTime")
+	l.eu.Create(t, "stamped", 2)
 	l.write(t, "stamped", 2, 200)
 	l.blocked(t, "stamped", "timestamp-type", "LogAppendTime", "CreateTime")
 	l.neighbourFlows(t)
-	l.us.alter(t, "stamped", "message.timestamp.type", "CreateTime")
+	l.us.Alter(t, "stamped", "message.timestamp.type", "CreateTime")
 	l.heals(t, "stamped", 2)
 	l.copied(t, "stamped", 0, 1)
 }
@@ -245,31 +246,31 @@ func (l *lab) recreatedLonger(t *testing.T) { l.recreated(t, "regrown", 100, 200
 
 func (l *lab) recreated(t *testing.T, topic string, before, after int) {
 	log := judge.NewLog() // of two topics with one name: nothing for the checker
-	l.eu.create(t, topic, 2)
+	l.eu.Create(t, topic, 2)
 	l.writeTo(t, log, topic, 2, before)
 	l.copied(t, topic, 0, 1)
-	held, err := l.us.ends(t.Context(), topic)
+	held, err := l.us.Ends(t.Context(), topic)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.eu.admin.DeleteTopic(t.Context(), topic); err != nil {
+	if _, err := l.eu.Admin.DeleteTopic(t.Context(), topic); err != nil {
 		t.Fatal(err)
 	}
-	until(t, curing, "the topic is created again", func(ctx context.Context) error { // deletion takes the broker a moment
-		_, err := l.eu.admin.CreateTopic(ctx, 2, 1, nil, topic)
+	node.Until(t, curing, "the topic is created again", func(ctx context.Context) error { // deletion takes the broker a moment
+		_, err := l.eu.Admin.CreateTopic(ctx, 2, 1, nil, topic)
 		return err
 	})
-	until(t, curing, "eu serves the new topic", func(ctx context.Context) error {
-		_, err := l.eu.ends(ctx, topic)
+	node.Until(t, curing, "eu serves the new topic", func(ctx context.Context) error {
+		_, err := l.eu.Ends(ctx, topic)
 		return err
 	})
 	l.writeTo(t, log, topic, 2, after)
-	until(t, naming, "every partition says that the topic was recreated", func(ctx context.Context) error {
-		st, err := l.node.status(ctx)
+	node.Until(t, naming, "every partition says that the topic was recreated", func(ctx context.Context) error {
+		st, err := l.node.Status(ctx)
 		if err != nil {
 			return err
 		}
-		f := flow(st, "eu-us", topic)
+		f := node.Flow(st, "eu-us", topic)
 		for _, p := range f.GetPartitions() {
 			if p.GetState() != adminpb.State_STATE_HALTED || !strings.Contains(p.GetReason(), "recreated") || !strings.Contains(p.GetReason(), "eu") {
 				return fmt.Errorf("partition %d is %s: %q", p.GetPartition(), admin.Name(p.GetState()), p.GetReason())
@@ -281,7 +282,7 @@ func (l *lab) recreated(t *testing.T, topic string, before, after int) {
 		return nil
 	})
 	l.neighbourFlows(t)
-	now, err := l.us.ends(t.Context(), topic)
+	now, err := l.us.Ends(t.Context(), topic)
 	if err != nil {
 		t.Fatal(err)
 	}

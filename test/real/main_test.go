@@ -1,15 +1,9 @@
 package real
 
 import (
-	"fmt"
-	"os"
 	"testing"
+
+	"github.com/isthmus-project/isthmus/test/node"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if err := os.RemoveAll(binaryDir()); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { node.Main(m) }

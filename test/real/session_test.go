@@ -9,15 +9,14 @@ import (
 
 	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/test/judge"
-	"github.com/isthmus-project/isthmus/test/kafka"
+	"github.com/isthmus-project/isthmus/test/node"
 )
 
-// TestSession_PartitionForgottenAndSetAgainIsRead: a broker first adds what a request asks for and then removes what it
-// forgets (KIP-227), so a partition that is in both lists is gone from the session, and nobody would ever hear of it.
-func TestSession_PartitionForgottenAndSetAgainIsRead(t *testing.T) {
-	kafka.Require(t)
-	eu := startSites(t, "eu")["eu"]
-	eu.create(t, "orders", 2)
+// session: a broker first adds what a request asks for and then removes what it forgets (KIP-227), so a partition that is in
+// both lists is gone from the session, and nobody would ever hear of it.
+func session(t *testing.T, eu *node.Site) {
+	const topic = "session"
+	eu.Create(t, topic, 2)
 	c, err := broker.Open(broker.Profile{Name: "eu", Bootstrap: eu.Bootstrap(), ClientID: "test"}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -25,20 +24,20 @@ func TestSession_PartitionForgottenAndSetAgainIsRead(t *testing.T) {
 	t.Cleanup(c.Close)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	until(t, 30*time.Second, "both partitions have a leader that knows of it", func(ctx context.Context) error {
-		_, err := eu.ends(ctx, "orders")
+	node.Until(t, 30*time.Second, "both partitions have a leader that knows of it", func(ctx context.Context) error {
+		_, err := eu.Ends(ctx, topic)
 		return err
 	})
-	m, err := c.Metadata(ctx, "orders")
+	m, err := c.Metadata(ctx, topic)
 	if err != nil {
 		t.Fatal(err)
 	}
 	part := func(p int32) broker.FetchPartition {
-		return broker.FetchPartition{Topic: "orders", TopicID: m.Topics["orders"].ID, Partition: p, LeaderEpoch: -1, LastFetchedEpoch: -1, LogStart: -1, MaxBytes: 1 << 20}
+		return broker.FetchPartition{Topic: topic, TopicID: m.Topics[topic].ID, Partition: p, LeaderEpoch: -1, LastFetchedEpoch: -1, LogStart: -1, MaxBytes: 1 << 20}
 	}
 	for i, kept := range [][]int32{{0, 1}, {1}} { // with a neighbour in the session, and alone
 		t.Run(fmt.Sprintf("%d partitions", len(kept)), func(t *testing.T) {
-			s, err := c.FetchSession(ctx, m.Brokers[m.Topics["orders"].Partitions[0].Leader])
+			s, err := c.FetchSession(ctx, m.Brokers[m.Topics[topic].Partitions[0].Leader])
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -61,12 +60,12 @@ func TestSession_PartitionForgottenAndSetAgainIsRead(t *testing.T) {
 				s.Set(part(p))
 			}
 			fetch()
-			s.Forget("orders", part(1).TopicID, 1)
+			s.Forget(topic, part(1).TopicID, 1)
 			s.Set(part(1))
 			fetch()
 			clear(seen)
-			load := judge.Load{Topic: "orders", Partitions: 2, Records: 100, Size: 80, Seed: uint64(i)}
-			if err := judge.Write(ctx, eu.client(), load, judge.NewLog()); err != nil {
+			load := judge.Load{Topic: topic, Partitions: 2, Records: 100, Size: 80, Seed: uint64(i)}
+			if err := judge.Write(ctx, eu.Client(), load, judge.NewLog()); err != nil {
 				t.Fatal(err)
 			}
 			for try := 0; try < 20 && !seen[1]; try++ {

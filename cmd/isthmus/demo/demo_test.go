@@ -2,8 +2,14 @@ package demo
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -13,12 +19,107 @@ import (
 )
 
 func TestFile_IsAFullMesh(t *testing.T) {
-	topo, err := topology.Parse("demo.toml", []byte(File()))
+	at := map[string]string{}
+	for i, c := range Clusters("data") {
+		at[c.Name] = fmt.Sprintf("127.0.0.1:%d", i+1)
+	}
+	nodes, metrics, err := Places(Bases{Gossip: "127.0.0.1:0", HTTP: "127.0.0.1:0", GRPC: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(topo.Clusters) != 3 || len(topo.Links) != 6 {
-		t.Errorf("%d clusters and %d links", len(topo.Clusters), len(topo.Links))
+	text := File(at, nodes)
+	topo, err := topology.Parse("demo.toml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(topo.Clusters) != 3 || len(topo.Links) != 6 || len(topo.Nodes) != 6 || metrics == "" || !IsFile(text) {
+		t.Errorf("%d clusters, %d links and %d nodes, metrics at %q", len(topo.Clusters), len(topo.Links), len(topo.Nodes), metrics)
+	}
+}
+
+func TestPlaces(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	const free = "127.0.0.1:0"
+	for _, tc := range []struct {
+		name string
+		b    Bases
+		want string // in the error
+	}{
+		{"no port", Bases{free, "127.0.0.1", free}, "--http"},
+		{"no number", Bases{"127.0.0.1:x", free, free}, "--gossip"},
+		{"no room", Bases{free, free, "127.0.0.1:65530"}, "--grpc"},
+		{"not free", Bases{free, free, taken.Addr().String()}, taken.Addr().String()},
+	} {
+		if _, _, err := Places(tc.b); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: %v, want %q in it", tc.name, err, tc.want)
+		}
+	}
+	for range 300 { // ports are drawn by lot, and once
+		nodes, metrics, err := Places(Bases{free, free, free})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := map[string]bool{metrics: true}
+		for _, n := range nodes {
+			for _, at := range []string{n.Gossip, n.HTTP, n.GRPC} {
+				if seen[at] {
+					t.Fatalf("%s is given away twice: %+v", at, nodes)
+				}
+				seen[at] = true
+			}
+		}
+	}
+	nodes, metrics, err := Places(Bases{free, "127.0.0.1:18070", free})
+	if err != nil {
+		t.Skipf("the ports of this test are not free: %v", err)
+	}
+	if nodes[0].HTTP != "127.0.0.1:18070" || nodes[5].HTTP != "127.0.0.1:18120" || metrics != "127.0.0.1:18130" || nodes[5].Name != "ap-2" {
+		t.Errorf("places %+v, metrics %s", nodes, metrics)
+	}
+}
+
+// TestNodes: processes are told apart by their own logs, end in order or by force, and stay dead.
+func TestNodes(t *testing.T) {
+	dir := t.TempDir()
+	script := filepath.Join(dir, "node.sh")
+	text := "#!/bin/sh\ncase $2 in bad) echo no such thing; exit 3;; stubborn) trap '' TERM;; *) trap 'exit 0' TERM;; esac\necho up\nwhile :; do sleep 0.05; done\n"
+	if err := os.WriteFile(script, []byte(text), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	n, err := Start([]Place{{Name: "good"}, {Name: "stubborn"}, {Name: "bad"}}, dir, script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-n.All[2].Done()
+	if err := n.All[2].Trouble(); err == nil || !strings.Contains(err.Error(), "exit status 3\nno such thing") {
+		t.Errorf("trouble of a node that ended: %v", err)
+	}
+	if living := n.Living(); len(living) != 2 || living[0].Trouble() != nil {
+		t.Errorf("%d live, want two without trouble", len(living))
+	}
+	for _, p := range n.All[:2] {
+		if group, err := syscall.Getpgid(p.PID); err != nil || group != p.PID {
+			t.Errorf("%s is in the group %d (%v): the terminal's interrupt would end it before the verdict", p.Name, group, err)
+		}
+	}
+	for _, p := range n.All[:2] { // their traps are set when they say so
+		for deadline := time.Now().Add(10 * time.Second); ; {
+			if text, _ := os.ReadFile(filepath.Join(dir, p.Name+".log")); len(text) > 0 || time.Now().After(deadline) {
+				break
+			}
+			runtime.Gosched()
+		}
+	}
+	n.Stop(200 * time.Millisecond)
+	if good, stubborn := n.All[0].Ended(), n.All[1].Ended(); good != "it ended by itself" || !strings.Contains(stubborn, "killed") {
+		t.Errorf("ended: %q and %q, want one in order and one by force", good, stubborn)
+	}
+	if _, err := Start([]Place{{Name: "none"}}, dir, filepath.Join(dir, "nowhere")); err == nil || !strings.Contains(err.Error(), "none") {
+		t.Errorf("a program that is not there: %v", err)
 	}
 }
 

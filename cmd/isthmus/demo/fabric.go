@@ -2,7 +2,10 @@ package demo
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
+
+	"github.com/isthmus-project/isthmus/topology"
 )
 
 // sites are the data centers, and the clusters in them.
@@ -20,12 +23,27 @@ const (
 // topics are all that the demo writes, everywhere.
 var topics = []string{orders, payments, audit, transfers}
 
-// File is the topology of the demo: three embedded clusters, each linked with each. Their data is in folders beside the file.
-func File() string {
-	var b strings.Builder
-	b.WriteString("# The topology of isthmus demo: three data centers, each mirrored into each other.\n[fabric]\nname = \"demo\"\n")
+// fileHead begins every file that a demo wrote, so that no other one is written over.
+const fileHead = "# The topology of isthmus demo: three data centers, each mirrored into each other.\n"
+
+// IsFile tells whether the text of a topology file is one of a demo.
+func IsFile(text string) bool { return strings.HasPrefix(text, fileHead) }
+
+// Clusters are the embedded clusters of the demo, with their data in folders of dir, at free ports.
+func Clusters(dir string) []topology.Cluster {
+	var all []topology.Cluster
 	for _, s := range sites {
-		fmt.Fprintf(&b, "\n[[cluster]]\nname = %q\ndc = %q\nembedded = { dir = %q, listen = \"127.0.0.1:0\" }\n", s.cluster, s.dc, s.cluster)
+		all = append(all, topology.Cluster{Name: s.cluster, DC: s.dc, Embedded: &topology.Embedded{Dir: filepath.Join(dir, s.cluster), Listen: "127.0.0.1:0"}})
+	}
+	return all
+}
+
+// File is the topology of the nodes: the clusters where they listen, by name, each linked with each, and the nodes.
+func File(clusters map[string]string, nodes []Place) string {
+	var b strings.Builder
+	b.WriteString(fileHead + "[fabric]\nname = \"demo\"\n")
+	for _, s := range sites {
+		fmt.Fprintf(&b, "\n[[cluster]]\nname = %q\ndc = %q\nbootstrap = [%q]\n", s.cluster, s.dc, clusters[s.cluster])
 	}
 	for _, from := range sites {
 		for _, to := range sites {
@@ -33,6 +51,9 @@ func File() string {
 				fmt.Fprintf(&b, "\n[[link]]\nfrom = %q\nto = %q\ntopics = [\"*\"]\n", from.cluster, to.cluster)
 			}
 		}
+	}
+	for _, n := range nodes {
+		fmt.Fprintf(&b, "\n[[node]]\nname = %q\ndc = %q\ngossip = %q\nhttp = %q\ngrpc = %q\n", n.Name, n.DC, n.Gossip, n.HTTP, n.GRPC)
 	}
 	return b.String()
 }

@@ -13,7 +13,7 @@ import (
 // How long mirrors may take after the producers have stopped.
 const (
 	lookEvery    = 300 * time.Millisecond
-	standstill   = 20 * time.Second // without a new record anywhere: they never will
+	standstill   = 45 * time.Second // without a new record anywhere: they never will. Two refreshes of a mirror may have failed by then
 	settleAtMost = 3 * time.Minute
 )
 

@@ -1,0 +1,107 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Translate answers where a reader of the link's source that has consumed
+// everything before offset goes on at its target; with reverse, the other way.
+// It returns [ErrNoLink] and [ErrUnknownPump]. For a topic that other links of this
+// node copy already it waits a few seconds until all links it depends on do. Of partitions that another node copies it
+// answers by what is durable.
+func (s *Set) Translate(ctx context.Context, link, topic string, partition int32, offset int64, reverse bool) (Translation, error) {
+	topo := s.Topology()
+	spec, ok := topo.Link(link)
+	if !ok {
+		return Translation{}, fmt.Errorf("link %q: %w", link, ErrNoLink)
+	}
+	from, to := spec.From, spec.To
+	if reverse {
+		from, to = to, from
+	}
+	ctx, cancel := context.WithTimeout(ctx, beginsWithin)
+	defer cancel()
+	for {
+		begins := false
+		var unread error
+		t, err := translate(topo, func(from, to, topic string, partition int32) (mapView, bool) {
+			m, ok, err := s.view(ctx, from, to, topic, partition)
+			unread = errors.Join(unread, err)
+			begins = begins || !ok && s.begins(from, to, topic)
+			return m, ok
+		}, from, to, topic, partition, offset)
+		if err == nil || !begins || sleep(ctx, 100*time.Millisecond) != nil {
+			if err != nil && unread != nil {
+				err = fmt.Errorf("%w (%w)", err, unread)
+			}
+			return t, err
+		}
+	}
+}
+
+// beginsWithin is how long a link of a running node may take to begin a topic that
+// has just come to its source.
+const beginsWithin = 6 * time.Second
+
+// begins reports whether a link is about to copy the topic, here or on another node: it is
+// carried, other links do it already, and this one has no places yet.
+func (s *Set) begins(from, to, topic string) bool {
+	waits, known := false, false
+	for _, l := range s.list() {
+		l.mu.Lock()
+		f := l.flows[topic]
+		l.mu.Unlock()
+		has := f != nil && slices.ContainsFunc(f.pumpList(), func(p *pump) bool {
+			_, durable := l.store.best(p.id)
+			return durable || p.here()
+		})
+		known = known || has
+		waits = waits || !has && l.spec.From == from && l.spec.To == to && l.terms().Matches(topic)
+	}
+	return waits && known
+}
+
+// view finds a pump's map: on this node, or, of one that is elsewhere, in the store.
+func (s *Set) view(ctx context.Context, from, to, topic string, partition int32) (m mapView, ok bool, err error) {
+	p := s.pump(PumpID{From: from, To: to, Topic: topic, Partition: partition})
+	if p == nil {
+		return nil, false, nil
+	}
+	if p.here() {
+		return p, true, nil
+	}
+	if err := p.link.store.refresh(ctx); err != nil {
+		return nil, false, err // what was read before may be much too old
+	}
+	m, ok = p.link.store.durable(p.id)
+	return m, ok, nil
+}
+
+func (p *pump) forward(source int64) (int64, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.offsets.Forward(source)
+}
+
+func (p *pump) inverse(target int64) (int64, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.offsets.Inverse(target)
+}
+
+func (p *pump) end() (int64, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.offsets.End()
+}
+
+// reached is the source offset after everything that was read and acknowledged.
+func (p *pump) reached() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.acked.SourceNext
+}

@@ -1,0 +1,14 @@
+package poison
+
+import (
+	"runtime"
+	"testing"
+)
+
+// One processor: see DESIGN.md, "Non-obvious", on timers in bubbles.
+func TestMain(m *testing.M) {
+	if !realKafka() {
+		runtime.GOMAXPROCS(1)
+	}
+	m.Run()
+}

@@ -1,0 +1,2 @@
+// Package gossip is what the nodes of a fabric tell each other: who is there, what is set, who owns what.
+package gossip
