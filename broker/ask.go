@@ -111,6 +111,7 @@ func (c *Cluster) atLeader(ctx context.Context, topic string, partition int32, a
 		cancel()
 		c.forgetLeader(topic)
 		var said *kerr.Error
+		errors.As(err, &said)
 		switch {
 		case try == leaderTries-1 || ctx.Err() != nil:
 			return err

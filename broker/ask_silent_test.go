@@ -10,7 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/isthmus-project/isthmus/broker"
 )
@@ -102,6 +104,31 @@ func TestCluster_LeavesALeaderThatRefuses(t *testing.T) {
 		t.Logf("given up after %v", took)
 		if most := time.Second; took > most {
 			t.Errorf("given up after %v, want at most %v", took, most)
+		}
+	})
+}
+
+// A leader that has just started says for a moment that it leads nothing: who asks is answered when it does, and asks no more often than that.
+func TestCluster_WaitsForALeaderThatIsAboutToLead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := startVirtual(t, kfake.Ports(9092), kfake.NumBrokers(1), kfake.SeedTopics(1, "orders"))
+		c := openProfile(t, v.profile())
+		var asked atomic.Int32
+		v.fake.ControlKey(int16(kmsg.ListOffsets), func(req kmsg.Request) (kmsg.Response, error, bool) {
+			v.fake.KeepControl()
+			if asked.Add(1) > 3 {
+				return nil, nil, false
+			}
+			resp := req.ResponseKind().(*kmsg.ListOffsetsResponse)
+			rp := kmsg.NewListOffsetsResponseTopicPartition()
+			rp.ErrorCode = kerr.NotLeaderForPartition.Code
+			rt := kmsg.NewListOffsetsResponseTopic()
+			rt.Topic, rt.Partitions = "orders", append(rt.Partitions, rp)
+			resp.Topics = append(resp.Topics, rt)
+			return resp, nil, true
+		})
+		if _, err := c.ListOffsets(t.Context(), "orders", 0, broker.Latest, false); err != nil || asked.Load() != 4 {
+			t.Errorf("asked %d times, want 4: %v", asked.Load(), err)
 		}
 	})
 }

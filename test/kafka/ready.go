@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -17,7 +18,7 @@ import (
 const askEvery = 100 * time.Millisecond
 
 // WaitReady returns when every broker that runs and is not paused answers and knows all the others that do; and, if none
-// is down or paused, when every partition has a leader. Its error tells what was missing when ctx ended, or that a
+// is down or paused, when every partition has a leader that answers for it. Its error tells what was missing when ctx ended, or that a
 // broker died, and has the end of that broker's log.
 func (c *Cluster) WaitReady(ctx context.Context) error {
 	var ids []int32
@@ -46,7 +47,7 @@ func (c *Cluster) waitBroker(ctx context.Context, i int, ids []int32) error {
 	tick := time.NewTicker(askEvery)
 	defer tick.Stop()
 	for {
-		lack := c.ask(ctx, cl, ids)
+		lack := c.ask(ctx, cl, int32(i+1), ids)
 		if lack == nil {
 			return nil
 		}
@@ -64,8 +65,8 @@ func (c *Cluster) waitBroker(ctx context.Context, i int, ids []int32) error {
 	}
 }
 
-// ask returns what the broker behind cl still lacks, nil if nothing.
-func (c *Cluster) ask(ctx context.Context, cl *kgo.Client, ids []int32) error {
+// ask returns what the broker of a node id, behind cl, still lacks; nil if nothing.
+func (c *Cluster) ask(ctx context.Context, cl *kgo.Client, id int32, ids []int32) error {
 	req := kmsg.NewPtrMetadataRequest()
 	req.Topics = nil // all
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
@@ -78,9 +79,9 @@ func (c *Cluster) ask(ctx context.Context, cl *kgo.Client, ids []int32) error {
 	for _, b := range resp.Brokers {
 		known = append(known, b.NodeID)
 	}
-	for _, id := range ids {
-		if !slices.Contains(known, id) {
-			return fmt.Errorf("it does not know node %d yet", id)
+	for _, other := range ids {
+		if !slices.Contains(known, other) {
+			return fmt.Errorf("it does not know node %d yet", other)
 		}
 	}
 	if resp.ControllerID < 0 {
@@ -96,5 +97,45 @@ func (c *Cluster) ask(ctx context.Context, cl *kgo.Client, ids []int32) error {
 			}
 		}
 	}
+	return leads(ctx, cl, id, resp.Topics)
+}
+
+// leads returns what a broker does not answer for yet although it tells that it leads it: one that has just started knows of leaders before it
+// has loaded what it leads itself.
+func leads(ctx context.Context, cl *kgo.Client, id int32, topics []kmsg.MetadataResponseTopic) error {
+	req := kmsg.NewPtrListOffsetsRequest()
+	req.ReplicaID = -1
+	for _, t := range topics {
+		rt := kmsg.NewListOffsetsRequestTopic()
+		rt.Topic = *t.Topic
+		for _, p := range t.Partitions {
+			if p.Leader != id {
+				continue
+			}
+			rp := kmsg.NewListOffsetsRequestTopicPartition()
+			rp.Partition, rp.CurrentLeaderEpoch, rp.Timestamp = p.Partition, -1, -1
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		if len(rt.Partitions) > 0 {
+			req.Topics = append(req.Topics, rt)
+		}
+	}
+	if len(req.Topics) == 0 {
+		return nil
+	}
+	resp, err := req.RequestWith(ctx, cl.SeedBrokers()[0])
+	if err != nil {
+		return err
+	}
+	for _, t := range resp.Topics {
+		for _, p := range t.Partitions {
+			if err := kerr.ErrorForCode(p.ErrorCode); slices.Contains(notYet, err) {
+				return fmt.Errorf("it does not lead %s:%d yet: %w", t.Topic, p.Partition, err)
+			}
+		}
+	}
 	return nil
 }
+
+// notYet is what a broker says of partitions that it is about to lead. What else it may say is not for whoever waits for its start.
+var notYet = []error{kerr.NotLeaderForPartition, kerr.LeaderNotAvailable, kerr.ReplicaNotAvailable, kerr.UnknownTopicOrPartition}

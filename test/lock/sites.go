@@ -178,11 +178,13 @@ func (s *site) deleteRecords(t testing.TB, topic string, partition int32, offset
 // end is the end of a partition's log.
 func (s *site) end(t testing.TB, topic string, partition int32) int64 {
 	t.Helper()
-	p, err := s.c.ListOffsets(t.Context(), topic, partition, broker.Latest, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p.Offset
+	var end int64
+	node.Until(t, 20*time.Second, fmt.Sprintf("%s tells the end of %s:%d", s.name, topic, partition), func(ctx context.Context) error {
+		p, err := s.c.ListOffsets(ctx, topic, partition, broker.Latest, false)
+		end = p.Offset
+		return err
+	})
+	return end
 }
 
 // knows returns what the broker remembers of a producer id on a partition; false if nothing.
