@@ -369,8 +369,12 @@ func (l *Link) settle(ctx context.Context, p *pump, s search, fd *finder, src *s
 		add(ReasonRepeated, r.Source, r.Source+r.Records-1, r.Records, fmt.Sprintf("on the target more than once, in epoch %d and before", r.Epoch))
 	}
 	if first, n := strayed(fd.strays); n > 0 {
+		now, err := l.sourceEnds(ctx, p) // which others may have read since this search began
+		if err != nil {
+			return err
+		}
 		doubled += n
-		add(ReasonRepeated, first, max(first, source.end-1), n, "another owner wrote them in an earlier epoch when this one was anchored already: on the target once more")
+		add(ReasonRepeated, first, max(first, now.end-1), n, "another owner wrote them in an earlier epoch when this one was anchored already: on the target once more")
 	}
 	if fd.unlike > 0 {
 		add(ReasonOrderBreak, s.base.SourceNext, out.place.SourceNext, fd.unlike,

@@ -71,8 +71,9 @@ type finder struct {
 	// without to, come from; nil = nobody knows.
 	known func(origin string, from, to int64) []Run
 
-	// leftOff is the source offset up to which the map knows what was copied of an origin in an epoch and before; nil = nobody knows.
-	leftOff func(origin string, epoch int16) int64
+	// leftOff is the source offset up to which the map knows what was copied of an origin, in an epoch and before, to before a target
+	// offset; nil = nobody knows.
+	leftOff func(origin string, epoch int16, target int64) int64
 
 	mayJump  bool // the target may have lost own batches to cleaning or retention
 	forgives bool // a source that is too short is what is looked at
@@ -177,7 +178,7 @@ func (f *finder) late(lane Lane, h batch.Header, span int64) {
 		then.Base = inc.base(lane.Origin)
 	}
 	count := then.countAt(h.BaseSequence)
-	if own := f.stray(lane, h.ProducerEpoch, count, span); own > 0 {
+	if own := f.stray(lane, h, count, span); own > 0 {
 		f.repeat(lane.Origin, lane.Epoch, count, count+own)
 	}
 	f.passed(h)
@@ -185,8 +186,8 @@ func (f *finder) late(lane Lane, h batch.Header, span int64) {
 
 // stray notes what of a late batch is behind the beginning of an anchored epoch, and returns how many records are not. The counts from there on
 // are those of other records in the two epochs: they do not say which records of the source these are.
-func (f *finder) stray(lane Lane, epoch int16, count, span int64) (rest int64) {
-	for e := epoch + 1; e <= lane.Epoch; e++ {
+func (f *finder) stray(lane Lane, h batch.Header, count, span int64) (rest int64) {
+	for e := h.ProducerEpoch + 1; e <= lane.Epoch; e++ {
 		inc, ok := f.incarnation(e)
 		if !ok || inc.anchor == nil {
 			continue
@@ -197,7 +198,7 @@ func (f *finder) stray(lane Lane, epoch int16, count, span int64) (rest int64) {
 		}
 		r := Run{Origin: lane.Origin, Epoch: lane.Epoch, Count: first, Records: count + span - first}
 		if f.leftOff != nil {
-			r.Source = f.leftOff(lane.Origin, epoch)
+			r.Source = f.leftOff(lane.Origin, h.ProducerEpoch, h.BaseOffset+first-count)
 		}
 		f.strays = append(f.strays, r)
 		return first - count

@@ -239,13 +239,13 @@ func (p *pump) voidLocked() {
 	p.out.poison, p.out.bad, p.out.keep, p.handed = nil, nil, false, false
 }
 
-// leftOff is the source offset up to which the map knows what was copied of an origin in an epoch and before.
-func (p *pump) leftOff(origin string, epoch int16) (next int64) {
+// leftOff is the source offset up to which the map knows what was copied of an origin, in an epoch and before, to before a target offset.
+func (p *pump) leftOff(origin string, epoch int16, target int64) (next int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, r := range p.offsets.runs {
-		if r.Origin == origin && r.Epoch <= epoch {
-			next = max(next, r.sourceEnd())
+		if r.Origin == origin && r.Epoch <= epoch && r.Target < target {
+			next = max(next, min(r.sourceEnd(), r.Source+target-r.Target))
 		}
 	}
 	return next
