@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -22,6 +23,9 @@ const (
 	// answerTimeout bounds one answer as a whole: kgo shares the connection, and its own patience ends with the first bytes.
 	answerTimeout = 3 * time.Minute
 )
+
+// errLongAnswer is wrapped by the errors about an answer that is over one of them: less has to be asked for at a time.
+var errLongAnswer = fmt.Errorf("%w: the answer is too long", ErrProtocol)
 
 // dialChecked is dialClient with a check of what comes. The client library decodes with kmsg, which believes counts: an answer of
 // a few bytes can keep it busy for minutes, one of a few megabytes can take all memory, of every cluster's links in this process. So
@@ -114,7 +118,7 @@ func (c *checkedConn) next() ([]byte, error) {
 	}
 	name := kmsg.NameForKey(request.key)
 	if request.key != keyFetch && size > maxPlainAnswer {
-		return nil, protocolErrorf("an answer of %d bytes to %s, the limit is %d", size, name, maxPlainAnswer)
+		return nil, fmt.Errorf("%w: %d bytes to %s, the limit is %d", errLongAnswer, size, name, maxPlainAnswer)
 	}
 	frame, err := c.body(head[:], size-4)
 	if err != nil {
@@ -125,7 +129,7 @@ func (c *checkedConn) next() ([]byte, error) {
 	case !ok:
 		return nil, protocolErrorf("an answer of %d bytes is none to %s version %d", size, name, request.version)
 	case elements > maxAnswerElements:
-		return nil, protocolErrorf("an answer to %s with %d elements, the limit is %d", name, elements, maxAnswerElements)
+		return nil, fmt.Errorf("%w: %d elements to %s, the limit is %d", errLongAnswer, elements, name, maxAnswerElements)
 	}
 	if request.key == keyHandshake {
 		if code := int16(binary.BigEndian.Uint16(frame[len(head):])); code != 0 {

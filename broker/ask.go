@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -150,11 +149,31 @@ func askOf[T kmsg.Response](ctx context.Context, b *kgo.Broker, req kmsg.Request
 
 // knows asks a broker whether it knows a request.
 func knows(ctx context.Context, b *kgo.Broker, key int16) (bool, error) {
+	newest, err := newestOf(ctx, b, key)
+	return newest >= 0, err
+}
+
+// newestOf asks a broker for the newest version of a request that it knows; -1 is none.
+func newestOf(ctx context.Context, b *kgo.Broker, key int16) (int16, error) {
 	req := kmsg.NewPtrApiVersionsRequest()
 	req.ClientSoftwareName, req.ClientSoftwareVersion = "isthmus", "1"
 	resp, err := askOf[*kmsg.ApiVersionsResponse](ctx, b, req)
 	if err != nil {
-		return false, err
+		return -1, err
 	}
-	return slices.ContainsFunc(resp.ApiKeys, func(k kmsg.ApiVersionsResponseApiKey) bool { return k.ApiKey == key }), nil
+	for _, k := range resp.ApiKeys {
+		if k.ApiKey == key {
+			return k.MaxVersion, nil
+		}
+	}
+	return -1, nil
 }
+
+// atMost is a request that is not sent in a version above newest.
+type atMost struct {
+	kmsg.Request
+	newest int16
+}
+
+// MaxVersion implements kmsg.Request.
+func (r atMost) MaxVersion() int16 { return r.newest }

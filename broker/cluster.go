@@ -20,6 +20,8 @@ type Cluster struct {
 	pool    framePool
 	spare   spareReaders
 	pace    pace
+
+	coordinators coordinators
 }
 
 // Open makes a cluster of a profile. Nothing is dialled: a cluster that cannot be reached says so in its first answer. The

@@ -61,7 +61,12 @@ func (c *Cluster) Metadata(ctx context.Context, topics ...string) (Metadata, err
 		rt.Topic = kmsg.StringPtr(t)
 		req.Topics = append(req.Topics, rt)
 	}
-	resp, err := askAny(ctx, c, *req, (*kmsg.MetadataRequest).RequestWith)
+	return c.metadata(ctx, *req)
+}
+
+// metadata asks for what a request names.
+func (c *Cluster) metadata(ctx context.Context, req kmsg.MetadataRequest) (Metadata, error) {
+	resp, err := askAny(ctx, c, req, (*kmsg.MetadataRequest).RequestWith)
 	if err == nil {
 		err = codeError(resp.ErrorCode)
 	}
