@@ -246,6 +246,13 @@ func (t *throttle) wait(ctx context.Context) error {
 	return pause(ctx, time.Until(until))
 }
 
+// pending reports whether the broker may not be spoken to yet.
+func (t *throttle) pending() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return time.Now().Before(t.until)
+}
+
 // pause waits for d, or for the end of ctx.
 func pause(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
