@@ -27,7 +27,8 @@ const (
 // CommitGroup sets offsets of a group that has no members, as a consumer does that is in no group. The coordinator refuses that for a
 // group that has some: [ErrGroupActive]. refused has the partitions that it did not take; err is that of the group, after which what
 // was not asked for yet is in neither. A partition that the cluster does not have is kerr.UnknownTopicOrPartition. A group that is not
-// there is made.
+// there is made; where one of another type has the name, a share group, it is kerr.GroupIDNotFound. Whoever consumes without being a
+// member and only commits is not in the coordinator's way: such commits are seen in the log of commits alone.
 func (c *Cluster) CommitGroup(ctx context.Context, group string, offsets []GroupOffset) (refused map[TopicPartition]error, err error) {
 	refused = make(map[TopicPartition]error)
 	for len(offsets) > 0 {
