@@ -166,6 +166,7 @@ func (r *commitReader) frame(ctx context.Context, frame *Frame) (size int, lost 
 		}
 		if err := refusedFetch(p, f); err != nil {
 			r.session.Forget(f.Topic, p.id, f.Partition)
+			delete(r.parts, f.Partition)
 			lost.parts, lost.err = append(lost.parts, p), errors.Join(lost.err, err)
 			continue
 		}
