@@ -17,6 +17,8 @@
 //   - Settings change the file's tree before it is read (Source.Overlay), so that what runs is checked as a file is, whoever changed it;
 //     a fault then names the setting's key. They can change clusters, links, routers and rules, and nothing that belongs to a
 //     node's own file. What settings would do is known before they are written (Plan), in full, or all that is wrong is.
+//   - A short form ([[mesh]], [[hub]]) is read as the links that it stands for, before anything else is: settings, routes, Diff and
+//     Export know links only, and Export writes them out. A fault of one names the short form's line.
 //   - Export reads as the same topology, and applying it changes nothing.
 //   - Reading is bounded: a file over MaxFileBytes is refused before it is parsed.
 //

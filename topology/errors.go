@@ -80,10 +80,12 @@ type diagnostics struct {
 	list  Errors
 	// settings are the keys of the live settings over the text. What a setting says is at the offset len(src) + 1 + its index.
 	settings []string
+	// patterns are the lists that were read: all links of a short form have the same, and many.
+	patterns map[*node]Patterns
 }
 
 func newDiagnostics(file string, src []byte) *diagnostics {
-	d := &diagnostics{file: file, src: src, lines: []int{0}}
+	d := &diagnostics{file: file, src: src, lines: []int{0}, patterns: make(map[*node]Patterns)}
 	for i, c := range src {
 		if c == '\n' {
 			d.lines = append(d.lines, i+1)
@@ -137,12 +139,19 @@ func (d *diagnostics) add(offset int, format string, args ...any) {
 		offset = len(d.src)
 	}
 	if key, ok := d.setting(offset); ok {
-		d.list = append(d.list, Error{File: d.file, Setting: key, Msg: msg})
+		d.append(Error{File: d.file, Setting: key, Msg: msg})
 		return
 	}
 	line := d.line(offset)
 	column := utf8.RuneCount(d.src[d.lines[line-1]:offset]) + 1
-	d.list = append(d.list, Error{File: d.file, Line: line, Column: column, Msg: msg})
+	d.append(Error{File: d.file, Line: line, Column: column, Msg: msg})
+}
+
+// append takes a fault that is not there yet: the links of a short form all have its faults.
+func (d *diagnostics) append(e Error) {
+	if !slices.Contains(d.list, e) {
+		d.list = append(d.list, e)
+	}
 }
 
 // err is nil without faults, else all of them, sorted and without repeats.

@@ -8,7 +8,7 @@ import (
 
 // TestExport_ReadsAsTheSame: what is written is read as the same topology, and written the same again.
 func TestExport_ReadsAsTheSame(t *testing.T) {
-	for _, path := range append(files(t, "testdata/*.toml"), "../examples/two-clusters.toml") {
+	for _, path := range append(files(t, "testdata/*.toml"), files(t, "../examples/*.toml")...) {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			top, err := Load(path)
 			if err != nil {
@@ -33,7 +33,7 @@ func TestExport_ReadsAsTheSame(t *testing.T) {
 }
 
 func TestExport_Golden(t *testing.T) {
-	for _, name := range []string{"full", "logins", "tier"} {
+	for _, name := range []string{"full", "logins", "short", "tier"} {
 		top, err := Load("testdata/" + name + ".toml")
 		if err != nil {
 			t.Fatal(err)

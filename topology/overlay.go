@@ -141,9 +141,12 @@ const (
 	keyStay     = "stay"
 )
 
+// endFields are those of a link that a short form fills in.
+var endFields = []string{"from", "to"}
+
 // fieldNames are the fields of each kind that a setting may have.
 var fieldNames = map[string][]string{
-	kindLink:    slices.Concat([]string{"from", "to", "topics", "exclude", "groups", "start", "replication_factor", "byte_rate"}, policyFields),
+	kindLink:    slices.Concat(endFields, []string{"topics", "exclude", "groups", "start", "replication_factor", "byte_rate"}, policyFields),
 	kindCluster: {"dc", "bootstrap", "embedded", "tls", "sasl", "principal", "insecure"},
 	kindRouter:  {"listen", "advertise", "slots", "sni", "home", "auth", "set"},
 }

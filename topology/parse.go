@@ -51,12 +51,14 @@ func parse(name string, data []byte, settings []Setting) (t *Topology, ignored [
 		return nil, nil, d.err()
 	}
 	root := parseTree(d)
-	ignored = overlay(d, root, settings)
 	r := reader{
 		d: d, base: filepath.Dir(name), root: scope{d: d, t: root},
-		clusterAt: make(map[string]int), linkAt: make(map[string]int), nodeAt: make(map[string]int),
+		clusterAt: make(map[string]int), linkAt: make(map[string]entry), nodeAt: make(map[string]int),
 		tagAt: make(map[uint64]string), addressAt: make(map[string]string), listenAt: make(map[string]string),
+		written: make(map[string]string), told: make(map[[2]int]bool),
 	}
+	r.expand()
+	ignored = overlay(d, root, settings)
 	t = r.topology()
 	if err := d.err(); err != nil {
 		return nil, ignored, err
@@ -95,15 +97,20 @@ type reader struct {
 	base string
 	root scope
 
-	clusterAt, linkAt, nodeAt map[string]int
-	tagAt                     map[uint64]string // producer-id tag → cluster
-	addressAt                 map[string]string // address or data directory → cluster
-	listenAt                  map[string]string // machine and address → what listens there
-	namelessCluster           bool              // so that a link's unknown cluster may be that one
+	clusterAt, nodeAt map[string]int
+	linkAt            map[string]entry
+	tagAt             map[uint64]string // producer-id tag → cluster
+	addressAt         map[string]string // address or data directory → cluster
+	listenAt          map[string]string // machine and address → what listens there
+	namelessCluster   bool              // so that a link's unknown cluster may be that one
+
+	written  map[string]string // link → where it is written
+	told     map[[2]int]bool   // pairs of places that a fault was told of
+	expanded int               // links of short forms
 }
 
 func (r *reader) topology() *Topology {
-	r.root.only("fabric", "cluster", "link", "node", "stay", "router", "admin")
+	r.root.only("fabric", "cluster", "link", keyMesh, keyHub, "node", "stay", "router", "admin")
 	t := &Topology{Fabric: r.fabric()}
 	clusters := r.root.list("cluster")
 	written := r.root.t.keys["cluster"]
@@ -118,6 +125,8 @@ func (r *reader) topology() *Topology {
 	for _, s := range links {
 		t.Links = append(t.Links, r.link(s))
 	}
+	r.once(t.Links, links)
+	t.written = r.written
 	for _, s := range stays {
 		t.Stays = append(t.Stays, r.stay(s, t.Clusters))
 	}
@@ -316,12 +325,18 @@ func (r *reader) link(s scope) Link {
 	switch {
 	case s.t.keys["name"] == nil && from.ok && to.ok:
 		name = value{text: from.text + "-" + to.text, pos: s.t.pos, ok: true}
-		r.unique("the link name FROM-TO,", name, r.linkAt)
+		r.named(s, "the link name FROM-TO,", name)
 	case r.checkName("the link's name", name, identity):
-		r.unique("the link name", name, r.linkAt)
+		r.named(s, "the link name", name)
 	}
+	l := r.content(s)
+	l.Name, l.From, l.To = name.text, from.text, to.text
+	return l
+}
+
+// content reads what a link has beside its name and its ends, which a short form has once for all its links.
+func (r *reader) content(s scope) Link {
 	return Link{
-		Name: name.text, From: from.text, To: to.text,
 		Topics:            s.patterns("topics", `["orders", "payments-*"]`, true, parseTopicPattern),
 		Exclude:           s.patterns("exclude", `["*-scratch"]`, false, parseTopicPattern),
 		Groups:            s.patterns("groups", `["*"]`, false, ParsePattern),
@@ -344,8 +359,11 @@ func (r *reader) end(s scope, key, example string) value {
 		return v
 	}
 	v.ok = false
-	if r.namelessCluster || r.root.excused("cluster") || r.d.full() {
+	if r.namelessCluster || r.root.excused("cluster") || r.d.full() || !r.tell(v.pos, v.pos) {
 		return v
+	}
+	if n := s.t.keys[key]; n.as != "" {
+		key = n.as
 	}
 	names := make([]string, 0, len(r.clusterAt))
 	for name := range r.clusterAt {

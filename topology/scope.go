@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -161,7 +162,7 @@ func (s scope) list(key string) (scopes []scope) {
 			s.d.add(item.pos, "an element of %s is %s, not a table; write [[%s]]", key, item.kind, key)
 			continue
 		}
-		scopes = append(scopes, scope{d: s.d, t: item.table, title: "[[" + key + "]]"})
+		scopes = append(scopes, scope{d: s.d, t: item.table, title: cmp.Or(item.table.short, "[["+key+"]]")})
 	}
 	return scopes
 }
@@ -183,7 +184,16 @@ func (s scope) secret(key, base string, required bool) Secret {
 
 // patterns reads a list of patterns.
 func (s scope) patterns(key, example string, required bool, parse func(string) (Pattern, error)) (out Patterns) {
+	n := s.t.keys[key]
+	if known, ok := s.d.patterns[n]; ok {
+		return known
+	}
 	list, _ := s.strs(key, example, required)
+	defer func() {
+		if n != nil {
+			s.d.patterns[n] = slices.Clip(out)
+		}
+	}()
 	for _, v := range list {
 		if s.d.full() {
 			return out

@@ -24,6 +24,8 @@ type Topology struct {
 
 	routes *routes
 	ids    *idSpace
+	// written tells, by link, where it is written.
+	written map[string]string
 }
 
 // Cluster is one Kafka cluster. Exactly one of Bootstrap and Embedded is set.
@@ -158,6 +160,10 @@ func (t *Topology) Cluster(name string) (Cluster, bool) {
 func (t *Topology) Link(name string) (Link, bool) {
 	return find(t.Links, func(l Link) bool { return l.Name == name })
 }
+
+// Written tells where a link is written: [[link]], or the short form that it comes from, and its line, or the setting that made it.
+// Empty for a link that there is not.
+func (t *Topology) Written(link string) string { return t.written[link] }
 
 // Node returns the node of that name.
 func (t *Topology) Node(name string) (Node, bool) {

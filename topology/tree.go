@@ -34,6 +34,7 @@ type node struct {
 	text  string  // a string's value, another scalar's source
 	items []*node // of an array
 	table *table  // of a table
+	as    string  // the key that a link's end is written under, where a short form has it
 }
 
 // definition is how a table came to be, which decides what may be added to it.
@@ -54,6 +55,7 @@ type table struct {
 	order  []string
 	broken bool            // a line in it did not parse, so what is missing may be there
 	meant  map[string]bool // keys that an unknown key was probably meant to be
+	short  string          // [[mesh]] or [[hub]]: what a link's table was made from
 }
 
 func newTable(pos int, by definition) *table {
