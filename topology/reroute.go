@@ -127,14 +127,8 @@ func samples(before, after *Topology) []string {
 			names[name] = true
 		}
 	}
-	short := slices.DeleteFunc(patterns, func(p Pattern) bool { return p.kind != glob || len(p.text) > maxSampledBytes })
-	short = short[:min(len(short), maxSampled)]
-	for i, a := range short {
-		for _, b := range short[:i] {
-			if name, ok := meeting(a.text, b.text); ok {
-				names[name] = true
-			}
-		}
+	for _, name := range meetings(patterns) {
+		names[name] = true
 	}
 	var out []string
 	for name := range names {
@@ -144,6 +138,20 @@ func samples(before, after *Topology) []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// meetings are names that fit two of some globs.
+func meetings(patterns []Pattern) (names []string) {
+	short := slices.DeleteFunc(slices.Clone(patterns), func(p Pattern) bool { return p.kind != glob || len(p.text) > maxSampledBytes })
+	short = short[:min(len(short), maxSampled)]
+	for i, a := range short {
+		for _, b := range short[:i] {
+			if name, ok := meeting(a.text, b.text); ok {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
 }
 
 // examples are names that fit the pattern.

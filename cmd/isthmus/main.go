@@ -73,6 +73,7 @@ Exit codes:
   7  verify found that the two ends of a link differ`,
 		Example: `  isthmus demo                      three data centers on this machine
   isthmus check isthmus.toml        is the file right?
+  isthmus plan isthmus.toml         which links, and who carries whose records?
   isthmus run -c isthmus.toml       run a node
   isthmus status --watch            what the fabric does now
   isthmus pause eu-us orders:3      stop one partition
@@ -83,7 +84,7 @@ Exit codes:
 	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Run:"}, &cobra.Group{ID: groupAsk, Title: "Ask a fabric, through any node:"},
 		&cobra.Group{ID: groupChange, Title: "Change a fabric, through any node:"})
 	for id, verbs := range map[string][]func(terminal) *cobra.Command{
-		groupRun:    {checkCommand, runCommand, demoCommand},
+		groupRun:    {checkCommand, planCommand, runCommand, demoCommand},
 		groupAsk:    {statusCommand, translateCommand, ledgerCommand, driftCommand, verifyCommand, nodesCommand, ownersCommand, settingsCommand, historyCommand, diffCommand, exportCommand, watchCommand},
 		groupChange: {pauseCommand, resumeCommand, retryCommand, anchorCommand, drainCommand, setCommand, unsetCommand, applyCommand, undoCommand, rotateCommand},
 	} {

@@ -77,7 +77,7 @@ func writeFile(t *testing.T, name, text string) string {
 }
 
 func TestHelp(t *testing.T) {
-	for _, verb := range []string{"", "check", "run", "demo", "status", "translate", "ledger", "version", "nodes", "owners", "settings", "history", "diff",
+	for _, verb := range []string{"", "check", "plan", "run", "demo", "status", "translate", "ledger", "version", "nodes", "owners", "settings", "history", "diff",
 		"export", "watch", "drift", "verify", "pause", "resume", "retry", "anchor", "drain", "set", "unset", "apply", "undo", "rotate-key"} {
 		args := []string{"--help"}
 		name := "help"
