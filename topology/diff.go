@@ -93,6 +93,8 @@ func diffThing(kind, name string, old, now map[string]fields, before, after *Top
 			d.Topics, d.Destructive = distinct(append(lost, won...)), len(lost) > 0
 		case "link/groups":
 			d.Topics = nil
+		case "link/naming", "link/prefix", "link/rename":
+			d.Topics, d.Destructive = nil, true // the copies may go to any topic
 		case "link/from", "link/to", "cluster/bootstrap", "cluster/embedded", "router/home", "router/set":
 			d.Destructive = true
 		case "link/deleted", "link/poison":

@@ -136,7 +136,7 @@ func (r *reader) linksOf(s scope, pairs []pair) (links []*node) {
 		name.ok = false
 	}
 	if len(pairs) == 0 {
-		r.content(s) // for its faults
+		r.content(s, "") // for its faults
 	}
 	for _, p := range pairs {
 		t := newTable(s.t.pos, headed)

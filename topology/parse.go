@@ -41,6 +41,11 @@ func Parse(name string, data []byte) (*Topology, error) {
 
 // parse is Parse with live settings over the text. ignored are the keys of those that mean nothing over this text.
 func parse(name string, data []byte, settings []Setting) (t *Topology, ignored []string, err error) {
+	return parseUpTo(name, data, settings, namesSupported)
+}
+
+// parseUpTo is parse with other names of topics allowed.
+func parseUpTo(name string, data []byte, settings []Setting, names naming) (t *Topology, ignored []string, err error) {
 	if len(data) > MaxFileBytes {
 		msg := fmt.Sprintf("the file is larger than %d bytes; is it a topology?", MaxFileBytes)
 		return nil, nil, Errors{{File: name, Line: 1, Column: 1, Msg: msg}}
@@ -55,7 +60,7 @@ func parse(name string, data []byte, settings []Setting) (t *Topology, ignored [
 		d: d, base: filepath.Dir(name), root: scope{d: d, t: root},
 		clusterAt: make(map[string]int), linkAt: make(map[string]entry), nodeAt: make(map[string]int),
 		tagAt: make(map[uint64]string), addressAt: make(map[string]string), listenAt: make(map[string]string),
-		written: make(map[string]string), told: make(map[[2]int]bool),
+		written: make(map[string]string), told: make(map[[2]int]bool), names: names,
 	}
 	r.expand()
 	ignored = overlay(d, root, settings)
@@ -65,6 +70,10 @@ func parse(name string, data []byte, settings []Setting) (t *Topology, ignored [
 	}
 	t.routes = newRoutes(t.Clusters, t.Links)
 	t.ids = newIDSpace(t.Fabric, t.Clusters)
+	r.checkNames(t)
+	if err := d.err(); err != nil {
+		return nil, ignored, err
+	}
 	return t, ignored, nil
 }
 
@@ -107,6 +116,7 @@ type reader struct {
 	written  map[string]string // link → where it is written
 	told     map[[2]int]bool   // pairs of places that a fault was told of
 	expanded int               // links of short forms
+	names    naming            // what is allowed
 }
 
 func (r *reader) topology() *Topology {
@@ -329,13 +339,13 @@ func (r *reader) link(s scope) Link {
 	case r.checkName("the link's name", name, identity):
 		r.named(s, "the link name", name)
 	}
-	l := r.content(s)
+	l := r.content(s, from.text)
 	l.Name, l.From, l.To = name.text, from.text, to.text
 	return l
 }
 
-// content reads what a link has beside its name and its ends, which a short form has once for all its links.
-func (r *reader) content(s scope) Link {
+// content reads what a link has beside its name and its ends, which a short form has once for all its links. from is its source.
+func (r *reader) content(s scope, from string) Link {
 	return Link{
 		Topics:            s.patterns("topics", `["orders", "payments-*"]`, true, parseTopicPattern),
 		Exclude:           s.patterns("exclude", `["*-scratch"]`, false, parseTopicPattern),
@@ -343,6 +353,7 @@ func (r *reader) content(s scope) Link {
 		Start:             r.start(s),
 		ReplicationFactor: s.integer("replication_factor", "3", 1, maxReplicationFactor),
 		ByteRate:          int64(s.integer("byte_rate", "50_000_000", minByteRate, 1<<50)),
+		Naming:            s.naming(from, r.names),
 		Policy:            s.policy(),
 		Keeps:             s.keeps(),
 		Rates:             s.rates(),

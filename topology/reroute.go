@@ -115,7 +115,7 @@ func samples(before, after *Topology) []string {
 	var patterns []Pattern
 	names := map[string]bool{"zq": true} // which only the widest patterns take
 	for _, l := range slices.Concat(before.Links, after.Links) {
-		for _, p := range slices.Concat(l.Topics, l.Exclude) {
+		for _, p := range l.patterns() {
 			if slices.ContainsFunc(patterns, func(q Pattern) bool { return q.text == p.text }) {
 				continue
 			}

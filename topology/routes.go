@@ -20,8 +20,9 @@ type routes struct {
 	clusters map[string]int32
 	names    map[string]int32 // link name → index in links
 	links    []Link
-	to       []int32   // by link: its target cluster
-	out      [][]int32 // by cluster: links that leave it, ordered by name
+	to       []int32              // by link: its target cluster
+	out      [][]int32            // by cluster: links that leave it, ordered by name
+	renamers map[[2]int32][]int32 // by ends: links that give topics other names
 	maxPlans int
 
 	mu      sync.RWMutex
@@ -45,6 +46,7 @@ func newRoutes(clusters []Cluster, links []Link) *routes {
 		links:    links,
 		to:       make([]int32, len(links)),
 		out:      make([][]int32, len(clusters)),
+		renamers: make(map[[2]int32][]int32),
 		byTopic:  make(map[string]*plan),
 		byLinks:  make(map[string]*plan),
 	}
@@ -57,6 +59,10 @@ func newRoutes(clusters []Cluster, links []Link) *routes {
 		r.to[i] = r.clusters[l.To]
 		from := r.clusters[l.From]
 		r.out[from] = append(r.out[from], int32(i))
+		if !l.Naming.Keeps() {
+			ends := [2]int32{from, r.to[i]}
+			r.renamers[ends] = append(r.renamers[ends], int32(i))
+		}
 	}
 	for _, out := range r.out {
 		slices.SortFunc(out, func(a, b int32) int { return cmp.Compare(links[a].Name, links[b].Name) })

@@ -170,7 +170,7 @@ func (l Link) content() string {
 	if l.ByteRate > 0 {
 		parts = append(parts, fmt.Sprintf("at most %d bytes/s", l.ByteRate))
 	}
-	for _, f := range l.policyFields() {
+	for _, f := range slices.Concat(l.Naming.fields(), l.policyFields()) {
 		parts = append(parts, f.name+" "+f.literal)
 	}
 	return strings.Join(parts, "; ")

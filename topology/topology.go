@@ -74,6 +74,8 @@ type Link struct {
 	// ByteRate is the most bytes per second that are read from the source for this link, all nodes together, as they are on the
 	// wire; 0 is no limit. Nodes share it by the partitions that they copy.
 	ByteRate int64
+	// Naming is what topics are called on the target.
+	Naming Naming
 	// Policy is what happens where a log went wrong.
 	Policy Policy
 	// Keeps is what follows the source beside the records.
