@@ -111,6 +111,15 @@ func TestExpand_IsBounded(t *testing.T) {
 	}
 }
 
+// TestExpand_SaysAFaultOnce: a fault that all links of a large mesh have leaves room for the others of the file.
+func TestExpand_SaysAFaultOnce(t *testing.T) {
+	hundred := numbered("c", 100)
+	_, err := Parse("x.toml", []byte(file(hundred, "[[mesh]]\nclusters = [\""+strings.Join(hundred, `", "`)+"\"]\ntopics = [\"*\"]\npoison = \"drop\"\n[[node]]\nnode = 1\n")))
+	if err == nil || strings.Count(err.Error(), "poison is") != 1 || !strings.Contains(err.Error(), "[[node]]") || strings.Contains(err.Error(), "too many") {
+		t.Errorf("%.500v", err)
+	}
+}
+
 // shape is a fabric in short forms, and how many links away each cluster is from each.
 type shape struct {
 	name     string
