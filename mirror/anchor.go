@@ -380,7 +380,7 @@ func (l *Link) doubleUp(p *pump, w *wayOut, plan *AnchorPlan) {
 	}
 	i := Incarnation{Epoch: math.MaxInt16, Lanes: w.at.Lanes, anchor: &anchorage{sourceCut: w.cuts[0], targetCut: w.cuts[1]}}
 	m.cut(i)
-	for _, r := range m.runs {
+	for r := range m.all() {
 		plan.Doubled += max(0, r.slice(plan.After, from).Records)
 	}
 	w.doubled += plan.Doubled

@@ -76,16 +76,9 @@ func (i Incarnation) keeps(r Run) Run {
 
 // cut drops the runs that are void behind an anchored incarnation.
 func (m *OffsetMap) cut(i Incarnation) {
-	var kept []Run
-	m.records = 0
-	for _, r := range m.runs {
-		if r = i.keeps(r); r.Records > 0 {
-			kept = append(kept, r)
-			m.records += r.Records
-		}
-	}
-	m.runs = kept
-	m.judge()
+	m.keep(func(e *extent) bool {
+		return i.anchor != nil && (e.to[bySource] > i.anchor.sourceCut || e.to[byTarget] > i.anchor.targetCut)
+	}, i.keeps)
 }
 
 // anchors are the anchored decisions of a pump, in the order of their epochs. Callers hold mu.

@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"sort"
 )
@@ -28,14 +29,21 @@ func (r Run) continues(n Run) bool {
 		r.Origin == n.Origin && r.Epoch == n.Epoch && r.Count+r.Records == n.Count
 }
 
-// OffsetMap is the list of all runs of one pump in the order of their source
-// offsets. A dense stream is one run. It is not safe for concurrent use.
+// OffsetMap is all runs of one pump in the order of their source offsets. A
+// dense stream is one run. It is not safe for concurrent use.
+//
+// The runs lie in blocks, coded as differences; the last few are open, because
+// the last run grows. A lookup finds the block by its extent, and reads that.
 //
 // Usually targets rise with sources; after an order-break they may not, and the
-// map says so (ordered is false) and answers by scanning.
+// map says so (unordered) and answers by looking at all blocks' extents.
 type OffsetMap struct {
-	runs    []Run
-	records int64
+	blocks    []block
+	tail      []Run // empty in an empty map only
+	origins   []string
+	n         int
+	records   int64
+	sourceEnd int64 // the greatest of any run
 	// unordered is set once a run was added whose target lies before that of
 	// an earlier source offset, or whose sources were copied before.
 	unordered bool
@@ -47,83 +55,79 @@ func (m *OffsetMap) Add(r Run) {
 	if r.Records <= 0 {
 		return
 	}
-	if n := len(m.runs); n > 0 {
-		last := &m.runs[n-1]
+	if n := len(m.tail); n > 0 {
+		last := &m.tail[n-1]
 		switch {
 		case last.continues(r):
 			last.Records += r.Records
 			m.records += r.Records
+			m.sourceEnd = max(m.sourceEnd, r.sourceEnd())
 			return
-		case m.unordered || r.Source < last.sourceEnd() || r.Target < last.targetEnd():
-			m.insert(r)
+		case r.Source < m.sourceEnd:
+			for _, piece := range m.unknown(r) {
+				m.insert(piece)
+			}
 			return
 		}
+		m.unordered = m.unordered || r.breaks(*last)
 	}
-	m.runs = append(m.runs, r)
-	m.records += r.Records
+	m.push(r)
 }
 
 // holed reports whether the source had offsets without records between runs: not those that were copied without being
 // mapped, which the counts tell, and not those that the ledger names as gone.
 func (m *OffsetMap) holed(gone []span) bool {
 	next := make(map[string]int64) // count by origin
-	for i, r := range m.runs {
-		if i > 0 {
-			from := m.runs[i-1].sourceEnd()
-			gap := r.Source - from
+	var last Run
+	for r := range m.all() {
+		if last.Records > 0 {
+			gap := r.Source - last.sourceEnd()
 			if was, ok := next[r.Origin]; ok {
 				gap -= max(0, r.Count-was)
 			}
 			for _, g := range gone {
-				gap -= max(0, min(g.first+g.records, r.Source)-max(g.first, from))
+				gap -= max(0, min(g.first+g.records, r.Source)-max(g.first, last.sourceEnd()))
 			}
 			if gap > 0 {
 				return true
 			}
 		}
-		next[r.Origin] = r.Count + r.Records
+		next[r.Origin], last = r.Count+r.Records, r
 	}
 	return false
 }
 
-// insert handles everything that is not an append: known facts are dropped
-// piecewise, the rest is put in source order. Only the neighbours of what is put
-// in can be out of order with it, and an order once broken stays so.
+// insert puts a run that is not known in its place in the source's order. Only the neighbours of what is put in can be
+// out of order with it, and an order once broken stays so.
 func (m *OffsetMap) insert(r Run) {
-	for _, piece := range m.unknown(r) {
-		at := sort.Search(len(m.runs), func(i int) bool {
-			if m.runs[i].Source != piece.Source {
-				return m.runs[i].Source > piece.Source
-			}
-			return m.runs[i].Target > piece.Target
-		})
-		m.runs = slices.Insert(m.runs, at, piece)
-		m.records += piece.Records
-		m.unordered = m.unordered || m.breaks(at) || m.breaks(at+1)
-		for _, i := range []int{at + 1, at} { // join with both neighbours
-			if i > 0 && i < len(m.runs) && m.runs[i-1].continues(m.runs[i]) {
-				m.runs[i-1].Records += m.runs[i].Records
-				m.runs = slices.Delete(m.runs, i, i+1)
-			}
+	lo, hi, runs := m.window(r.Source)
+	m.n -= len(runs)
+	at := sort.Search(len(runs), func(i int) bool {
+		if runs[i].Source != r.Source {
+			return runs[i].Source > r.Source
+		}
+		return runs[i].Target > r.Target
+	})
+	runs = slices.Insert(runs, at, r)
+	for _, i := range []int{at, at + 1} {
+		m.unordered = m.unordered || i > 0 && i < len(runs) && runs[i].breaks(runs[i-1])
+	}
+	for _, i := range []int{at + 1, at} { // join with both neighbours
+		if i > 0 && i < len(runs) && runs[i-1].continues(runs[i]) {
+			runs[i-1].Records += runs[i].Records
+			runs = slices.Delete(runs, i, i+1)
 		}
 	}
-}
-
-// breaks reports whether run i lies before the end of the one before it.
-func (m *OffsetMap) breaks(i int) bool {
-	return i > 0 && i < len(m.runs) &&
-		(m.runs[i].Source < m.runs[i-1].sourceEnd() || m.runs[i].Target < m.runs[i-1].targetEnd())
+	m.replace(lo, hi, runs)
+	m.n += len(runs)
+	m.records += r.Records
+	m.sourceEnd = max(m.sourceEnd, r.sourceEnd())
 }
 
 // unknown returns the parts of r that no run with the same difference holds.
 func (m *OffsetMap) unknown(r Run) []Run {
-	left, near := []Run{r}, m.runs
-	if !m.unordered {
-		from := sort.Search(len(near), func(i int) bool { return near[i].sourceEnd() > r.Source })
-		near = near[from:]
-		near = near[:sort.Search(len(near), func(i int) bool { return near[i].Source >= r.sourceEnd() })]
-	}
-	for _, k := range near {
+	left := []Run{r}
+	for k := range m.overlapping(r.Source, r.sourceEnd()) {
 		if k.Target-k.Source != r.Target-r.Source || k.sourceEnd() <= r.Source || k.Source >= r.sourceEnd() {
 			continue
 		}
@@ -148,12 +152,17 @@ func (m *OffsetMap) unknown(r Run) []Run {
 // countedOf appends the runs' parts that hold an origin's records counted from, up to and without to.
 func countedOf(out, runs []Run, origin string, from, to int64) []Run {
 	for _, r := range runs {
-		first, end := max(r.Count, from), min(r.Count+r.Records, to)
-		if r.Origin == origin && first < end {
-			out = append(out, r.slice(r.Source+first-r.Count, r.Source+end-r.Count))
-		}
+		out = r.counted(out, origin, from, to)
 	}
 	return out
+}
+
+func (r Run) counted(out []Run, origin string, from, to int64) []Run {
+	first, end := max(r.Count, from), min(r.Count+r.Records, to)
+	if r.Origin != origin || first >= end {
+		return out
+	}
+	return append(out, r.slice(r.Source+first-r.Count, r.Source+end-r.Count))
 }
 
 // inSourceOrder sorts runs by their source offsets and takes overlaps away.
@@ -175,56 +184,42 @@ func (r Run) slice(from, to int64) Run {
 		Origin: r.Origin, Epoch: r.Epoch, Count: r.Count + skip}
 }
 
-// judge looks at the whole order anew.
-func (m *OffsetMap) judge() {
-	m.unordered = false
-	for i := range m.runs {
-		if m.breaks(i) {
-			m.unordered = true
-			return
-		}
-	}
-}
-
 // Forward returns the target offset of the first copied record at or after the
 // source offset: the highest target position from which a reader misses nothing
 // that this pump copied from there on. ok is false when nothing at or after the
 // offset has been copied yet.
-func (m *OffsetMap) Forward(source int64) (target int64, ok bool) {
-	if m.unordered {
-		return m.scan(func(r Run) (int64, bool) {
-			return max(r.Target, r.Target+source-r.Source), source < r.sourceEnd()
-		})
-	}
-	i := sort.Search(len(m.runs), func(i int) bool { return m.runs[i].sourceEnd() > source })
-	if i == len(m.runs) {
-		return 0, false
-	}
-	r := m.runs[i]
-	return r.Target + max(0, source-r.Source), true
-}
+func (m *OffsetMap) Forward(source int64) (target int64, ok bool) { return m.lookup(bySource, source) }
 
 // Inverse returns the source offset of the first copied record that lies at or
 // after the target offset; ok is false when there is none.
-func (m *OffsetMap) Inverse(target int64) (source int64, ok bool) {
-	if m.unordered {
-		return m.scan(func(r Run) (int64, bool) {
-			return max(r.Source, r.Source+target-r.Target), target < r.targetEnd()
-		})
-	}
-	i := sort.Search(len(m.runs), func(i int) bool { return m.runs[i].targetEnd() > target })
-	if i == len(m.runs) {
-		return 0, false
-	}
-	r := m.runs[i]
-	return r.Source + max(0, target-r.Target), true
-}
+func (m *OffsetMap) Inverse(target int64) (source int64, ok bool) { return m.lookup(byTarget, target) }
 
-// scan returns the smallest position that any qualifying run offers.
-func (m *OffsetMap) scan(f func(Run) (int64, bool)) (best int64, ok bool) {
-	for _, r := range m.runs {
-		if at, hit := f(r); hit && (!ok || at < best) {
-			best, ok = at, true
+// lookup returns the smallest offset on the other side of all records at or after one on a side. In order that is the first of them.
+func (m *OffsetMap) lookup(side int, at int64) (best int64, ok bool) {
+	other := 1 - side
+	take := func(r Run) (last bool) {
+		if r.end(side) <= at {
+			return false
+		}
+		if to := r.start(other) + max(0, at-r.start(side)); !ok || to < best {
+			best, ok = to, true
+		}
+		return !m.unordered
+	}
+	for k := m.firstBlock(side, at); k < len(m.blocks); k++ {
+		b := &m.blocks[k]
+		if b.to[side] <= at || ok && b.from[other] >= best {
+			continue
+		}
+		for r := m.open(b); r.next(); {
+			if take(r.last) {
+				return best, ok
+			}
+		}
+	}
+	for _, r := range m.tail {
+		if take(r) {
+			break
 		}
 	}
 	return best, ok
@@ -232,29 +227,45 @@ func (m *OffsetMap) scan(f func(Run) (int64, bool)) (best int64, ok bool) {
 
 // End returns the target offset after the last record in the map, and false for
 // an empty map.
-func (m *OffsetMap) End() (int64, bool) {
-	if len(m.runs) == 0 {
-		return 0, false
+func (m *OffsetMap) End() (end int64, ok bool) {
+	if m.unordered {
+		for k := range m.blocks {
+			end = max(end, m.blocks[k].to[byTarget])
+		}
 	}
-	if !m.unordered {
-		return m.runs[len(m.runs)-1].targetEnd(), true
-	}
-	var end int64
-	for _, r := range m.runs {
+	for _, r := range m.tail {
 		end = max(end, r.targetEnd())
 	}
-	return end, true
+	return end, len(m.tail) > 0
+}
+
+// First returns the first source offset of the map, and false for an empty map.
+func (m *OffsetMap) First() (source int64, ok bool) {
+	switch {
+	case len(m.blocks) > 0:
+		return m.blocks[0].from[bySource], true
+	case len(m.tail) > 0:
+		return m.tail[0].Source, true
+	}
+	return 0, false
+}
+
+// SourceOf returns the source offset of the record at a target offset, and false if the map does not know the record.
+func (m *OffsetMap) SourceOf(target int64) (source int64, ok bool) {
+	for r := range m.within(m.firstBlock(byTarget, target), func(e *extent) (bool, bool) {
+		return e.from[byTarget] <= target && target < e.to[byTarget], !m.unordered && e.from[byTarget] > target
+	}) {
+		if r.Target <= target && target < r.targetEnd() {
+			return r.Source + target - r.Target, true
+		}
+	}
+	return 0, false
 }
 
 // Since returns the runs that hold source offsets at or after from, the first
 // one cut so that it starts there. The result is the caller's own.
-func (m *OffsetMap) Since(from int64) []Run {
-	i := 0
-	if !m.unordered {
-		i = sort.Search(len(m.runs), func(i int) bool { return m.runs[i].sourceEnd() > from })
-	}
-	out := make([]Run, 0, len(m.runs)-i)
-	for _, r := range m.runs[i:] {
+func (m *OffsetMap) Since(from int64) (out []Run) {
+	for r := range m.overlapping(from, math.MaxInt64) {
 		if r.sourceEnd() > from {
 			out = append(out, r.slice(from, r.sourceEnd()))
 		}
@@ -262,21 +273,27 @@ func (m *OffsetMap) Since(from int64) []Run {
 	return out
 }
 
+// counted appends the runs' parts that hold an origin's records counted from, up to and without to.
+func (m *OffsetMap) counted(out []Run, origin string, from, to int64) []Run {
+	for r := range m.within(0, func(e *extent) (bool, bool) { return e.counted < to && e.countedTo > from, false }) {
+		out = r.counted(out, origin, from, to)
+	}
+	return out
+}
+
 // DropBefore forgets the runs of which neither side is kept any longer: they
 // end at or before the log start of the source and of the target.
 func (m *OffsetMap) DropBefore(sourceStart, targetStart int64) {
-	m.runs = slices.DeleteFunc(m.runs, func(r Run) bool {
-		gone := r.sourceEnd() <= sourceStart && r.targetEnd() <= targetStart
-		if gone {
-			m.records -= r.Records
+	m.keep(func(e *extent) bool { return e.from[bySource] < sourceStart && e.from[byTarget] < targetStart }, func(r Run) Run {
+		if r.sourceEnd() <= sourceStart && r.targetEnd() <= targetStart {
+			r.Records = 0
 		}
-		return gone
+		return r
 	})
-	m.judge()
 }
 
 // Len returns the number of runs.
-func (m *OffsetMap) Len() int { return len(m.runs) }
+func (m *OffsetMap) Len() int { return m.n }
 
 // Records returns the number of records that the runs hold.
 func (m *OffsetMap) Records() int64 { return m.records }

@@ -43,12 +43,12 @@ func (n naiveMap) sameAs(t *testing.T, m *OffsetMap) {
 	for at := int64(0); at < 80; at++ {
 		if got, ok := m.Forward(at); true {
 			if want, wantOK := n.first(0, at); got != want || ok != wantOK {
-				t.Fatalf("forward %d: %d %v, want %d %v: %+v", at, got, ok, want, wantOK, m.runs)
+				t.Fatalf("forward %d: %d %v, want %d %v: %+v", at, got, ok, want, wantOK, m.list())
 			}
 		}
 		if got, ok := m.Inverse(at); true {
 			if want, wantOK := n.first(1, at); got != want || ok != wantOK {
-				t.Fatalf("inverse %d: %d %v, want %d %v: %+v", at, got, ok, want, wantOK, m.runs)
+				t.Fatalf("inverse %d: %d %v, want %d %v: %+v", at, got, ok, want, wantOK, m.list())
 			}
 		}
 	}
@@ -71,7 +71,7 @@ func (n naiveMap) sameAs(t *testing.T, m *OffsetMap) {
 			}
 		}
 	}
-	for _, r := range m.runs {
+	for _, r := range m.list() {
 		for j := range r.Records {
 			if want := n[[2]int64{r.Source + j, r.Target + j}]; want != r.slice(r.Source+j, r.Source+j+1) {
 				t.Errorf("record %d of %+v, want %+v", j, r, want)
@@ -96,14 +96,14 @@ func FuzzOffsetMap(f *testing.F) {
 			n.add(r)
 		}
 		n.sameAs(t, &m)
-		for i := 1; i < len(m.runs); i++ {
-			if m.runs[i-1].continues(m.runs[i]) {
-				t.Errorf("runs %+v and %+v are one", m.runs[i-1], m.runs[i])
+		for i := 1; i < len(m.list()); i++ {
+			if m.list()[i-1].continues(m.list()[i]) {
+				t.Errorf("runs %+v and %+v are one", m.list()[i-1], m.list()[i])
 			}
 		}
 		m.DropBefore(20, 30)
 		for k := range n {
-			kept := slices.ContainsFunc(m.runs, func(r Run) bool {
+			kept := slices.ContainsFunc(m.list(), func(r Run) bool {
 				return r.Source <= k[0] && k[0] < r.sourceEnd() && r.Target-r.Source == k[1]-k[0]
 			})
 			if !kept && (k[0] >= 20 || k[1] >= 30) {
@@ -140,8 +140,8 @@ func TestOffsetMap_MergeOfTwoOwners(t *testing.T) {
 		for _, r := range parts {
 			merged.Add(r)
 		}
-		if !slices.Equal(whole.runs, merged.runs) || merged.unordered {
-			t.Fatalf("merged %+v\nwhole %+v", merged.runs, whole.runs)
+		if !slices.Equal(whole.list(), merged.list()) || merged.unordered {
+			t.Fatalf("merged %+v\nwhole %+v", merged.list(), whole.list())
 		}
 	}
 }
@@ -192,7 +192,7 @@ func TestOffsetMap_HoledTellsMarkersFromWhatIsKnown(t *testing.T) {
 			m.Add(r)
 		}
 		if got := m.holed(tc.gone); got != tc.want {
-			t.Errorf("%s: holed = %v, want %v (runs %v, gone %v)", tc.name, got, tc.want, m.runs, tc.gone)
+			t.Errorf("%s: holed = %v, want %v (runs %v, gone %v)", tc.name, got, tc.want, m.list(), tc.gone)
 		}
 	}
 }

@@ -372,7 +372,7 @@ func TestStore_ChunksReplaceEachOther(t *testing.T) {
 	for _, r := range runs {
 		m.Add(r)
 	}
-	if fmt.Sprint(m.runs) != fmt.Sprint(all.runs) {
+	if fmt.Sprint(m.list()) != fmt.Sprint(all.list()) {
 		t.Error("another map")
 	}
 }

@@ -243,7 +243,7 @@ func (p *pump) voidLocked() {
 func (p *pump) leftOff(origin string, epoch int16, target int64) (next int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, r := range p.offsets.runs {
+	for r := range p.offsets.within(0, func(e *extent) (bool, bool) { return e.from[byTarget] < target, false }) {
 		if r.Origin == origin && r.Epoch <= epoch && r.Target < target {
 			next = max(next, min(r.sourceEnd(), r.Source+target-r.Target))
 		}
@@ -255,7 +255,7 @@ func (p *pump) leftOff(origin string, epoch int16, target int64) (next int64) {
 // by runs that are not in it yet.
 func (p *pump) counted(more []Run, origin string, from, to int64) []Run {
 	p.mu.Lock()
-	runs := countedOf(nil, p.offsets.runs, origin, from, to) // of a large map it is a few
+	runs := p.offsets.counted(nil, origin, from, to) // of a large map it is a few
 	p.mu.Unlock()
 	return inSourceOrder(countedOf(runs, more, origin, from, to))
 }

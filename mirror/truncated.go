@@ -157,5 +157,5 @@ func (l *Link) oursBefore(ctx context.Context, p *pump, runs []Run, at int64) (b
 func (p *pump) runList() []Run {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return append([]Run(nil), p.offsets.runs...)
+	return p.offsets.list()
 }

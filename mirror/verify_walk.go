@@ -40,40 +40,6 @@ type claims interface {
 	first() (source int64, ok bool)
 }
 
-// find returns the run that holds a target offset.
-func (m *OffsetMap) find(target int64) (Run, bool) {
-	near := m.runs
-	if !m.unordered {
-		i, _ := slices.BinarySearchFunc(near, target, func(r Run, t int64) int {
-			if r.targetEnd() <= t {
-				return -1
-			}
-			return 1
-		})
-		near = near[i:min(i+1, len(near))]
-	}
-	for _, r := range near {
-		if target >= r.Target && target < r.targetEnd() {
-			return r, true
-		}
-	}
-	return Run{}, false
-}
-
-// SourceOf returns the source offset of the record at a target offset, and false if the map does not know the record.
-func (m *OffsetMap) SourceOf(target int64) (source int64, ok bool) {
-	r, ok := m.find(target)
-	return r.Source + target - r.Target, ok
-}
-
-// First returns the first source offset of the map, and false for an empty map.
-func (m *OffsetMap) First() (source int64, ok bool) {
-	if len(m.runs) == 0 {
-		return 0, false
-	}
-	return m.runs[0].Source, true
-}
-
 func (m *storedMap) sourceOf(target int64) (int64, bool) { return m.offsets.SourceOf(target) }
 func (m *storedMap) first() (int64, bool)                { return m.offsets.First() }
 
