@@ -12,7 +12,7 @@ import (
 // everything before offset goes on at its target; with reverse, the other way.
 // It returns [ErrNoLink] and [ErrUnknownPump]. For a topic that other links of this
 // node copy already it waits a few seconds until all links it depends on do. Of partitions that another node copies it
-// answers by what is durable.
+// answers by what is durable. If that cannot be read for a map that the answer depends on, it returns the reason, [ErrMap] for what is wrong with the map.
 func (s *Set) Translate(ctx context.Context, link, topic string, partition int32, offset int64, reverse bool) (Translation, error) {
 	topo := s.Topology()
 	spec, ok := topo.Link(link)
@@ -35,7 +35,11 @@ func (s *Set) Translate(ctx context.Context, link, topic string, partition int32
 			return m, ok
 		}, from, to, topic, partition, offset)
 		if err == nil || !begins || sleep(ctx, 100*time.Millisecond) != nil {
-			if err != nil && unread != nil {
+			switch {
+			case unread == nil:
+			case err == nil || errors.Is(unread, ErrMap): // without one of the maps the answer might skip records
+				err = fmt.Errorf("translate %s:%d from %s to %s: %w", topic, partition, from, to, unread)
+			default:
 				err = fmt.Errorf("%w (%w)", err, unread)
 			}
 			return t, err
@@ -71,14 +75,22 @@ func (s *Set) view(ctx context.Context, from, to, topic string, partition int32)
 	if p == nil {
 		return nil, false, nil
 	}
-	if p.here() {
+	if here, unread := p.mapped(); here && unread == nil {
 		return p, true, nil
+	} else if here {
+		return nil, false, unread
 	}
 	if err := p.link.store.refresh(ctx); err != nil {
 		return nil, false, err // what was read before may be much too old
 	}
-	m, ok = p.link.store.durable(p.id)
-	return m, ok, nil
+	return p.link.store.durable(p.id)
+}
+
+// mapped reports whether the pump is here, and why its map is not whole.
+func (p *pump) mapped() (here bool, unread error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.born && !p.gone, p.unread
 }
 
 func (p *pump) forward(source int64) (int64, bool) {

@@ -22,9 +22,10 @@ func (l *Link) checkpointLoop(ctx context.Context) error {
 
 // progress is what one pump has to make durable.
 type progress struct {
-	pump  *pump
-	safe  Checkpoint
-	chunk mapChunk
+	pump   *pump
+	safe   Checkpoint
+	chunk  int64 // where the open one began
+	chunks []mapChunk
 }
 
 // checkpoint writes the map chunks and then the checkpoints of all pumps that
@@ -48,8 +49,8 @@ func (l *Link) checkpoint(ctx context.Context) error {
 			continue
 		}
 		all = append(all, g)
-		if len(g.chunk.Runs) > 0 {
-			chunks = append(chunks, broker.Record{Topic: topicMap, Partition: partitionOf(p.id), Key: g.chunk.key(), Value: g.chunk.encode()})
+		for _, c := range g.chunks {
+			chunks = append(chunks, broker.Record{Topic: topicMap, Partition: partitionOf(p.id), Key: c.key(), Value: c.encode()})
 		}
 		checkpoints = append(checkpoints, checkpointRecord(g.safe))
 		for _, key := range l.store.stale(g.safe) {
@@ -111,9 +112,8 @@ func (p *pump) progress() (progress, bool) {
 		return progress{}, false
 	}
 	p.dirty = false
-	runs := p.offsets.Since(p.chunk)
-	g := progress{pump: p, safe: p.safe.clone(), chunk: mapChunk{Pump: p.id, Writer: p.link.writer, First: p.chunk, Runs: runs}}
-	return g, true
+	chunks := cutUp(mapChunk{Pump: p.id, Writer: p.link.writer, First: p.chunk, Runs: p.offsets.Since(p.chunk)})
+	return progress{pump: p, safe: p.safe.clone(), chunk: p.chunk, chunks: chunks}, true
 }
 
 // stored takes the outcome of writing g.
@@ -124,7 +124,31 @@ func (p *pump) stored(g progress, err error) {
 		p.dirty = true
 		return
 	}
-	if n := len(g.chunk.Runs); n >= chunkRuns {
-		p.chunk = g.chunk.Runs[n-1].sourceEnd()
+	n := len(g.chunks)
+	if n == 0 || p.chunk != g.chunk { // the pump was moved meanwhile
+		return
 	}
+	p.closed += n - 1
+	p.chunk = g.chunks[n-1].First
+	if runs := g.chunks[n-1].Runs; len(runs) >= chunkRuns {
+		p.chunk = runs[len(runs)-1].sourceEnd()
+		p.closed++
+	}
+}
+
+// cutUp makes of a chunk as many as it takes for none to be large: a pump that was moved far back writes all that it knows from there on. Each
+// begins at a source offset of its own, because that is in its key.
+func cutUp(c mapChunk) (out []mapChunk) {
+	for from, runs := 0, c.Runs; from < len(runs); {
+		to := min(from+chunkRuns, len(runs))
+		for to < len(runs) && runs[to].Source == runs[to-1].Source {
+			to++
+		}
+		part := mapChunk{Pump: c.Pump, Writer: c.Writer, First: runs[from].Source, Runs: runs[from:to]}
+		if from == 0 {
+			part.First = c.First
+		}
+		out, from = append(out, part), to
+	}
+	return out
 }

@@ -61,7 +61,7 @@ func TestState_RoundTrip(t *testing.T) {
 				t.Errorf("%s: cut at %d of %d: no error", name, n, len(v.raw))
 			}
 		}
-		newer := append([]byte{formatVersion + 1}, v.raw[1:]...)
+		newer := append([]byte{v.raw[0] + 1}, v.raw[1:]...)
 		if _, err := v.decode(newer); !errors.Is(err, ErrNewerFormat) {
 			t.Errorf("%s: newer format: %v", name, err)
 		}

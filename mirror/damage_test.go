@@ -229,7 +229,7 @@ func TestStore_RunsAreReadWithoutWhatIsVoid(t *testing.T) {
 	s.take(topicMap, recordOf(1, c.key(), c.encode()))
 	i := anchoredAt(1, 5, anchorage{sourceCut: 5, targetCut: noCut}, "eu")
 	s.take(topicCheckpoints, recordOf(2, i.key(), i.encode()))
-	if got := s.runs(somePump); len(got) != 1 || got[0] != run(0, 0, 5) {
+	if got := runsIn(s); len(got) != 1 || got[0] != run(0, 0, 5) {
 		t.Errorf("%+v, want the first five records", got)
 	}
 }

@@ -231,8 +231,8 @@ func (l *Link) absenceOf(ctx context.Context, topic string) (a absence, err erro
 			return a, err
 		}
 		// Copies leave no offsets out: what no run covers is somebody else's, or nobody knows whose.
-		ours := oursIn(l.store.runs(PumpID{From: l.spec.From, To: l.spec.To, Topic: topic, Partition: int32(i)}), start.Offset, end.Offset)
-		a.others = a.others || end.Offset-start.Offset > ours
+		m, err := l.store.offsets(PumpID{From: l.spec.From, To: l.spec.To, Topic: topic, Partition: int32(i)})
+		a.others = a.others || err != nil || end.Offset-start.Offset > oursIn(m.list(), start.Offset, end.Offset)
 	}
 	return a, nil
 }
@@ -273,9 +273,9 @@ func (l *Link) deleted(ctx context.Context, topic string, v vanished) error {
 		if !ok || c.SourceNext <= 0 {
 			continue
 		}
-		n := int64(0)
-		for _, r := range l.store.runs(id) {
-			n += r.Records
+		n := int64(-1) // unknown
+		if m, err := l.store.offsets(id); err == nil {
+			n = m.Records()
 		}
 		entries = append(entries, LedgerEntry{Link: l.name, Pump: id, First: 0, Last: c.SourceNext - 1, Records: n, Reason: ReasonDeleted, At: v.doomed, Writer: l.writer, log: leftLog,
 			Policy: string(topology.FollowDelete), Detail: fmt.Sprintf("topic %s is gone from %s since %s, and was deleted on %s", topic, l.spec.From, v.since.Format(time.RFC3339), l.spec.To)})

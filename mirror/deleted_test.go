@@ -88,7 +88,7 @@ func TestStore_TombstonesLeaveNothing(t *testing.T) {
 	for n, r := range s.tombstones(somePump) {
 		s.take(r.Topic, recordOf(int64(10+n), r.Key, r.Value))
 	}
-	if c, ok := s.best(somePump); ok || len(s.runs(somePump)) > 0 || s.lastEpoch(somePump) != 0 {
-		t.Errorf("%+v is left, %d runs, epoch %d", c, len(s.runs(somePump)), s.lastEpoch(somePump))
+	if c, ok := s.best(somePump); ok || len(runsIn(s)) > 0 || s.lastEpoch(somePump) != 0 {
+		t.Errorf("%+v is left, %d runs, epoch %d", c, len(runsIn(s)), s.lastEpoch(somePump))
 	}
 }

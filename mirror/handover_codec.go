@@ -116,7 +116,7 @@ func encodeAnswers(gifts []gift) [][]byte {
 			}
 			e.int(old)
 			e.bytes(g.safe.encode())
-			e.bytes(mapChunk{Pump: g.pump, Runs: g.runs}.encode())
+			e.bytes(mapChunk{Pump: g.pump, Runs: g.runs}.encodeOld())
 		}
 	})
 }

@@ -240,5 +240,8 @@ func (p *pump) warningLocked() string {
 	if p.shortLocked() {
 		all = append(all, p.sight.room.text(p.acked.SourceNext))
 	}
+	if p.unread != nil {
+		all = append(all, p.unread.Error())
+	}
 	return strings.Join(all, "; ")
 }

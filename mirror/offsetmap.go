@@ -292,6 +292,11 @@ func (m *OffsetMap) DropBefore(sourceStart, targetStart int64) {
 	})
 }
 
+// dropFrom forgets what lies at and behind a source offset.
+func (m *OffsetMap) dropFrom(source int64) {
+	m.keep(func(e *extent) bool { return e.to[bySource] > source }, func(r Run) Run { return r.slice(r.Source, source) })
+}
+
 // Len returns the number of runs.
 func (m *OffsetMap) Len() int { return m.n }
 

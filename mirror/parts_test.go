@@ -294,6 +294,11 @@ func memoryStore(cs ...Checkpoint) *store {
 	return s
 }
 
+func runsIn(s *store) []Run {
+	m, _ := s.offsets(somePump)
+	return m.list()
+}
+
 // Who was elected to begin a partition stays elected while it finds nothing to copy and says so again and again: a later proposal never comes first.
 func TestStore_ElectedByTheFirstProposal(t *testing.T) {
 	begin := func(writer string, next, from int64) Checkpoint {
@@ -364,7 +369,7 @@ func TestStore_ChunksReplaceEachOther(t *testing.T) {
 		c := mapChunk{Pump: somePump, First: 0, Writer: "a", Runs: all.Since(0)}
 		s.take(topicMap, batch.Record{Offset: i, Key: c.key(), Value: c.encode()})
 	}
-	runs := s.runs(somePump)
+	runs := runsIn(s)
 	if len(runs) != all.Len() {
 		t.Errorf("%d runs were kept of a map of %d", len(runs), all.Len())
 	}

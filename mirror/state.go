@@ -147,11 +147,18 @@ type pump struct {
 	safe    Checkpoint // the last acked one at the end of a source batch
 	dirty   bool       // safe is newer than what is durable
 	fetchAt int64      // next source offset to read
-	offsets OffsetMap
-	chunk   int64 // first source offset of the open map chunk
-	out     outflow
-	sight   sight
+	mapping
+	out   outflow
+	sight sight
 	ends
+}
+
+// mapping is a pump's offset map, and what of it is durable.
+type mapping struct {
+	offsets OffsetMap
+	unread  error // why what is durable of the map is not all in it
+	chunk   int64 // first source offset of the open map chunk
+	tending
 }
 
 // ends are who reads for a pump, who writes, and what is to be read back of that.

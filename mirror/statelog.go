@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -21,7 +22,7 @@ type pumpState struct {
 	incarnations []stored[Incarnation]         // in offset order
 	vanished     *vanished                     // since when the source's topic is gone; of the first partition
 	trouble      *troubleNote                  // what is wrong with it; nil: nothing is noted
-	chunks       map[string][]byte             // of the offset map, as they are stored, by what is in their keys
+	chunks       map[string]durableChunk       // of the offset map, by their keys
 }
 
 type stored[T any] struct {
@@ -208,7 +209,7 @@ func (s *stateLog) takeLocked(r batch.Record) error {
 	}
 	st := s.pumps[p]
 	if st == nil {
-		st = &pumpState{checkpoints: make(map[string]stored[Checkpoint]), chunks: make(map[string][]byte)}
+		st = &pumpState{checkpoints: make(map[string]stored[Checkpoint]), chunks: make(map[string]durableChunk)}
 		s.pumps[p] = st
 	}
 	if r.Value == nil {
@@ -260,10 +261,12 @@ func (s *stateLog) takeLocked(r batch.Record) error {
 		}
 		st.trouble = &n
 	case kindMap:
-		if _, err := decodeMapChunk(p, rest[0], r.Value); err != nil {
-			return err
+		first, err := strconv.ParseInt(rest[1], 10, 64)
+		if err != nil {
+			return fmt.Errorf("decode key of a map chunk of %s: %w", p, err)
 		}
-		st.chunks[string(r.Key)] = slices.Clone(r.Value) // a chunk is written again as it grows
+		// A chunk is written again as it grows, and read when its map is needed: what is wrong with it is said of that map.
+		st.chunks[string(r.Key)] = durableChunk{writer: rest[0], first: first, offset: r.Offset, value: slices.Clone(r.Value)}
 	}
 	return nil
 }

@@ -93,16 +93,17 @@ func partitionOf(p PumpID) int32 {
 }
 
 // durable is what the store says of a pump that another node owns: nothing beyond its best checkpoint.
-func (s *store) durable(p PumpID) (mapView, bool) {
+func (s *store) durable(p PumpID) (mapView, bool, error) {
 	c, ok := s.best(p)
 	if !ok {
-		return nil, false
+		return nil, false, nil
 	}
-	v := &storedMap{next: c.SourceNext}
-	for _, r := range s.runs(p) {
-		v.offsets.Add(r.slice(r.Source, c.SourceNext))
+	m, err := s.offsets(p)
+	if err != nil {
+		return nil, false, err
 	}
-	return v, true
+	m.dropFrom(c.SourceNext)
+	return &storedMap{offsets: m, next: c.SourceNext}, true, nil
 }
 
 // storedMap is a durable offset map.
@@ -167,40 +168,22 @@ func (s *store) incarnation(p PumpID, epoch int16) (Incarnation, bool) {
 	return Incarnation{}, false
 }
 
-// runs returns the offset map as far as it is durable. What is kept here are a few bytes a run, also of pumps that other nodes
-// own: when one comes to this node, its map is there.
-func (s *store) runs(p PumpID) []Run {
+// offsets returns the offset map as far as it is durable. What is kept here are a few bytes a run, also of pumps that other nodes
+// own: when one comes to this node, its map is there. With [ErrMap] it is what of the map can be read.
+func (s *store) offsets(p PumpID) (OffsetMap, error) {
 	s.mu.Lock()
 	st := s.pumps[p]
-	var chunks [][]byte
+	var chunks []durableChunk
 	var anchors []Incarnation
 	if st != nil {
 		chunks, anchors = slices.Collect(maps.Values(st.chunks)), st.anchorsLocked()
 	}
 	s.mu.Unlock()
-	var out []Run
-	for _, raw := range chunks {
-		c, _ := decodeMapChunk(p, "", raw) // it was read before it was kept
-		for _, r := range c.Runs {
-			for _, i := range anchors {
-				r = i.keeps(r)
-			}
-			if r.Records > 0 {
-				out = append(out, r)
-			}
-		}
+	m, err := mapOf(chunks, anchors)
+	if err != nil {
+		err = fmt.Errorf("read map of %s: %w: %w", p, err, ErrMap)
 	}
-	slices.SortFunc(out, func(a, b Run) int {
-		switch {
-		case a.Source != b.Source:
-			return int(min(max(a.Source-b.Source, -1), 1))
-		case a.Target != b.Target:
-			return int(min(max(a.Target-b.Target, -1), 1))
-		default:
-			return int(min(max(b.Records-a.Records, -1), 1))
-		}
-	})
-	return out
+	return m, err
 }
 
 // stale returns the keys of other writers' checkpoints that ours is ahead of.

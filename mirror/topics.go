@@ -367,12 +367,13 @@ func (l *Link) beginning(ctx context.Context, id PumpID, source, target [16]byte
 }
 
 func (l *Link) newPump(f *flow, c Checkpoint) *pump {
-	p := &pump{id: c.Pump, flow: f, link: l, duty: duty{born: true}, acked: c, safe: c.clone(), fetchAt: c.SourceNext, chunk: c.SourceNext}
+	p := &pump{id: c.Pump, flow: f, link: l, duty: duty{born: true}, acked: c, safe: c.clone(), fetchAt: c.SourceNext}
 	p.safe.Writer, p.acked.Writer = l.writer, l.writer
 	p.epochs, p.sight.near = [2]int32{-1, -1}, near{leader: -1, replica: -1}
 	p.out.sent, p.out.examineFrom, p.out.examineTo = make(map[string]int64), -1, -1
-	for _, r := range l.store.runs(c.Pump) {
-		p.offsets.Add(r)
+	p.chunk = c.SourceNext
+	if p.offsets, p.unread = l.store.offsets(c.Pump); p.unread != nil {
+		l.log.Error("offset map not read", "pump", p.id.String(), "error", p.unread)
 	}
 	p.condition = condition{state: StateWaiting, reason: "new", since: l.now(), epochs: p.epochs}
 	p.inherit(l.store.trouble(c.Pump), l.now())

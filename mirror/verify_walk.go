@@ -67,13 +67,16 @@ func (v *verifying) standing(ctx context.Context) error {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		v.place, v.claims = p.acked.clone(), p
-		return nil
+		return p.unread
 	}
 	if err := v.link.store.refresh(ctx); err != nil {
 		return err
 	}
 	c, ok := v.link.store.best(v.id)
-	m, _ := v.link.store.durable(v.id)
+	m, _, err := v.link.store.durable(v.id)
+	if err != nil {
+		return err
+	}
 	if !ok {
 		return fmt.Errorf("%s: %w", v.id, ErrUnknownPump)
 	}
