@@ -29,6 +29,11 @@ func (r Run) continues(n Run) bool {
 		r.Origin == n.Origin && r.Epoch == n.Epoch && r.Count+r.Records == n.Count
 }
 
+// covers reports whether all facts of n are in r.
+func (r Run) covers(n Run) bool {
+	return r.Target-r.Source == n.Target-n.Source && r.Source <= n.Source && n.sourceEnd() <= r.sourceEnd()
+}
+
 // OffsetMap is all runs of one pump in the order of their source offsets. A
 // dense stream is one run. It is not safe for concurrent use.
 //
@@ -62,6 +67,8 @@ func (m *OffsetMap) Add(r Run) {
 			last.Records += r.Records
 			m.records += r.Records
 			m.sourceEnd = max(m.sourceEnd, r.sourceEnd())
+			return
+		case last.covers(r): // the same chunk, or the same stretch of another owner's
 			return
 		case r.Source < m.sourceEnd:
 			for _, piece := range m.unknown(r) {
@@ -197,32 +204,36 @@ func (m *OffsetMap) Inverse(target int64) (source int64, ok bool) { return m.loo
 // lookup returns the smallest offset on the other side of all records at or after one on a side. In order that is the first of them.
 func (m *OffsetMap) lookup(side int, at int64) (best int64, ok bool) {
 	other := 1 - side
-	take := func(r Run) (last bool) {
-		if r.end(side) <= at {
-			return false
-		}
-		if to := r.start(other) + max(0, at-r.start(side)); !ok || to < best {
-			best, ok = to, true
-		}
-		return !m.unordered
-	}
 	for k := m.firstBlock(side, at); k < len(m.blocks); k++ {
 		b := &m.blocks[k]
 		if b.to[side] <= at || ok && b.from[other] >= best {
 			continue
 		}
 		for r := m.open(b); r.next(); {
-			if take(r.last) {
+			if r.last.end(side) <= at {
+				continue
+			}
+			if to := r.last.across(side, at); !ok || to < best {
+				best, ok = to, true
+			}
+			if !m.unordered {
 				return best, ok
 			}
 		}
 	}
-	for _, r := range m.tail {
-		if take(r) {
-			break
+	for i := range m.tail {
+		if r := &m.tail[i]; r.end(side) > at {
+			if to := r.across(side, at); !ok || to < best {
+				best, ok = to, true
+			}
 		}
 	}
 	return best, ok
+}
+
+// across is where on the other side the first record of a run lies that is at or after an offset of a side.
+func (r *Run) across(side int, at int64) int64 {
+	return r.start(1-side) + max(0, at-r.start(side))
 }
 
 // End returns the target offset after the last record in the map, and false for

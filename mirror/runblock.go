@@ -16,14 +16,14 @@ const (
 	byTarget
 )
 
-func (r Run) start(side int) int64 {
+func (r *Run) start(side int) int64 {
 	if side == bySource {
 		return r.Source
 	}
 	return r.Target
 }
 
-func (r Run) end(side int) int64 { return r.start(side) + r.Records }
+func (r *Run) end(side int) int64 { return r.start(side) + r.Records }
 
 // extent is what the runs of a block lie between. Both sides are by bySource and byTarget.
 type extent struct {

@@ -45,13 +45,6 @@ func (s *runState) lane(origin int) *runLane {
 	return &s.more[origin]
 }
 
-// follow notes a run.
-func (s *runState) follow(r Run, origin int, l *runLane) {
-	s.gap = r.Source - s.last.sourceEnd()
-	s.last, s.origin = r, origin
-	l.count, l.epoch = r.Count+r.Records, r.Epoch
-}
-
 // runWriter codes runs.
 type runWriter struct {
 	runState
@@ -94,7 +87,8 @@ func (w *runWriter) add(r Run) {
 		w.b = binary.AppendVarint(w.b, r.Count-l.count)
 	}
 	w.b[at] = flags
-	w.follow(r, origin, l)
+	w.gap, w.last, w.origin = r.Source-w.last.sourceEnd(), r, origin
+	l.count, l.epoch = r.Count+r.Records, r.Epoch
 }
 
 // runReader reads what a runWriter wrote. The first fault sticks.
@@ -110,13 +104,12 @@ func (r *runReader) next() bool {
 	if r.err != nil || len(r.b) == 0 {
 		return false
 	}
-	flags := r.b[0]
+	flags, n := r.b[0], &r.last // in place: this is all that a lookup does
 	r.b = r.b[1:]
-	n, gap, origin := Run{Records: r.last.Records}, r.gap, r.origin
 	if flags&runGap != 0 {
-		gap = r.int()
+		r.gap = r.int()
 	}
-	n.Source, n.Target = r.last.sourceEnd()+gap, r.last.targetEnd()
+	n.Source, n.Target = n.Source+n.Records+r.gap, n.Target+n.Records
 	if flags&runTarget != 0 {
 		n.Target += r.int()
 	}
@@ -124,33 +117,30 @@ func (r *runReader) next() bool {
 		n.Records = int64(r.uint())
 	}
 	if flags&runOrigin != 0 {
-		origin = int(min(r.uint(), math.MaxInt32))
+		r.origin = int(min(r.uint(), math.MaxInt32))
 	}
-	if r.err != nil || origin >= len(r.origins) || flags > runFlags {
+	if r.origin >= len(r.origins) || flags > runFlags {
 		r.err = errShortState
 		return false
 	}
-	l := r.lane(origin)
-	n.Origin, n.Epoch, n.Count = r.origins[origin], l.epoch, l.count
+	l := r.lane(r.origin)
+	n.Origin, n.Epoch, n.Count = r.origins[r.origin], l.epoch, l.count
 	if flags&runEpoch != 0 {
 		n.Epoch += int16(r.int())
 	}
 	if flags&runCount != 0 {
 		n.Count += r.int()
 	}
-	if r.err == nil && !n.sane() {
+	l.count, l.epoch = n.Count+n.Records, n.Epoch
+	if !n.sane() {
 		r.err = errShortState
 	}
-	if r.err != nil {
-		return false
-	}
-	r.follow(n, origin, l)
-	return true
+	return r.err == nil
 }
 
 // sane reports whether r can be a run at all.
-func (r Run) sane() bool {
-	return r.Records > 0 && r.Source >= 0 && r.Target >= 0 && r.sourceEnd() > 0 && r.targetEnd() > 0
+func (r *Run) sane() bool {
+	return r.Records > 0 && r.Source >= 0 && r.Target >= 0 && r.Source+r.Records > 0 && r.Target+r.Records > 0
 }
 
 func (r *runReader) uint() uint64 {
