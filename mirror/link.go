@@ -213,6 +213,7 @@ func (l *Link) Run(ctx context.Context) error {
 	g.Go(func() error { return l.checkpointLoop(ctx) })
 	g.Go(func() error { return l.noteLoop(ctx) })
 	g.Go(func() error { return l.auditLoop(ctx) })
+	g.Go(func() error { return l.mapLoop(ctx) })
 	g.Go(func() error { return l.watchLoop(ctx) })
 	g.Go(func() error { return l.pulse.run(ctx, l.now) })
 	g.Go(func() error { return l.syncLoop(ctx) })

@@ -186,6 +186,16 @@ func (s *store) offsets(p PumpID) (OffsetMap, error) {
 	return m, err
 }
 
+// chunksOf is how many chunks a pump's map is stored in.
+func (s *store) chunksOf(p PumpID) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if st := s.pumps[p]; st != nil {
+		return len(st.chunks)
+	}
+	return 0
+}
+
 // stale returns the keys of other writers' checkpoints that ours is ahead of.
 func (s *store) stale(ours Checkpoint) (keys [][]byte) {
 	s.mu.Lock()

@@ -372,6 +372,7 @@ func (l *Link) newPump(f *flow, c Checkpoint) *pump {
 	p.epochs, p.sight.near = [2]int32{-1, -1}, near{leader: -1, replica: -1}
 	p.out.sent, p.out.examineFrom, p.out.examineTo = make(map[string]int64), -1, -1
 	p.chunk = c.SourceNext
+	p.closed, p.merged = l.store.chunksOf(c.Pump), l.now()
 	if p.offsets, p.unread = l.store.offsets(c.Pump); p.unread != nil {
 		l.log.Error("offset map not read", "pump", p.id.String(), "error", p.unread)
 	}
