@@ -2,13 +2,17 @@ package fabric
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/isthmus-project/isthmus/mirror"
 	"github.com/isthmus-project/isthmus/test/judge"
 )
 
@@ -36,9 +40,12 @@ func transactions(t *testing.T, f *Fabric, cluster, topic string, n int) {
 }
 
 // chunks is how many chunks the offset maps have in a cluster's state topic.
-func chunks(t *testing.T, f *Fabric, cluster string) int {
+func chunks(t *testing.T, f *Fabric, cluster string) int { return len(chunkRecords(t, f, cluster)) }
+
+// chunkRecords are the records that hold them.
+func chunkRecords(t *testing.T, f *Fabric, cluster string) map[string]*kgo.Record {
 	t.Helper()
-	live := make(map[string]bool)
+	live := make(map[string]*kgo.Record)
 	admin(t, f, cluster, func(ctx context.Context, a *kadm.Client) error {
 		ends, err := a.ListEndOffsets(ctx, "__isthmus.map")
 		if err != nil {
@@ -59,18 +66,13 @@ func chunks(t *testing.T, f *Fabric, cluster string) int {
 			}
 			all.EachRecord(func(r *kgo.Record) {
 				left--
-				live[string(r.Key)] = r.Value != nil
+				live[string(r.Key)] = r
 			})
 		}
 		return nil
 	})
-	n := 0
-	for _, is := range live {
-		if is {
-			n++
-		}
-	}
-	return n
+	maps.DeleteFunc(live, func(_ string, r *kgo.Record) bool { return r.Value == nil })
+	return live
 }
 
 func deleteBefore(t *testing.T, f *Fabric, cluster, topic string, offset int64) {
@@ -186,5 +188,53 @@ func TestMap_ChunksAreMerged(t *testing.T) {
 			}
 		}
 		n.Stop()
+	})
+}
+
+// A chunk of the map that cannot be read is said of its partition, which is copied on but not translated; the others know nothing of it.
+func TestMap_DamagedChunkIsItsPartitionsTrouble(t *testing.T) {
+	scenario(t, Options{Topics: []string{"orders"}, Partitions: 2}, func(t *testing.T, f *Fabric, log *judge.Log) {
+		load := judge.Load{Topic: "orders", Partitions: 2, Records: 200, Rate: 200, Size: 100, Seed: 1}
+		n := f.Start("n1")
+		write(t, f, log, "eu", load)
+		if err := CaughtUp(time.Minute, n); err != nil {
+			t.Fatal(err)
+		}
+		n.Stop()
+		c := f.Client("us")
+		cl, err := kgo.NewClient(kgo.SeedBrokers(c.Bootstrap...), kgo.Dialer(c.Dial), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer cl.Close()
+		for _, r := range chunkRecords(t, f, "us") {
+			bad := &kgo.Record{Topic: r.Topic, Partition: r.Partition, Key: r.Key, Value: r.Value[:len(r.Value)-1]}
+			if err := cl.ProduceSync(t.Context(), bad).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+			break
+		}
+		n = f.Start("n2")
+		defer n.Stop()
+		load.Seed = 2
+		write(t, f, log, "eu", load)
+		if err := CaughtUp(time.Minute, n); err != nil {
+			t.Fatal(err)
+		}
+		damaged := 0
+		for _, p := range n.Set.Status()[0].Flows[0].Pumps {
+			named := strings.Contains(p.Reason, mirror.ErrMap.Error())
+			_, err := n.Set.Translate(t.Context(), n.Set.Status()[0].Name, "orders", p.Partition, 5, false)
+			if errors.Is(err, mirror.ErrMap) != named || err != nil && !named {
+				t.Errorf("partition %d is %s %q and translates with %v", p.Partition, p.State, p.Reason, err)
+			}
+			if named {
+				damaged++
+			}
+		}
+		if damaged != 1 {
+			t.Errorf("%d partitions say that their map cannot be read, want 1", damaged)
+		}
+		verdict(t, f, judge.Case{Topics: []string{"orders"}, Log: log})
 	})
 }
