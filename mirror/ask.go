@@ -105,10 +105,10 @@ func (p *pump) inverse(target int64) (int64, bool) {
 	return p.offsets.Inverse(target)
 }
 
-func (p *pump) end() (int64, bool) {
+func (p *pump) end() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.offsets.End()
+	return p.offsets.endOr(p.acked.TargetFrom)
 }
 
 // reached is the source offset after everything that was read and acknowledged.

@@ -250,6 +250,12 @@ func (m *OffsetMap) End() (end int64, ok bool) {
 	return end, len(m.tail) > 0
 }
 
+// endOr is the target offset after the last record, or one that is known to be behind it.
+func (m *OffsetMap) endOr(from int64) int64 {
+	end, _ := m.End()
+	return max(end, from)
+}
+
 // First returns the first source offset of the map, and false for an empty map.
 func (m *OffsetMap) First() (source int64, ok bool) {
 	switch {

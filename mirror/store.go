@@ -103,18 +103,19 @@ func (s *store) durable(p PumpID) (mapView, bool, error) {
 		return nil, false, err
 	}
 	m.dropFrom(c.SourceNext)
-	return &storedMap{offsets: m, next: c.SourceNext}, true, nil
+	return &storedMap{offsets: m, next: c.SourceNext, from: c.TargetFrom}, true, nil
 }
 
 // storedMap is a durable offset map.
 type storedMap struct {
 	offsets OffsetMap
-	next    int64
+	next    int64 // source offset
+	from    int64 // target offset
 }
 
 func (m *storedMap) forward(source int64) (int64, bool) { return m.offsets.Forward(source) }
 func (m *storedMap) inverse(target int64) (int64, bool) { return m.offsets.Inverse(target) }
-func (m *storedMap) end() (int64, bool)                 { return m.offsets.End() }
+func (m *storedMap) end() int64                         { return m.offsets.endOr(m.from) }
 func (m *storedMap) reached() int64                     { return m.next }
 
 // best returns the checkpoint that is ahead of all others. While nothing was

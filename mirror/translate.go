@@ -16,7 +16,24 @@ var (
 )
 
 // Translation is the answer to: a reader that has consumed everything before
-// Offset on From, where does it go on on To?
+// Offset on From, where does it go on on To? At the highest position that skips
+// nothing. So of one link, along it:
+//
+//   - At a marker, behind one, in a hole or in an aborted batch: at the copy of
+//     the next record that was copied.
+//   - At or beyond the log end, and wherever nothing follows that was copied:
+//     behind the last copy, or, before there is one, at what was the target's
+//     end when the copy began; never beyond the target's end.
+//   - Below the source's log start: at the copy of that very record, as long as
+//     either end keeps any nearby, even below the target's log start: a reader
+//     there begins at the log start, and skips nothing. What the map has
+//     forgotten because neither end keeps it: at the first copy that it knows.
+//   - In an empty partition, offset 0 is 0.
+//
+// Against it, from the target to the source, it is the same, but that behind the
+// last copy it goes on behind all that the link has read at the source, markers
+// and what is not copied included. A record of the target that is nobody's copy
+// is like a hole.
 type Translation struct {
 	From, To, Topic string
 	Partition       int32
@@ -36,8 +53,8 @@ type findMap func(from, to, topic string, partition int32) (m mapView, ok bool)
 type mapView interface {
 	forward(source int64) (target int64, ok bool)
 	inverse(target int64) (source int64, ok bool)
-	end() (target int64, ok bool)
-	reached() int64 // source offset after everything that was read and acknowledged
+	end() (target int64) // where the next copy lies at the earliest
+	reached() int64      // source offset after everything that was read and acknowledged
 }
 
 // translate finds the highest position on to before which every record that to
@@ -71,21 +88,20 @@ func translate(topo *topology.Topology, get findMap, from, to, topic string, par
 	}
 	exact := int64(-1)
 	if hasForward {
-		if at, ok := fwd.forward(offset); ok {
+		if at, same, ok := carry(fwd.forward, fwd.inverse, offset); ok {
 			bound(at)
-			if src, ok := fwd.inverse(at); ok && src == offset {
+			if same {
 				exact = at
 			}
 		}
 	}
 	if hasBack {
-		if at, ok := back.inverse(offset); ok {
-			bound(at)
-			if target, ok := back.forward(at); ok && target == offset {
-				exact = at
-			}
-		} else {
-			bound(back.reached())
+		at, same, ok := carry(back.inverse, back.forward, offset)
+		if !ok {
+			at = back.reached()
+		}
+		if bound(at); same {
+			exact = at
 		}
 	}
 	for _, c := range topo.Clusters {
@@ -98,7 +114,7 @@ func translate(topo *topology.Topology, get findMap, from, to, topic string, par
 	switch {
 	case bounded:
 	case hasForward:
-		best, _ = fwd.end()
+		best = fwd.end()
 	}
 	t.Result, t.Exact = best, best == exact
 	return t, nil
@@ -121,25 +137,22 @@ func boundRoutes(topo *topology.Topology, get findMap, origin string, t Translat
 		if err != nil {
 			return -1, err
 		}
-		source, ok := m.inverse(at)
+		source, exact, ok := carry(m.inverse, m.forward, at)
 		if !ok {
-			at, same = m.reached(), false
-			continue
+			source = m.reached()
 		}
-		back, ok := m.forward(source)
-		at, same = source, same && ok && back == at
+		at, same = source, same && exact
 	}
 	for _, hop := range toTo {
 		m, err := hopMap(get, hop, t)
 		if err != nil {
 			return -1, err
 		}
-		target, ok := m.forward(at)
+		target, exact, ok := carry(m.forward, m.inverse, at)
 		if !ok {
 			return -1, nil
 		}
-		back, ok := m.inverse(target)
-		at, same = target, same && ok && back == at
+		at, same = target, same && exact
 	}
 	bound(at)
 	if same && len(toFrom)+len(toTo) > 0 {

@@ -30,7 +30,7 @@ type worldMap struct {
 
 func (m *worldMap) forward(at int64) (int64, bool) { return m.Forward(at) }
 func (m *worldMap) inverse(at int64) (int64, bool) { return m.Inverse(at) }
-func (m *worldMap) end() (int64, bool)             { return m.End() }
+func (m *worldMap) end() int64                     { return m.endOr(0) }
 func (m *worldMap) reached() int64                 { return m.next }
 
 func newWorld(t *testing.T, rng *rand.Rand, links ...string) *world {
