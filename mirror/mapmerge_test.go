@@ -238,3 +238,58 @@ func TestCutUp(t *testing.T) {
 		t.Errorf("%d keys with %d runs, want 3 with all %d", len(keys), len(got), len(runs))
 	}
 }
+
+// A map is trimmed by the starts of the very logs that it is of, and keeps its newest runs.
+func TestPump_TrimsOnlyWhatNeitherLogKeeps(t *testing.T) {
+	source, target, other := [16]byte{1}, [16]byte{2}, [16]byte{3}
+	const all = 10 * blockRuns
+	for _, tc := range []struct {
+		name           string
+		starts         logStarts
+		source, target [16]byte
+		left           int
+	}{
+		{"both begin behind half of it", logStarts{source: all, target: all / 2}, source, target, all / 2},
+		{"the source keeps it", logStarts{source: 0, target: all / 2}, source, target, all},
+		{"the target keeps it", logStarts{source: all, target: 0}, source, target, all},
+		{"the target keeps more", logStarts{source: all, target: all / 4}, source, target, all - all/4},
+		{"another source topic", logStarts{source: all, target: all / 2}, other, target, all},
+		{"another target topic", logStarts{source: all, target: all / 2}, source, other, all},
+		{"a cluster without topic ids", logStarts{source: all, target: all / 2}, [16]byte{}, target, all},
+		{"all is gone", logStarts{source: 3 * all, target: all}, source, target, 2 * blockRuns},
+	} {
+		b := newBench(t)
+		p := b.pump
+		p.acked.SourceTopicID, p.acked.TargetTopicID = source, target
+		for i := range int64(all) {
+			p.offsets.Add(run(2*i, i, 1))
+		}
+		p.trim(tc.starts, tc.source, tc.target)
+		if p.offsets.Len() != tc.left {
+			t.Errorf("%s: %d runs are left, want %d", tc.name, p.offsets.Len(), tc.left)
+		}
+	}
+}
+
+// A pump that is moved while its progress is being written writes the map again from where it was moved to.
+func TestPump_OutcomeOfAnEarlierChunkMovesNothing(t *testing.T) {
+	b := newBench(t)
+	p := b.pump
+	for i := range int64(2 * chunkRuns) {
+		p.offsets.Add(run(2*i, i, 1))
+	}
+	p.chunk, p.dirty = 10, true
+	g, ok := p.progress()
+	if !ok || len(g.chunks) != 2 {
+		t.Fatalf("%d chunks", len(g.chunks))
+	}
+	p.chunk = 4 // as an anchor does
+	if p.stored(g, nil); p.chunk != 4 {
+		t.Errorf("the open chunk begins at %d, want 4", p.chunk)
+	}
+	p.dirty = true
+	g, _ = p.progress()
+	if p.stored(g, nil); p.chunk != g.chunks[1].First || p.closed != 1 {
+		t.Errorf("the open chunk begins at %d behind %d closed ones, want %d behind 1", p.chunk, p.closed, g.chunks[1].First)
+	}
+}

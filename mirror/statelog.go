@@ -261,13 +261,18 @@ func (s *stateLog) takeLocked(r batch.Record) error {
 		}
 		st.trouble = &n
 	case kindMap:
-		first, err := strconv.ParseInt(rest[1], 10, 64)
-		if err != nil {
-			return fmt.Errorf("decode key of a map chunk of %s: %w", p, err)
-		}
-		// A chunk is written again as it grows, and read when its map is needed: what is wrong with it is said of that map.
-		st.chunks[string(r.Key)] = durableChunk{writer: rest[0], first: first, offset: r.Offset, value: slices.Clone(r.Value)}
+		return st.takeChunk(r, rest)
 	}
+	return nil
+}
+
+// takeChunk keeps a chunk of the map, which is written again as it grows. It is read when its map is needed: what is wrong with it is said then.
+func (st *pumpState) takeChunk(r batch.Record, rest []string) error {
+	first, err := strconv.ParseInt(rest[1], 10, 64)
+	if err != nil {
+		return fmt.Errorf("decode key of a map chunk by %s: %w", rest[0], err)
+	}
+	st.chunks[string(r.Key)] = durableChunk{writer: rest[0], first: first, offset: r.Offset, value: slices.Clone(r.Value)}
 	return nil
 }
 
