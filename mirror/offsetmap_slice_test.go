@@ -284,3 +284,40 @@ func BenchmarkOffsetMap(b *testing.B) {
 		}
 	})
 }
+
+// Wherever a map is cut, at either end or in the middle of a block, it is the list of its runs, and so is what is added then.
+func TestOffsetMap_CutAnywhereIsTheListOfItsRuns(t *testing.T) {
+	const all = 5 * blockRuns
+	for at := int64(0); at <= 4*all; at += 29 {
+		for name, drop := range map[string]struct {
+			of   func(*OffsetMap)
+			list func(Run) Run
+		}{
+			"before": {func(m *OffsetMap) { m.DropBefore(at, 3*at/4) }, func(r Run) Run {
+				if r.sourceEnd() <= at && r.targetEnd() <= 3*at/4 {
+					r.Records = 0
+				}
+				return r
+			}},
+			"from": {func(m *OffsetMap) { m.dropFrom(at) }, func(r Run) Run { return r.slice(r.Source, at) }},
+		} {
+			var o OffsetMap
+			var m sliceMap
+			add := func(r Run) {
+				o.Add(r)
+				m.add(r)
+			}
+			for i := range int64(all) {
+				add(run(4*i, 3*i, 3))
+			}
+			drop.of(&o)
+			m.keep(drop.list)
+			m.like(t, &o)
+			add(run(4*all, 3*all, 5))
+			add(run(at, at, 2))
+			if m.like(t, &o); t.Failed() {
+				t.Fatalf("%s %d", name, at)
+			}
+		}
+	}
+}
