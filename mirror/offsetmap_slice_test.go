@@ -288,7 +288,11 @@ func BenchmarkOffsetMap(b *testing.B) {
 // Wherever a map is cut, at either end or in the middle of a block, it is the list of its runs, and so is what is added then.
 func TestOffsetMap_CutAnywhereIsTheListOfItsRuns(t *testing.T) {
 	const all = 5 * blockRuns
-	for at := int64(0); at <= 4*all; at += 29 {
+	var places []int64
+	for at := int64(0); at <= 4*all; at += 37 {
+		places = append(places, at, at/(4*blockRuns)*4*blockRuns) // and between blocks
+	}
+	for _, at := range places {
 		for name, drop := range map[string]struct {
 			of   func(*OffsetMap)
 			list func(Run) Run
