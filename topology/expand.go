@@ -27,7 +27,11 @@ const (
 const maxExpanded = 10_000
 
 // pair is the ends of one link.
-type pair struct{ from, to *node }
+type pair struct {
+	from, to *node
+	// aside: it keeps no groups. The links of a mesh that do are those of its first cluster, because they have to be a tree.
+	aside bool
+}
 
 // expand puts the links that short forms stand for among those of the file, in the order of their places.
 func (r *reader) expand() {
@@ -66,7 +70,7 @@ func (r *reader) mesh(s scope) (pairs []pair) {
 	for _, from := range ends {
 		for _, to := range ends {
 			if from != to {
-				pairs = append(pairs, pair{from, to})
+				pairs = append(pairs, pair{from, to, from != ends[0] && to != ends[0]})
 			}
 		}
 	}
@@ -89,10 +93,10 @@ func (r *reader) hub(s scope) (pairs []pair) {
 			continue
 		}
 		if direction != Out {
-			pairs = append(pairs, pair{spoke, center})
+			pairs = append(pairs, pair{from: spoke, to: center})
 		}
 		if direction != In {
-			pairs = append(pairs, pair{center, spoke})
+			pairs = append(pairs, pair{from: center, to: spoke})
 		}
 	}
 	return pairs
@@ -148,6 +152,9 @@ func (r *reader) linksOf(s scope, pairs []pair) (links []*node) {
 			t.set("name", &node{pos: name.pos, key: name.pos, kind: kindString, text: full})
 		}
 		for _, key := range s.t.order {
+			if key == "groups" && p.aside {
+				continue
+			}
 			if slices.Contains(fieldNames[kindLink][len(endFields):], key) {
 				t.set(key, s.t.keys[key])
 			}

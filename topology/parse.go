@@ -136,6 +136,7 @@ func (r *reader) topology() *Topology {
 		t.Links = append(t.Links, r.link(s))
 	}
 	r.once(t.Links, links)
+	r.ways(t.Links, links)
 	t.written = r.written
 	for _, s := range stays {
 		t.Stays = append(t.Stays, r.stay(s, t.Clusters))
