@@ -404,6 +404,9 @@ func (s *store) tombstones(p PumpID) (out []broker.Record) {
 	if st.trouble != nil {
 		out = append(out, broker.Record{Topic: topicCheckpoints, Partition: partitionOf(p), Key: troubleKey(p)})
 	}
+	for group := range st.groups {
+		out = append(out, broker.Record{Topic: topicCheckpoints, Partition: partitionOf(p), Key: groupNoteKey(p, group)})
+	}
 	for key := range st.chunks {
 		out = append(out, broker.Record{Topic: topicMap, Partition: partitionOf(p), Key: []byte(key)})
 	}

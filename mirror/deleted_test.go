@@ -85,10 +85,11 @@ func TestStore_TombstonesLeaveNothing(t *testing.T) {
 	s.take(topicCheckpoints, recordOf(5, i.key(), i.encode()))
 	c := mapChunk{Pump: somePump, Writer: "a", Runs: []Run{run(0, 0, 5)}}
 	s.take(topicMap, recordOf(6, c.key(), c.encode()))
+	s.take(topicCheckpoints, recordOf(7, groupNoteKey(somePump, "shop"), groupPair{source: 5, target: 5}.encode()))
 	for n, r := range s.tombstones(somePump) {
 		s.take(r.Topic, recordOf(int64(10+n), r.Key, r.Value))
 	}
-	if c, ok := s.best(somePump); ok || len(runsIn(s)) > 0 || s.lastEpoch(somePump) != 0 {
+	if c, ok := s.best(somePump); ok || len(runsIn(s)) > 0 || s.lastEpoch(somePump) != 0 || s.groupPair(somePump, "shop") != nil {
 		t.Errorf("%+v is left, %d runs, epoch %d", c, len(runsIn(s)), s.lastEpoch(somePump))
 	}
 }

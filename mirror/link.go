@@ -135,6 +135,7 @@ type live struct {
 type bothEnds struct {
 	source, target broker.Metadata
 	syncer         syncer
+	groupsPending  atomic.Pointer[groupsPending] // nil while no groups are kept
 }
 
 // signals are what others tell a link.
@@ -217,6 +218,7 @@ func (l *Link) Run(ctx context.Context) error {
 	g.Go(func() error { return l.watchLoop(ctx) })
 	g.Go(func() error { return l.pulse.run(ctx, l.now) })
 	g.Go(func() error { return l.syncLoop(ctx) })
+	g.Go(func() error { return l.groupLoop(ctx) })
 	for range l.cfg.Workers {
 		g.Go(func() error {
 			for {

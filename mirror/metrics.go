@@ -28,7 +28,8 @@ import (
 // By link: isthmus_mirror_throttled_seconds_total, isthmus_mirror_errors_total{code}, isthmus_mirror_replication_latency_seconds,
 // isthmus_mirror_rpo_seconds, isthmus_mirror_source_head_age_seconds,
 // isthmus_mirror_link_up, isthmus_mirror_guarantee{guarantee},
-// isthmus_mirror_buffered_bytes, isthmus_mirror_ledger_entries, isthmus_mirror_stuck_transactions. Those of the audit
+// isthmus_mirror_buffered_bytes, isthmus_mirror_ledger_entries, isthmus_mirror_stuck_transactions,
+// isthmus_mirror_group_positions_set_total{cluster}, isthmus_mirror_group_positions_pending{state}, isthmus_mirror_group_pending_seconds. Those of the audit
 // are listed with auditMetrics.
 //
 // By link and topic, only while something waits: isthmus_mirror_retention_headroom_seconds, isthmus_mirror_retention_headroom_bytes.
@@ -43,9 +44,9 @@ type Metrics struct {
 	forged, fences                     *prometheus.CounterVec
 	gaps
 	auditMetrics
-	errors, throttled *prometheus.CounterVec
-	latency           *prometheus.HistogramVec
-	series            int
+	errors, throttled, groupsSet *prometheus.CounterVec
+	latency                      *prometheus.HistogramVec
+	series                       int
 
 	mu    sync.Mutex
 	links []*Link
@@ -75,6 +76,7 @@ func NewMetrics(reg prometheus.Registerer, series int) *Metrics {
 		},
 		forged:    vec("forged_ids_total", "Source batches under a producer id of this fabric that no link of it writes.", "link", "topic"),
 		fences:    vec("fenced_total", "Times another owner of the same partition was found writing.", "link", "topic"),
+		groupsSet: vec("group_positions_set_total", "Positions of groups that were set, by the cluster where.", "link", "cluster"),
 		throttled: vec("throttled_seconds_total", "Time for which fetches waited because of the link's byte_rate.", "link"),
 		errors:    vec("errors_total", "Errors of either cluster, by Kafka's name of the code.", "link", "code"),
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "isthmus_mirror_replication_latency_seconds",
@@ -123,7 +125,7 @@ func (m *Metrics) unlink(l *Link) {
 	if again { // the counters of a link that starts again go on
 		return
 	}
-	for _, v := range []*prometheus.CounterVec{m.records, m.batches, m.bytes, m.decisions, m.lost, m.duplicates, m.orphans, m.omitted, m.forged, m.fences, m.errors, m.throttled,
+	for _, v := range []*prometheus.CounterVec{m.records, m.batches, m.bytes, m.decisions, m.lost, m.duplicates, m.orphans, m.omitted, m.forged, m.fences, m.errors, m.throttled, m.groupsSet,
 		m.audited, m.auditedBytes, m.mismatches} {
 		v.DeletePartialMatch(prometheus.Labels{"link": l.name})
 	}
@@ -266,7 +268,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 // Describe implements prometheus.Collector.
 func (m *Metrics) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descLagRecords, descLagBytes, descLagSeconds, descRuns, descState, descCause,
-		descStuck, descRoom, descRoomBytes, descRPO, descHeadAge, descUp, descGuarantee, descBuffered, descLedger, descAuditAge, descFolded} {
+		descStuck, descRoom, descRoomBytes, descRPO, descHeadAge, descUp, descGuarantee, descBuffered, descLedger, descAuditAge, descFolded, descGroupsPending, descGroupsAge} {
 		out <- d
 	}
 }
@@ -318,6 +320,7 @@ func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 		gauge(descBuffered, float64(l.budget.used()), st.Name)
 		gauge(descLedger, float64(len(l.Ledger())), st.Name)
 		gauge(descAuditAge, l.audits.waits(l.now()).Seconds(), st.Name)
+		collectGroups(gauge, l)
 	}
 	gauge(descFolded, float64(folded))
 }

@@ -20,6 +20,8 @@ type shared struct {
 	owners  Owners    // nil: everything is this node's
 	hand    *handover // nil: nobody is asked
 	now     func() time.Time
+	// view finds the map of a partition, of whatever link; nil for a link that runs alone.
+	view func(ctx context.Context, from, to, topic string, partition int32) (mapView, bool, error)
 
 	mu       sync.Mutex
 	pictures map[*broker.Cluster]*picture

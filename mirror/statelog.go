@@ -23,6 +23,7 @@ type pumpState struct {
 	vanished     *vanished                     // since when the source's topic is gone; of the first partition
 	trouble      *troubleNote                  // what is wrong with it; nil: nothing is noted
 	chunks       map[string]durableChunk       // of the offset map, by their keys
+	groups       map[string]groupPair          // positions of groups that were alike
 }
 
 type stored[T any] struct {
@@ -187,7 +188,7 @@ func (s *stateLog) take(topic string, r batch.Record) {
 	}
 }
 
-var restOf = map[byte]int{kindCheckpoint: 1, kindIncarnation: 2, kindMap: 2, kindLedger: 2, kindNote: 2, kindVanished: 0, kindTrouble: 0}
+var restOf = map[byte]int{kindCheckpoint: 1, kindIncarnation: 2, kindMap: 2, kindLedger: 2, kindNote: 2, kindVanished: 0, kindTrouble: 0, kindGroup: 1}
 
 func (s *stateLog) takeLocked(r batch.Record) error {
 	if len(r.Key) < 2 {
@@ -207,11 +208,7 @@ func (s *stateLog) takeLocked(r batch.Record) error {
 	case kindNote:
 		return s.takeNote(r, p, rest)
 	}
-	st := s.pumps[p]
-	if st == nil {
-		st = &pumpState{checkpoints: make(map[string]stored[Checkpoint]), chunks: make(map[string]durableChunk)}
-		s.pumps[p] = st
-	}
+	st := s.stateLocked(p)
 	if r.Value == nil {
 		switch kind {
 		case kindCheckpoint:
@@ -225,6 +222,8 @@ func (s *stateLog) takeLocked(r batch.Record) error {
 			st.vanished = nil
 		case kindTrouble:
 			st.trouble = nil
+		case kindGroup:
+			st.keepGroup(rest[0], nil)
 		}
 		return nil
 	}
@@ -260,10 +259,22 @@ func (s *stateLog) takeLocked(r batch.Record) error {
 			return err
 		}
 		st.trouble = &n
+	case kindGroup:
+		return st.takeGroup(rest[0], r.Value)
 	case kindMap:
 		return st.takeChunk(r, rest)
 	}
 	return nil
+}
+
+// stateLocked finds or makes what is known of a pump.
+func (s *stateLog) stateLocked(p PumpID) *pumpState {
+	st := s.pumps[p]
+	if st == nil {
+		st = &pumpState{checkpoints: make(map[string]stored[Checkpoint]), chunks: make(map[string]durableChunk)}
+		s.pumps[p] = st
+	}
+	return st
 }
 
 // takeChunk keeps a chunk of the map, which is written again as it grows. It is read when its map is needed: what is wrong with it is said then.

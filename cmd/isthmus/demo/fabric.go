@@ -45,10 +45,13 @@ func File(clusters map[string]string, nodes []Place) string {
 	for _, s := range sites {
 		fmt.Fprintf(&b, "\n[[cluster]]\nname = %q\ndc = %q\nbootstrap = [%q]\n", s.cluster, s.dc, clusters[s.cluster])
 	}
-	for _, from := range sites {
-		for _, to := range sites {
+	for i, from := range sites {
+		for j, to := range sites {
 			if from != to {
 				fmt.Fprintf(&b, "\n[[link]]\nfrom = %q\nto = %q\ntopics = [\"*\"]\n", from.cluster, to.cluster)
+				if i == 0 || j == 0 { // a group's positions go over the first
+					b.WriteString("groups = [\"*\"]\n")
+				}
 			}
 		}
 	}

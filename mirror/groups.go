@@ -1,0 +1,386 @@
+package mirror
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/isthmus-project/isthmus/topology"
+)
+
+// A link keeps the positions of consumer groups alike on its two clusters (groups_decide.go says which side leads). Each position is kept by the node
+// that copies its partition, so that the map it is translated by is the one that grows. What the clusters say of commits as they happen, or
+// what is asked regularly, only says where to look: before anything is decided both clusters are asked again, because what was heard may be older than what
+// this node has set since.
+//
+//	commits heard ─▶ book ─▶ moved? ─▶ ask both ─▶ decide ─▶ set ─▶ note
+//	                           ▲                     │
+//	                           └── again, later ◀────┘ waits, blocked, split, failed
+
+const (
+	// groupTick is how often is looked at what waits, groupGather how long after the first news others are waited for.
+	groupTick, groupGather = 100 * time.Millisecond, 20 * time.Millisecond
+	// groupFirst and groupMost are between tries of one position; groupNear is the most for one that waits for what is copied, if few do.
+	groupFirst, groupMost = 100 * time.Millisecond, 5 * time.Second
+	groupNear, groupFew   = time.Second, 10_000
+	// groupsAtOnce is how many groups are asked about and set at a time.
+	groupsAtOnce = 200
+)
+
+// groupEnd is what is done at one of the two clusters.
+type groupEnd interface {
+	// positions are those that groups have now. A group about which nothing could be learnt is missing; one that has none is there.
+	positions(ctx context.Context, groups []string) (map[string]map[topicPartition]groupPosition, error)
+	// active are the groups that have members, and those of which that is not known are missing.
+	active(ctx context.Context, groups []string) (map[string]bool, error)
+	// set commits positions of a group that has no members. refused are those that were not taken, if not all were.
+	set(ctx context.Context, group string, at map[topicPartition]groupPosition) (refused map[topicPartition]error, err error)
+}
+
+// ends are the two clusters of a link.
+const (
+	atSourceEnd = iota
+	atTargetEnd
+)
+
+// groupKeeper keeps the positions of one link's groups, as long as it runs.
+type groupKeeper struct {
+	link  *Link
+	names [2]string // of the clusters
+	ends  [2]groupEnd
+	books [2]*groupBook
+	wake  chan struct{}
+	again map[groupKey]groupAgain
+	mine  map[topicPartition]*pump // partitions that were copied here at the last pass
+	other *Link                    // the link the other way, for who only looks; nil: what it noted does not matter, or there is none
+}
+
+// groupAgain is a position that is looked at again.
+type groupAgain struct {
+	do    groupDo
+	why   error // what failed; nil: nothing did
+	since time.Time
+	wait  time.Duration
+	next  time.Time
+}
+
+func newGroupKeeper(l *Link, ends [2]groupEnd) *groupKeeper {
+	wake := make(chan struct{}, 1)
+	return &groupKeeper{link: l, names: [2]string{l.spec.From, l.spec.To}, ends: ends, books: [2]*groupBook{newGroupBook(wake), newGroupBook(wake)}, wake: wake,
+		again: make(map[groupKey]groupAgain), mine: make(map[topicPartition]*pump)}
+}
+
+// run does passes until ctx ends or stop says so.
+func (k *groupKeeper) run(ctx context.Context, stop func() bool) {
+	tick := time.NewTicker(groupTick)
+	defer tick.Stop()
+	for !stop() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-k.wake:
+			if sleep(ctx, groupGather) != nil {
+				return
+			}
+		}
+		call, cancel := context.WithTimeout(ctx, refreshTimeout)
+		k.pass(call)
+		cancel()
+	}
+}
+
+// pass looks once at all that may have moved.
+func (k *groupKeeper) pass(ctx context.Context) {
+	due := k.due(k.link.now())
+	for some := range slices.Chunk(slices.Sorted(maps.Keys(due)), groupsAtOnce) {
+		k.act(ctx, some, due)
+	}
+	k.link.groupsPending.Store(k.pending())
+}
+
+// due are the positions that have to be acted on, by group.
+func (k *groupKeeper) due(now time.Time) map[string][]groupKey {
+	if !k.books[atSourceEnd].complete() || !k.books[atTargetEnd].complete() {
+		return nil
+	}
+	keys := make(map[groupKey]bool)
+	k.books[atSourceEnd].take(keys)
+	k.books[atTargetEnd].take(keys)
+	for key, a := range k.again {
+		if !within(now, a.next.Add(-a.wait), a.next) {
+			keys[key] = true
+		}
+	}
+	here := k.come(keys)
+	due := make(map[string][]groupKey)
+	for key := range keys {
+		if here[key.topicPartition] == nil || !k.keeps(key) {
+			delete(k.again, key)
+			continue
+		}
+		_, both := k.back(key)
+		c := groupCase{noted: k.link.store.groupPair(k.pump(key), key.group), both: both}
+		c.source.at, c.target.at = k.books[atSourceEnd].at(key), k.books[atTargetEnd].at(key)
+		if c.still() {
+			delete(k.again, key)
+			continue
+		}
+		if a := k.again[key]; a.do == groupWaits && c.source.at != nil && c.source.at.offset > here[key.topicPartition].reached() {
+			k.later(key, groupWaits, nil) // nobody has to be asked
+			continue
+		}
+		due[key.group] = append(due[key.group], key)
+	}
+	return due
+}
+
+// come adds all positions in partitions that have come to this node, and returns the pumps that are here.
+func (k *groupKeeper) come(keys map[groupKey]bool) (here map[topicPartition]*pump) {
+	here = make(map[topicPartition]*pump)
+	for _, p := range k.link.pumpsHere() {
+		tp := topicPartition{p.id.Topic, p.id.Partition}
+		here[tp] = p
+		if k.mine[tp] == p {
+			continue
+		}
+		for _, groups := range [][]string{k.books[atSourceEnd].in(tp), k.books[atTargetEnd].in(tp), k.link.store.groupsOf(p.id)} {
+			for _, group := range groups {
+				keys[groupKey{group, tp}] = true
+			}
+		}
+	}
+	k.mine = here
+	return here
+}
+
+// keeps reports whether the link keeps a position. Of two links that are each other's way back the one whose name comes first does, both ways.
+func (k *groupKeeper) keeps(key groupKey) bool {
+	t := k.link.terms()
+	if !keepsGroup(t, key) {
+		return false
+	}
+	back, both := k.back(key)
+	return !both || t.Name < back.Name
+}
+
+// back is the link the other way, if it keeps the position as well.
+func (k *groupKeeper) back(key groupKey) (topology.Link, bool) {
+	t := k.link.terms()
+	for _, l := range k.link.routing().topo.Links {
+		if l.From == t.To && l.To == t.From && keepsGroup(l, key) {
+			return l, true
+		}
+	}
+	return topology.Link{}, false
+}
+
+func keepsGroup(l topology.Link, key groupKey) bool {
+	return l.Groups.Match(key.group) && l.Matches(key.topic)
+}
+
+func (k *groupKeeper) pump(key groupKey) PumpID {
+	return PumpID{From: k.link.spec.From, To: k.link.spec.To, Topic: key.topic, Partition: key.partition}
+}
+
+// act decides about positions of some groups by what both clusters say now, and does it.
+func (k *groupKeeper) act(ctx context.Context, groups []string, due map[string][]groupKey) {
+	now, err := k.ask(ctx, groups)
+	view, when := k.link.viewer(ctx), k.link.now().UnixMilli()
+	var notes []groupNoted
+	for _, group := range groups {
+		var sets [2]map[topicPartition]groupPosition
+		var pairs [2]map[topicPartition]groupPair
+		for _, key := range due[group] {
+			if !now.knows(group) {
+				k.later(key, groupNothing, errors.Join(fmt.Errorf("group %s: nothing could be learnt of it", group), err))
+				continue
+			}
+			c := k.caseOf(key, now, view)
+			do, to := c.decide()
+			switch do {
+			case groupSetTarget:
+				put(&sets[atTargetEnd], &pairs[atTargetEnd], key.topicPartition, to, groupPair{c.source.at.offset, to.offset, when})
+			case groupSetSource:
+				put(&sets[atSourceEnd], &pairs[atSourceEnd], key.topicPartition, to, groupPair{to.offset, c.target.at.offset, when})
+			case groupNote:
+				notes = append(notes, groupNoted{k.pump(key), group, &groupPair{c.source.at.offset, c.target.at.offset, when}})
+			case groupForget:
+				notes = append(notes, groupNoted{k.pump(key), group, nil})
+			case groupNothing:
+				delete(k.again, key)
+			default:
+				k.later(key, do, cmp.Or(c.source.err, c.target.err))
+			}
+		}
+		for end := range sets {
+			notes = append(notes, k.set(ctx, end, group, sets[end], pairs[end])...)
+		}
+	}
+	if len(notes) == 0 {
+		return
+	}
+	err = k.link.store.noteGroups(ctx, notes)
+	for _, n := range notes {
+		key := groupKey{n.group, topicPartition{n.pump.Topic, n.pump.Partition}}
+		if err != nil {
+			k.later(key, groupNote, err)
+			continue
+		}
+		delete(k.again, key)
+	}
+}
+
+func put(sets *map[topicPartition]groupPosition, pairs *map[topicPartition]groupPair, tp topicPartition, to groupPosition, pair groupPair) {
+	if *sets == nil {
+		*sets, *pairs = make(map[topicPartition]groupPosition), make(map[topicPartition]groupPair)
+	}
+	(*sets)[tp], (*pairs)[tp] = to, pair
+}
+
+// set commits a group's positions at one end, and returns what is to be noted of it.
+func (k *groupKeeper) set(ctx context.Context, end int, group string, at map[topicPartition]groupPosition, pairs map[topicPartition]groupPair) (notes []groupNoted) {
+	if len(at) == 0 {
+		return nil
+	}
+	refused, err := k.ends[end].set(ctx, group, at)
+	for tp := range at {
+		key := groupKey{group, tp}
+		if err != nil {
+			k.later(key, groupBlocked, err)
+		} else if why := refused[tp]; why != nil {
+			k.later(key, groupBlocked, why)
+		} else {
+			pair := pairs[tp]
+			k.link.metrics.groupSet(k.names[end])
+			notes = append(notes, groupNoted{k.pump(key), group, &pair})
+		}
+	}
+	return notes
+}
+
+// later has a position looked at again after a while.
+func (k *groupKeeper) later(key groupKey, do groupDo, why error) {
+	a, known := k.again[key]
+	if !known {
+		a.since = k.link.now()
+	}
+	most := groupMost
+	if do == groupWaits && len(k.again) < groupFew {
+		most = groupNear
+	}
+	a.do, a.why, a.wait = do, why, min(max(2*a.wait, groupFirst), most)
+	a.next = k.link.now().Add(a.wait)
+	k.again[key] = a
+}
+
+// groupsNow is what both clusters say of some groups now.
+type groupsNow struct {
+	at     [2]map[string]map[topicPartition]groupPosition
+	active [2]map[string]bool
+}
+
+// knows reports whether all is known of a group that decides.
+func (g *groupsNow) knows(group string) bool {
+	for end := range g.at {
+		_, at := g.at[end][group]
+		_, active := g.active[end][group]
+		if !at || !active {
+			return false
+		}
+	}
+	return true
+}
+
+// ask asks both clusters. Members first: a group that gets some afterwards is not set, because its cluster refuses that.
+func (k *groupKeeper) ask(ctx context.Context, groups []string) (*groupsNow, error) {
+	var now groupsNow
+	var errs [4]error
+	for end := range k.ends {
+		now.active[end], errs[2*end] = k.ends[end].active(ctx, groups)
+		now.at[end], errs[2*end+1] = k.ends[end].positions(ctx, groups)
+	}
+	return &now, errors.Join(errs[:]...)
+}
+
+// caseOf is all that is known of a position now.
+func (k *groupKeeper) caseOf(key groupKey, now *groupsNow, view findMap) groupCase {
+	_, both := k.back(key)
+	c := groupCase{noted: k.noted(key), both: both}
+	spec := k.link.spec
+	for end, side := range []*groupSide{&c.source, &c.target} {
+		side.active = now.active[end][key.group]
+		at, ok := now.at[end][key.group][key.topicPartition]
+		if !ok {
+			continue
+		}
+		if heard := k.books[end].at(key); heard != nil && heard.offset == at.offset {
+			at.time = heard.time
+		}
+		side.at = &at
+		from, to := spec.From, spec.To
+		if end == atTargetEnd {
+			from, to = to, from
+		}
+		side.there, side.ok, side.err = groupThere(k.link.routing().topo, view, from, to, key.topicPartition, at.offset)
+	}
+	return c
+}
+
+// noted is the pair that was last seen alike, by whichever of the two links keeps the position.
+func (k *groupKeeper) noted(key groupKey) *groupPair {
+	if k.other == nil || k.keeps(key) {
+		return k.link.store.groupPair(k.pump(key), key.group)
+	}
+	p := k.other.store.groupPair(PumpID{From: k.link.spec.To, To: k.link.spec.From, Topic: key.topic, Partition: key.partition}, key.group)
+	if p == nil {
+		return nil
+	}
+	return &groupPair{p.target, p.source, p.when}
+}
+
+// groupThere is where a position goes on on the other cluster; ok is false while records before it are not copied yet.
+func groupThere(topo *topology.Topology, view findMap, from, to string, tp topicPartition, offset int64) (there int64, ok bool, err error) {
+	if m, copies := view(from, to, tp.topic, tp.partition); copies && offset > m.reached() {
+		return 0, false, nil
+	}
+	t, err := translate(topo, view, from, to, tp.topic, tp.partition, offset)
+	return t.Result, err == nil, err
+}
+
+// pumpsHere are the pumps that this node copies.
+func (l *Link) pumpsHere() (out []*pump) {
+	l.mu.Lock()
+	flows := slices.Collect(maps.Values(l.flows))
+	l.mu.Unlock()
+	for _, f := range flows {
+		for _, p := range f.pumpList() {
+			if p.here() {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}
+
+// viewer finds offset maps for one pass: each is looked for once.
+func (l *Link) viewer(ctx context.Context) findMap {
+	type seen struct {
+		m  mapView
+		ok bool
+	}
+	all := make(map[PumpID]seen)
+	return func(from, to, topic string, partition int32) (mapView, bool) {
+		id := PumpID{From: from, To: to, Topic: topic, Partition: partition}
+		s, known := all[id]
+		if !known && l.shared.view != nil {
+			s.m, s.ok, _ = l.shared.view(ctx, from, to, topic, partition) // what cannot be read is as good as not there
+			all[id] = s
+		}
+		return s.m, s.ok
+	}
+}

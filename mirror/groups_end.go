@@ -1,0 +1,58 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+
+	"github.com/isthmus-project/isthmus/broker"
+)
+
+// clusterEnd is the groups of a real cluster.
+type clusterEnd struct{ cluster *broker.Cluster }
+
+func (e clusterEnd) positions(ctx context.Context, groups []string) (map[string]map[topicPartition]groupPosition, error) {
+	all := make(map[string]map[topicPartition]groupPosition, len(groups))
+	var errs []error
+	for group, told := range e.cluster.GroupOffsets(ctx, groups...) {
+		if told.Err != nil {
+			errs = append(errs, told.Err)
+			continue
+		}
+		at := make(map[topicPartition]groupPosition, len(told.Offsets))
+		for _, o := range told.Offsets {
+			if o.Err != nil { // who may not see one position may not decide about it
+				errs = append(errs, o.Err)
+				at = nil
+				break
+			}
+			at[topicPartition{o.Topic, o.Partition}] = groupPosition{offset: o.Offset, metadata: o.Metadata, time: -1}
+		}
+		if at != nil {
+			all[group] = at
+		}
+	}
+	return all, errors.Join(errs...)
+}
+
+func (e clusterEnd) active(ctx context.Context, groups []string) (map[string]bool, error) {
+	described, err := e.cluster.DescribeGroups(ctx, groups...)
+	active := make(map[string]bool, len(described))
+	for id, g := range described {
+		active[id] = g.Active()
+	}
+	return active, err
+}
+
+func (e clusterEnd) set(ctx context.Context, group string, at map[topicPartition]groupPosition) (map[topicPartition]error, error) {
+	offsets := make([]broker.GroupOffset, 0, len(at))
+	for tp, p := range at {
+		offsets = append(offsets, broker.GroupOffset{TopicPartition: broker.TopicPartition{Topic: tp.topic, Partition: tp.partition},
+			Offset: p.offset, LeaderEpoch: -1, Metadata: p.metadata}) // the epoch of the record before it is the other cluster's
+	}
+	told, err := e.cluster.CommitGroup(ctx, group, offsets)
+	refused := make(map[topicPartition]error, len(told))
+	for tp, why := range told {
+		refused[topicPartition{tp.Topic, tp.Partition}] = why
+	}
+	return refused, err
+}

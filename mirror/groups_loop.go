@@ -1,0 +1,42 @@
+package mirror
+
+import (
+	"context"
+	"sync"
+
+	"github.com/isthmus-project/isthmus/broker"
+)
+
+// groupLoop keeps the positions of groups alike until ctx ends, as long as the link has any to keep.
+func (l *Link) groupLoop(ctx context.Context) error {
+	for {
+		if l.keepsGroups() && l.maySync() {
+			l.keepGroups(ctx)
+		}
+		if sleep(ctx, l.cfg.RefreshEvery) != nil {
+			return nil
+		}
+	}
+}
+
+func (l *Link) keepsGroups() bool { return len(l.terms().Groups) > 0 }
+
+// keepGroups does so until ctx ends or there are none to keep any more.
+func (l *Link) keepGroups(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	k := newGroupKeeper(l, [2]groupEnd{clusterEnd{l.from}, clusterEnd{l.to}})
+	var heard sync.WaitGroup
+	for _, name := range k.names {
+		l.metrics.groupBegin(name)
+	}
+	for end, c := range []*broker.Cluster{l.from, l.to} {
+		heard.Go(func() {
+			newEar(l, c, k.books[end]).run(ctx)
+		})
+	}
+	k.run(ctx, func() bool { return !l.keepsGroups() })
+	l.groupsPending.Store(nil)
+	cancel()
+	heard.Wait()
+}

@@ -1,0 +1,179 @@
+package fabric
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/isthmus-project/isthmus/mirror"
+	"github.com/isthmus-project/isthmus/test/judge"
+)
+
+// TestGroups_GoAndComeBack: a group's position follows it to the target, exactly, is rewound with it, goes on there, and comes back; what has members is
+// never set, and a restart changes nothing.
+func TestGroups_GoAndComeBack(t *testing.T) {
+	scenario(t, Options{Topics: []string{"orders"}, On: []string{"eu", "us"}, Partitions: 1, Settings: `groups = ["shop-*"]`}, func(t *testing.T, f *Fabric, log *judge.Log) {
+		// The first ten records of us are its own: offsets differ by ten.
+		write(t, f, log, "us", judge.Load{Topic: "orders", Partitions: 1, Records: 10, Size: 100, Seed: 1})
+		write(t, f, log, "eu", judge.Load{Topic: "orders", Partitions: 1, Records: 100, Size: 100, Seed: 2})
+		n := f.Start("n1")
+		defer func() { n.Stop() }()
+		if err := CaughtUp(time.Minute, n); err != nil {
+			t.Fatal(err)
+		}
+		commit(t, f, "eu", "shop-a", 40, "by hand")
+		commit(t, f, "eu", "other", 40, "")
+		stands(t, f, "us", "shop-a", 50, "by hand")
+		commit(t, f, "eu", "shop-a", 7, "") // rewound
+		stands(t, f, "us", "shop-a", 17, "")
+		commit(t, f, "us", "shop-a", 60, "") // it has moved
+		stands(t, f, "eu", "shop-a", 50, "")
+		n.Stop()
+		commit(t, f, "us", "shop-a", 70, "")
+		n = f.Start("n2")
+		stands(t, f, "eu", "shop-a", 60, "")
+
+		member := joined(t, f, "us", "shop-a")
+		commit(t, f, "eu", "shop-a", 90, "")
+		time.Sleep(10 * time.Second)
+		stands(t, f, "us", "shop-a", 70, "")
+		member.Close()
+		stands(t, f, "us", "shop-a", 100, "")
+
+		time.Sleep(time.Minute)
+		stands(t, f, "eu", "shop-a", 90, "")
+		commit(t, f, "us", "shop-lone", 3, "")
+		commit(t, f, "eu", "shop-new", 30, "")
+		member = joined(t, f, "us", "shop-a")
+		commit(t, f, "eu", "shop-a", 95, "")
+		stands(t, f, "us", "shop-new", 40, "")
+		want := []mirror.GroupStatus{
+			{Group: "shop-a", Source: mirror.GroupPlace{Offset: 95, Lag: 5}, Target: mirror.GroupPlace{Offset: 100, Lag: 10, Active: true}, State: mirror.GroupBlocked, Reread: 5},
+			{Group: "shop-lone", Source: mirror.GroupPlace{Offset: -1, Lag: -1}, Target: mirror.GroupPlace{Offset: 3, Lag: 107}, State: mirror.GroupLone, Reread: -1},
+			{Group: "shop-new", Source: mirror.GroupPlace{Offset: 30, Lag: 70}, Target: mirror.GroupPlace{Offset: 40, Lag: 70}, State: mirror.GroupAlike},
+		}
+		got, err := n.Set.Groups(t.Context(), "eu-us")
+		for i := range got {
+			if got[i].Link, got[i].Topic = "", ""; got[i].Group != "shop-lone" && time.Since(got[i].Synced) > 3*time.Minute {
+				t.Errorf("group %s was last alike at %v", got[i].Group, got[i].Synced)
+			}
+			got[i].Synced = time.Time{}
+		}
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("groups:\n%+v, %v\nwant:\n%+v", got, err, want)
+		}
+		member.Close()
+		if at := position(t, f, "us", "other"); at != nil {
+			t.Errorf("a group that the link does not name was set to %+v", at)
+		}
+	})
+}
+
+// TestGroups_WaitForWhatIsNotCopied: a commit ahead of the mirror waits.
+func TestGroups_WaitForWhatIsNotCopied(t *testing.T) {
+	scenario(t, Options{Topics: []string{"orders"}, On: []string{"eu", "us"}, Partitions: 1, Settings: `groups = ["*"]`}, func(t *testing.T, f *Fabric, log *judge.Log) {
+		write(t, f, log, "eu", judge.Load{Topic: "orders", Partitions: 1, Records: 200, Size: 100, Seed: 2})
+		full := f.Clusters["us"].Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "orders", Err: kerr.NotEnoughReplicas, Count: -1})
+		n := f.Start("n1")
+		defer n.Stop()
+		commit(t, f, "eu", "shop", 200, "")
+		time.Sleep(5 * time.Second)
+		if at := position(t, f, "us", "shop"); at != nil {
+			t.Errorf("the target has position %+v although it does not have the records", at)
+		}
+		full.Remove()
+		stands(t, f, "us", "shop", 200, "")
+	})
+}
+
+// TestGroups_BothWays: of two links between the same clusters one keeps the positions; a position is set once and then left alone.
+func TestGroups_BothWays(t *testing.T) {
+	scenario(t, Options{Topics: []string{"orders"}, On: []string{"eu", "us"}, Partitions: 1, Links: []string{"eu>us", "us>eu"}, Settings: `groups = ["*"]`}, func(t *testing.T, f *Fabric, log *judge.Log) {
+		write(t, f, log, "us", judge.Load{Topic: "orders", Partitions: 1, Records: 10, Size: 100, Seed: 1})
+		write(t, f, log, "eu", judge.Load{Topic: "orders", Partitions: 1, Records: 10, Size: 100, Seed: 2})
+		n := f.Start("n1")
+		defer n.Stop()
+		if err := CaughtUp(time.Minute, n); err != nil {
+			t.Fatal(err)
+		}
+		commit(t, f, "us", "born-at-us", 20, "")
+		stands(t, f, "eu", "born-at-us", 20, "")
+		// Six of its own: at us the ten of us, which it has not seen, come first.
+		commit(t, f, "eu", "shop", 6, "")
+		stands(t, f, "us", "shop", 0, "")
+		time.Sleep(time.Minute)
+		stands(t, f, "eu", "shop", 6, "")
+		for link, want := range map[string][2]int64{"eu-us": {6, 0}, "us-eu": {0, 6}} { // also the one that does not keep it knows what was noted
+			got, err := n.Set.Groups(t.Context(), link, "shop")
+			if err != nil || len(got) != 1 || got[0].State != mirror.GroupAlike || got[0].Synced.IsZero() || [2]int64{got[0].Source.Offset, got[0].Target.Offset} != want {
+				t.Errorf("link %s tells %+v, %v of the one group; want it alike at %v", link, got, err, want)
+			}
+		}
+	})
+}
+
+// commit sets a group's position in partition 0 of orders.
+func commit(t *testing.T, f *Fabric, cluster, group string, at int64, metadata string) {
+	t.Helper()
+	admin(t, f, cluster, func(ctx context.Context, a *kadm.Client) error {
+		var o kadm.Offsets
+		o.Add(kadm.Offset{Topic: "orders", At: at, LeaderEpoch: -1, Metadata: metadata})
+		res, err := a.CommitOffsets(ctx, group, o)
+		if err == nil {
+			err = res.Error()
+		}
+		return err
+	})
+}
+
+// position is a group's in partition 0 of orders; nil: none.
+func position(t *testing.T, f *Fabric, cluster, group string) (at *kadm.Offset) {
+	t.Helper()
+	admin(t, f, cluster, func(ctx context.Context, a *kadm.Client) error {
+		res, err := a.FetchOffsets(ctx, group)
+		if o, ok := res.Lookup("orders", 0); ok && o.At >= 0 {
+			at = &o.Offset
+		}
+		if err == kerr.GroupIDNotFound {
+			err = nil
+		}
+		return err
+	})
+	return at
+}
+
+// stands waits until a group stands where it should.
+func stands(t *testing.T, f *Fabric, cluster, group string, want int64, metadata string) {
+	t.Helper()
+	var last error
+	for range 40 {
+		at := position(t, f, cluster, group)
+		if at != nil && at.At == want && at.Metadata == metadata {
+			return
+		}
+		last = fmt.Errorf("group %s of %s stands at %+v, want %d %q", group, cluster, at, want, metadata)
+		time.Sleep(250 * time.Millisecond)
+	}
+	t.Error(last)
+}
+
+// joined is a member of a group, which commits nothing.
+func joined(t *testing.T, f *Fabric, cluster, group string) *kgo.Client {
+	t.Helper()
+	c := f.Client(cluster)
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.Bootstrap...), kgo.Dialer(c.Dial), kgo.ConsumerGroup(group), kgo.ConsumeTopics("orders"), kgo.DisableAutoCommit())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	cl.PollFetches(t.Context())
+	return cl
+}
