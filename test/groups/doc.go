@@ -1,0 +1,2 @@
+// Package groups has tests of consumer groups whose positions are kept alike on two real clusters.
+package groups
