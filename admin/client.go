@@ -142,6 +142,20 @@ func (c *Client) Drift(ctx context.Context, link string) (*adminpb.DriftResponse
 	return ask(ctx, c, c.api.Drift, &adminpb.DriftRequest{Link: link})
 }
 
+// Groups asks where groups stand on both ends of a link, or of all that keep their positions if link is empty; one group, or all if group is.
+func (c *Client) Groups(ctx context.Context, link, group string) (*adminpb.GroupsResponse, error) {
+	ctx, cancel := patient(ctx)
+	defer cancel()
+	return ask(ctx, c, c.api.Groups, &adminpb.GroupsRequest{Link: link, Group: group})
+}
+
+// TranslateGroup asks where the positions of a group are at the other end of a link.
+func (c *Client) TranslateGroup(ctx context.Context, req *adminpb.TranslateGroupRequest) (*adminpb.TranslateGroupResponse, error) {
+	ctx, cancel := patient(ctx)
+	defer cancel()
+	return ask(ctx, c, c.api.TranslateGroup, req)
+}
+
 // Verify compares both ends of a link, and hands what is found to each, until all is. An error of each ends it and is returned as it
 // is. A run may take as long as ctx lets it.
 func (c *Client) Verify(ctx context.Context, req *adminpb.VerifyRequest, each func(*adminpb.VerifyResponse) error) error {

@@ -79,6 +79,39 @@ func (n *fakeNode) Drift(_ context.Context, link string) ([]*adminpb.Drift, erro
 	}, n.fails()
 }
 
+// KeepsGroups is both links.
+func (n *fakeNode) KeepsGroups() []string { return []string{"us-eu", "eu-us"} }
+
+// Groups has two groups on eu-us, of which shop reads both topics, and one on us-eu.
+func (n *fakeNode) Groups(_ context.Context, link, group string) (*adminpb.LinkGroups, error) {
+	if fakeLinks[link] == nil || link == n.missing {
+		return nil, fmt.Errorf("link %q: %w", link, ErrUnknown)
+	}
+	at := func(name, topic string, partition int32, source, target int64) *adminpb.GroupPosition {
+		return &adminpb.GroupPosition{Group: name, Topic: topic, Partition: partition, Source: &adminpb.GroupPlace{Offset: source}, Target: &adminpb.GroupPlace{Offset: target}}
+	}
+	res := &adminpb.LinkGroups{Link: link, From: link[:2], To: link[3:], Keeps: true, Positions: []*adminpb.GroupPosition{at("shop", "orders", 0, 10, 17)}}
+	if link == "eu-us" {
+		res.Positions = append(res.Positions, at("billing", "payments", 0, -1, 40), at("shop", "payments", 1, 20, 27), at("shop", "orders", 2, 30, -1))
+	}
+	res.Positions = slices.DeleteFunc(res.Positions, func(p *adminpb.GroupPosition) bool { return group != "" && p.Group != group })
+	return res, n.fails()
+}
+
+// otherGroups is a fake that tells other things of groups.
+type otherGroups struct {
+	*fakeNode
+	change func(*adminpb.LinkGroups)
+}
+
+func (n otherGroups) Groups(ctx context.Context, link, group string) (*adminpb.LinkGroups, error) {
+	res, err := n.fakeNode.Groups(ctx, link, group)
+	if err == nil {
+		n.change(res)
+	}
+	return res, err
+}
+
 // Verify finds everything identical, but for partitions that the test planted something in.
 func (n *fakeNode) Verify(ctx context.Context, req *adminpb.VerifyRequest, each func(*adminpb.VerifyResponse)) error {
 	n.mu.Lock()

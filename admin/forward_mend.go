@@ -17,6 +17,8 @@ const (
 	anchorTimeout = 30 * time.Second
 	// driftTimeout bounds what one other node is waited for: it asks both clusters for all that a link keeps alike.
 	driftTimeout = 10 * time.Second
+	// groupsTimeout is the same for the positions of a link's groups, of which there are many more.
+	groupsTimeout = 30 * time.Second
 )
 
 // retry has one node make what it copies try.
@@ -40,6 +42,14 @@ func (f *forward) drift(ctx context.Context, p Peer, req *adminpb.DriftRequest) 
 	return askPeer(ctx, f, p, driftTimeout, adminpb.Admin_Drift_FullMethodName, req,
 		func(ctx context.Context, api adminpb.AdminClient, req *adminpb.DriftRequest, opts ...grpc.CallOption) (*adminpb.DriftResponse, error) {
 			return api.Drift(ctx, req, opts...)
+		})
+}
+
+// groups has one node ask both ends of a link where groups stand.
+func (f *forward) groups(ctx context.Context, p Peer, req *adminpb.GroupsRequest) (*adminpb.GroupsResponse, error) {
+	return askPeer(ctx, f, p, groupsTimeout, adminpb.Admin_Groups_FullMethodName, req,
+		func(ctx context.Context, api adminpb.AdminClient, req *adminpb.GroupsRequest, opts ...grpc.CallOption) (*adminpb.GroupsResponse, error) {
+			return api.Groups(ctx, req, opts...)
 		})
 }
 

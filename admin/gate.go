@@ -70,7 +70,8 @@ func (g *gate) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, h
 		return nil, withCode(err)
 	}
 	most := serveTimeout
-	if m := info.FullMethod; m == adminpb.Admin_RotateKey_FullMethodName || m == adminpb.Admin_Anchor_FullMethodName {
+	switch info.FullMethod {
+	case adminpb.Admin_RotateKey_FullMethodName, adminpb.Admin_Anchor_FullMethodName, adminpb.Admin_Groups_FullMethodName, adminpb.Admin_TranslateGroup_FullMethodName:
 		most = patientTimeout
 	}
 	ctx, cancel := context.WithTimeout(withCaller(ctx, who), most)

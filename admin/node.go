@@ -43,6 +43,12 @@ type Node interface {
 	// Translate answers a request whose fields were checked; ErrUnknown for a link or partition that is not there,
 	// ErrElsewhere for one whose offset map another node has.
 	Translate(ctx context.Context, req *adminpb.TranslateRequest) (*adminpb.TranslateResponse, error)
+	// KeepsGroups names the links that keep positions of groups alike, by the running configuration. It answers at once.
+	KeepsGroups() []string
+	// Groups tells where the groups of a link stand on both of its clusters, by asking both: one group, or all if group is empty. What
+	// could not be learnt is its trouble; node and at are not its matter. ErrUnknown for a link that is not there. Where this node
+	// cannot, such as for not reaching both, another one is asked.
+	Groups(ctx context.Context, link, group string) (*adminpb.LinkGroups, error)
 	// Ledger lists the entries of one link, or of all if link is empty; ErrUnknown for a link that is not there.
 	Ledger(ctx context.Context, link string) ([]*adminpb.LedgerEntry, error)
 	// Health is asked by probes, so it must answer at once and without I/O.

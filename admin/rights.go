@@ -25,6 +25,7 @@ var rights = map[string]right{
 	"Translate": {role: topology.Viewer, peer: true},
 	"Ledger":    {role: topology.Viewer, peer: true},
 	"Drift":     {role: topology.Viewer, peer: true},
+	"Groups":    {role: topology.Viewer, peer: true},
 	"Verify":    {role: topology.Viewer, peer: true},
 	"Nodes":     {role: topology.Viewer},
 	"Owners":    {role: topology.Viewer},
@@ -43,6 +44,8 @@ var rights = map[string]right{
 	"Undo":      {role: topology.Operator, write: true},
 	"Apply":     {role: topology.Administrator, all: true, write: true},
 	"RotateKey": {role: topology.Administrator, all: true, write: true},
+
+	"TranslateGroup": {role: topology.Viewer}, // nodes ask for Groups and Translate
 }
 
 // rightOf is what a gRPC method asks for; open: it asks for nothing. Methods that are not known are an admin's: a new one is not

@@ -90,6 +90,11 @@ var calls = map[string]func(context.Context, *Client) error{
 	"Retry": retriesOf("orders"), "Retry payments": retriesOf("payments"), "Retry all": retriesOf(""),
 	"Anchor": anchoring("orders"), "Anchor payments": anchoring("payments"),
 	"Drift":  func(ctx context.Context, c *Client) error { _, err := c.Drift(ctx, "eu-us"); return err },
+	"Groups": func(ctx context.Context, c *Client) error { _, err := c.Groups(ctx, "", ""); return err },
+	"TranslateGroup": func(ctx context.Context, c *Client) error {
+		_, err := c.TranslateGroup(ctx, &adminpb.TranslateGroupRequest{Link: "eu-us", Group: "shop"})
+		return err
+	},
 	"Verify": verifying("orders"), "Verify payments": verifying("payments"), "Verify all": verifying(""),
 	"Drain": func(ctx context.Context, c *Client) error {
 		_, err := c.Drain(ctx, &adminpb.DrainRequest{Node: "a", DryRun: true})
@@ -184,7 +189,7 @@ var allowed = map[string]string{
 	"Settings": "vVoOaA", "History": "vVoOaA", "Watch": "vVoOaA", "Export": "voa", "Diff": "voa",
 	"Pause": "oOaA", "Pause orders-*": "oOaA", "Pause payments": "oa", "Pause all": "oa", "Pause order*": "oa", "Resume": "oOaA", "Resume all": "oa",
 	"Retry": "oOaA", "Retry payments": "oa", "Retry all": "oa", "Anchor": "oOaA", "Anchor payments": "oa",
-	"Drift": "vVoOaA", "Verify": "vVoOaA", "Verify payments": "voa", "Verify all": "voa",
+	"Drift": "vVoOaA", "Groups": "vVoOaA", "TranslateGroup": "vVoOaA", "Verify": "vVoOaA", "Verify payments": "voa", "Verify all": "voa",
 	"Drain": "oa", "Set us-eu": "oOaA", "Set eu-us": "oa", "Set log": "oa", "Set link": "aA", "Set from": "aA", "Set stay": "a",
 	"Set pause": "oOaA", "Set pause all": "oa", "Unset": "oOaA", "Undo": "oOaA", "Apply": "a", "RotateKey": "a",
 	"health": "vVoOaA-", "reflection": "vVoOaA",
@@ -257,7 +262,7 @@ func TestRights_NoCallIsForgotten(t *testing.T) {
 
 func TestRights_NobodySeesOthersTopics(t *testing.T) {
 	town := newCity()
-	node := newFake("a")
+	node := otherGroups{newFake("a"), func(of *adminpb.LinkGroups) { of.Trouble = "topic payments: refused" }}
 	town.add(t, "a", node, func(c *Config) { c.Access = people(t) })
 	all := town.client(t, "a", Login{Token: tokenFor("operator")})
 	for _, topic := range []string{"orders", "payments", ""} {
@@ -284,9 +289,16 @@ func TestRights_NobodySeesOthersTopics(t *testing.T) {
 	note(owners, err)
 	drift, err := some.Drift(ctx, "eu-us")
 	note(drift, err)
+	groups, err := some.Groups(ctx, "", "")
+	note(groups, err)
+	translated, err := some.TranslateGroup(ctx, &adminpb.TranslateGroupRequest{Link: "eu-us", Group: "shop"})
+	note(translated, err)
 	note("ledger", some.Ledger(ctx, "", func(e *adminpb.LedgerEntry) error { note(e, nil); return nil }))
 	if text := seen.String(); strings.Contains(text, "payments") || !strings.Contains(text, "orders") {
 		t.Errorf("who is bound to orders saw\n%s", text)
+	}
+	if len(groups.Links) != 2 || len(groups.Links[0].Positions) != 2 || groups.Links[0].Trouble == "" || len(translated.Positions) != 2 || translated.Trouble == "" {
+		t.Errorf("saw the groups %v, and %v; want two positions, and that there is a trouble", groups, translated)
 	}
 	if len(set.Settings) != 1 || len(past.Changes) != 1 || past.Changes[0].Number != 3 || len(drift.Drifts) != 1 || len(owners.Owners) != 2*fakePartitions || len(st.Links) != 2 {
 		t.Errorf("saw %d settings, changes %v, %d owners, %d links", len(set.Settings), past.Changes, len(owners.Owners), len(st.Links))

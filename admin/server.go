@@ -33,12 +33,13 @@ const (
 	maxStreams      = 64                             // calls at a time on one connection
 	maxScrapes      = 4                              // of /metrics at a time
 	driftsAtOnce    = 4                              // comparisons of links: each asks both clusters for much
+	groupsAtOnce    = 4                              // questions about groups: each asks both clusters for as much
 	verifiesAtOnce  = 2                              // runs of Verify: each reads both clusters
 	headerTimeout   = 5 * time.Second                // from an HTTP request's first byte to the end of its headers
 	writeTimeout    = 30 * time.Second               // for an HTTP answer
 	idleTimeout     = 2 * time.Minute                // of a connection without a request
 	serveTimeout    = 30 * time.Second               // for a gRPC answer, other than of streams that go on and of patient calls
-	patientTimeout  = time.Minute                    // of a key rotation, each of whose steps waits for every node, and of an anchor
+	patientTimeout  = time.Minute                    // of a key rotation, each of whose steps waits for every node, of an anchor, and of all groups
 	drainTimeout    = 3 * time.Second                // for calls in flight when the server stops
 	maxHeaderBytes  = 16 << 10
 )
@@ -139,7 +140,7 @@ func (s *Server) serveGRPC(cfg Config, node Node, guard *guard) {
 	}
 	s.grpc = grpc.NewServer(opts...)
 	adminpb.RegisterAdminServer(s.grpc, &service{self: cfg.Name, node: node, forward: s.peers, events: cfg.Events, audit: trail,
-		keys: cfg.Keys, drifts: make(places, driftsAtOnce), checks: make(places, verifiesAtOnce), log: s.log, ending: s.ending, now: cfg.Now})
+		keys: cfg.Keys, drifts: make(places, driftsAtOnce), groups: make(places, groupsAtOnce), checks: make(places, verifiesAtOnce), log: s.log, ending: s.ending, now: cfg.Now})
 	healthpb.RegisterHealthServer(s.grpc, s.health)
 	reflection.Register(s.grpc)
 	s.health.SetServingStatus(adminpb.Admin_ServiceDesc.ServiceName, healthpb.HealthCheckResponse_SERVING)

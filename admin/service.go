@@ -31,6 +31,7 @@ type service struct {
 	audit   *audit
 	keys    func() [][]byte
 	drifts  places
+	groups  places // of Groups and TranslateGroup
 	checks  places // of Verify
 	log     *slog.Logger
 	ending  <-chan struct{} // closed when the server stops: watches end
@@ -132,14 +133,20 @@ func (s *service) Translate(ctx context.Context, req *adminpb.TranslateRequest) 
 	if err != nil {
 		return nil, s.code("Translate", err)
 	}
-	res, err := s.node.Translate(ctx, req)
-	if errors.Is(err, ErrElsewhere) && callerOf(ctx).peer == "" {
-		res, err = s.translateElsewhere(ctx, req)
-	}
+	res, err := s.translate(ctx, req)
 	if err != nil {
 		return nil, s.code("Translate", err)
 	}
 	return res, nil
+}
+
+// translate asks this node, and where that one does not know, the others.
+func (s *service) translate(ctx context.Context, req *adminpb.TranslateRequest) (*adminpb.TranslateResponse, error) {
+	res, err := s.node.Translate(ctx, req)
+	if errors.Is(err, ErrElsewhere) && callerOf(ctx).peer == "" {
+		return s.translateElsewhere(ctx, req)
+	}
+	return res, err
 }
 
 // translateElsewhere asks the owner, and if that one does not copy the partition (yet), everybody.

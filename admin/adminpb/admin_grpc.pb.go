@@ -37,28 +37,30 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Admin_Status_FullMethodName    = "/isthmus.admin.v1.Admin/Status"
-	Admin_Translate_FullMethodName = "/isthmus.admin.v1.Admin/Translate"
-	Admin_Ledger_FullMethodName    = "/isthmus.admin.v1.Admin/Ledger"
-	Admin_Nodes_FullMethodName     = "/isthmus.admin.v1.Admin/Nodes"
-	Admin_Owners_FullMethodName    = "/isthmus.admin.v1.Admin/Owners"
-	Admin_Settings_FullMethodName  = "/isthmus.admin.v1.Admin/Settings"
-	Admin_History_FullMethodName   = "/isthmus.admin.v1.Admin/History"
-	Admin_Export_FullMethodName    = "/isthmus.admin.v1.Admin/Export"
-	Admin_Diff_FullMethodName      = "/isthmus.admin.v1.Admin/Diff"
-	Admin_Drift_FullMethodName     = "/isthmus.admin.v1.Admin/Drift"
-	Admin_Verify_FullMethodName    = "/isthmus.admin.v1.Admin/Verify"
-	Admin_Watch_FullMethodName     = "/isthmus.admin.v1.Admin/Watch"
-	Admin_Pause_FullMethodName     = "/isthmus.admin.v1.Admin/Pause"
-	Admin_Resume_FullMethodName    = "/isthmus.admin.v1.Admin/Resume"
-	Admin_Retry_FullMethodName     = "/isthmus.admin.v1.Admin/Retry"
-	Admin_Anchor_FullMethodName    = "/isthmus.admin.v1.Admin/Anchor"
-	Admin_Drain_FullMethodName     = "/isthmus.admin.v1.Admin/Drain"
-	Admin_Set_FullMethodName       = "/isthmus.admin.v1.Admin/Set"
-	Admin_Unset_FullMethodName     = "/isthmus.admin.v1.Admin/Unset"
-	Admin_Undo_FullMethodName      = "/isthmus.admin.v1.Admin/Undo"
-	Admin_Apply_FullMethodName     = "/isthmus.admin.v1.Admin/Apply"
-	Admin_RotateKey_FullMethodName = "/isthmus.admin.v1.Admin/RotateKey"
+	Admin_Status_FullMethodName         = "/isthmus.admin.v1.Admin/Status"
+	Admin_Translate_FullMethodName      = "/isthmus.admin.v1.Admin/Translate"
+	Admin_TranslateGroup_FullMethodName = "/isthmus.admin.v1.Admin/TranslateGroup"
+	Admin_Groups_FullMethodName         = "/isthmus.admin.v1.Admin/Groups"
+	Admin_Ledger_FullMethodName         = "/isthmus.admin.v1.Admin/Ledger"
+	Admin_Nodes_FullMethodName          = "/isthmus.admin.v1.Admin/Nodes"
+	Admin_Owners_FullMethodName         = "/isthmus.admin.v1.Admin/Owners"
+	Admin_Settings_FullMethodName       = "/isthmus.admin.v1.Admin/Settings"
+	Admin_History_FullMethodName        = "/isthmus.admin.v1.Admin/History"
+	Admin_Export_FullMethodName         = "/isthmus.admin.v1.Admin/Export"
+	Admin_Diff_FullMethodName           = "/isthmus.admin.v1.Admin/Diff"
+	Admin_Drift_FullMethodName          = "/isthmus.admin.v1.Admin/Drift"
+	Admin_Verify_FullMethodName         = "/isthmus.admin.v1.Admin/Verify"
+	Admin_Watch_FullMethodName          = "/isthmus.admin.v1.Admin/Watch"
+	Admin_Pause_FullMethodName          = "/isthmus.admin.v1.Admin/Pause"
+	Admin_Resume_FullMethodName         = "/isthmus.admin.v1.Admin/Resume"
+	Admin_Retry_FullMethodName          = "/isthmus.admin.v1.Admin/Retry"
+	Admin_Anchor_FullMethodName         = "/isthmus.admin.v1.Admin/Anchor"
+	Admin_Drain_FullMethodName          = "/isthmus.admin.v1.Admin/Drain"
+	Admin_Set_FullMethodName            = "/isthmus.admin.v1.Admin/Set"
+	Admin_Unset_FullMethodName          = "/isthmus.admin.v1.Admin/Unset"
+	Admin_Undo_FullMethodName           = "/isthmus.admin.v1.Admin/Undo"
+	Admin_Apply_FullMethodName          = "/isthmus.admin.v1.Admin/Apply"
+	Admin_RotateKey_FullMethodName      = "/isthmus.admin.v1.Admin/RotateKey"
 )
 
 // AdminClient is the client API for Admin service.
@@ -80,6 +82,14 @@ type AdminClient interface {
 	// on one end of a link goes on at the other end. The node that copies the
 	// partition is asked. Viewer.
 	Translate(ctx context.Context, in *TranslateRequest, opts ...grpc.CallOption) (*TranslateResponse, error)
+	// TranslateGroup tells for each committed position of a consumer group on one end of
+	// a link where it is on the other end. Viewer; a caller bound to topics is told of
+	// those.
+	TranslateGroup(ctx context.Context, in *TranslateGroupRequest, opts ...grpc.CallOption) (*TranslateGroupResponse, error)
+	// Groups tells where consumer groups stand on both ends of the links that keep their
+	// positions alike. For each link a node that reaches both ends is asked. Viewer; a
+	// caller bound to topics is told of those.
+	Groups(ctx context.Context, in *GroupsRequest, opts ...grpc.CallOption) (*GroupsResponse, error)
 	// Ledger lists the ranges of records that were not mirrored, or not as promised,
 	// and why. Oldest first within a link. Viewer.
 	Ledger(ctx context.Context, in *LedgerRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[LedgerEntry], error)
@@ -161,6 +171,26 @@ func (c *adminClient) Translate(ctx context.Context, in *TranslateRequest, opts 
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(TranslateResponse)
 	err := c.cc.Invoke(ctx, Admin_Translate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) TranslateGroup(ctx context.Context, in *TranslateGroupRequest, opts ...grpc.CallOption) (*TranslateGroupResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TranslateGroupResponse)
+	err := c.cc.Invoke(ctx, Admin_TranslateGroup_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) Groups(ctx context.Context, in *GroupsRequest, opts ...grpc.CallOption) (*GroupsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GroupsResponse)
+	err := c.cc.Invoke(ctx, Admin_Groups_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -413,6 +443,14 @@ type AdminServer interface {
 	// on one end of a link goes on at the other end. The node that copies the
 	// partition is asked. Viewer.
 	Translate(context.Context, *TranslateRequest) (*TranslateResponse, error)
+	// TranslateGroup tells for each committed position of a consumer group on one end of
+	// a link where it is on the other end. Viewer; a caller bound to topics is told of
+	// those.
+	TranslateGroup(context.Context, *TranslateGroupRequest) (*TranslateGroupResponse, error)
+	// Groups tells where consumer groups stand on both ends of the links that keep their
+	// positions alike. For each link a node that reaches both ends is asked. Viewer; a
+	// caller bound to topics is told of those.
+	Groups(context.Context, *GroupsRequest) (*GroupsResponse, error)
 	// Ledger lists the ranges of records that were not mirrored, or not as promised,
 	// and why. Oldest first within a link. Viewer.
 	Ledger(*LedgerRequest, grpc.ServerStreamingServer[LedgerEntry]) error
@@ -485,6 +523,12 @@ func (UnimplementedAdminServer) Status(context.Context, *StatusRequest) (*Status
 }
 func (UnimplementedAdminServer) Translate(context.Context, *TranslateRequest) (*TranslateResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Translate not implemented")
+}
+func (UnimplementedAdminServer) TranslateGroup(context.Context, *TranslateGroupRequest) (*TranslateGroupResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TranslateGroup not implemented")
+}
+func (UnimplementedAdminServer) Groups(context.Context, *GroupsRequest) (*GroupsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Groups not implemented")
 }
 func (UnimplementedAdminServer) Ledger(*LedgerRequest, grpc.ServerStreamingServer[LedgerEntry]) error {
 	return status.Error(codes.Unimplemented, "method Ledger not implemented")
@@ -599,6 +643,42 @@ func _Admin_Translate_Handler(srv interface{}, ctx context.Context, dec func(int
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AdminServer).Translate(ctx, req.(*TranslateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_TranslateGroup_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TranslateGroupRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).TranslateGroup(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_TranslateGroup_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).TranslateGroup(ctx, req.(*TranslateGroupRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_Groups_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GroupsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).Groups(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_Groups_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).Groups(ctx, req.(*GroupsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -956,6 +1036,14 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Translate",
 			Handler:    _Admin_Translate_Handler,
+		},
+		{
+			MethodName: "TranslateGroup",
+			Handler:    _Admin_TranslateGroup_Handler,
+		},
+		{
+			MethodName: "Groups",
+			Handler:    _Admin_Groups_Handler,
 		},
 		{
 			MethodName: "Nodes",

@@ -16,18 +16,29 @@ import (
 func translateCommand(t terminal) *cobra.Command {
 	a := asking{t: t}
 	var reverse bool
+	var group string
 	cmd := &cobra.Command{
-		Use:   "translate LINK TOPIC:PARTITION@OFFSET",
+		Use:   "translate LINK {TOPIC:PARTITION@OFFSET | --group ID}",
 		Short: "Tell where a position is at the other end of a link",
-		Long: `Tells where a reader that has consumed everything before OFFSET at one end of a link goes on at the other end.
+		Long: `Tells where a reader that has consumed everything before OFFSET at one end of a link goes on at the other end. With --group, each position
+that the group has committed is translated, of a link that keeps its positions (groups in its [[link]]). Exit code 1: not all could be.
 
 The answer never skips a record. It is exact where the record at OFFSET has its copy; otherwise (OFFSET is the end of the
 log or a hole, or both clusters take writes and their orders differ) it is the highest position that skips nothing.`,
 		Example: `  isthmus translate eu-us orders:3@120000             from eu to us
-  isthmus translate eu-us orders:3@118000 --reverse   an offset of us, as one of eu`,
-		Args:              cobra.ExactArgs(2),
+  isthmus translate eu-us orders:3@118000 --reverse   an offset of us, as one of eu
+  isthmus translate eu-us --group shop                where the group shop of eu would go on at us`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("group") {
+				return cobra.ExactArgs(1)(cmd, args)
+			}
+			return cobra.ExactArgs(2)(cmd, args)
+		},
 		ValidArgsFunction: a.complete(links),
 		RunE: verb(func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("group") {
+				return a.translateGroup(cmd.Context(), &adminpb.TranslateGroupRequest{Link: args[0], Group: group, Reverse: reverse})
+			}
 			req, err := parsePosition(args[1])
 			if err != nil {
 				return usage(err)
@@ -52,7 +63,9 @@ log or a hole, or both clusters take writes and their orders differ) it is the h
 		}),
 	}
 	a.flags(cmd, "one JSON object")
-	cmd.Flags().BoolVar(&reverse, "reverse", false, "OFFSET is one of the link's target; tell that of its source")
+	cmd.Flags().BoolVar(&reverse, "reverse", false, "OFFSET, or the group's positions, are of the link's target; tell those of its source")
+	cmd.Flags().StringVar(&group, "group", "", "translate the positions of the group of that `id`")
+	_ = cmd.RegisterFlagCompletionFunc("group", a.completeFlag(groupIDs)) // the flag is there
 	return cmd
 }
 

@@ -77,6 +77,8 @@ func TestAsk_TablesAndJSON(t *testing.T) {
 	st.Unanswered = []*adminpb.Unanswered{{Node: "us-2", Trouble: "timed out"}}
 	f.on("Status", st, nil)
 	f.on("Drift", drifts(), nil)
+	f.on("Groups", groupsOf(), nil)
+	f.on("TranslateGroup", translatedGroup(), nil)
 	f.on("Translate", &adminpb.TranslateResponse{From: "eu", To: "us", Topic: "orders", Partition: 3, Offset: 7, Result: 9}, nil)
 	for name, lines := range map[string][]string{
 		"nodes":    {"nodes", "nodes --json"},
@@ -86,9 +88,11 @@ func TestAsk_TablesAndJSON(t *testing.T) {
 		"export":   {"export", "export --json"},
 		"ledger": {"ledger", "ledger eu-us --json", "ledger --topic 'pay*'", "ledger --reason behind-retention,skipped --json", "ledger --since 2026-03-04T11:59:30Z",
 			"ledger --topic mars", "ledger --topic '~(' --since yesterday"},
-		"drift":     {"drift eu-us", "drift eu-us --json", "drift"},
-		"fabric":    {"status", "status eu-us", "status --local", "status us-eu --json"},
-		"translate": {"translate eu-us orders:3@7", "translate eu-us orders:3@7 --reverse --json"},
+		"drift":           {"drift eu-us", "drift eu-us --json", "drift"},
+		"fabric":          {"status", "status eu-us", "status --local", "status us-eu --json"},
+		"groups":          {"groups", "groups eu-us --group shop --partitions", "groups --json", "groups eu-us us-eu"},
+		"translate":       {"translate eu-us orders:3@7", "translate eu-us orders:3@7 --reverse --json"},
+		"translate-group": {"translate eu-us --group shop", "translate eu-us --group shop --reverse --json", "translate eu-us orders:3@7 --group shop", "translate eu-us"},
 	} {
 		t.Run(name, func(t *testing.T) { golden(t, "verb-"+name, f.session(t, lines...)) })
 	}
@@ -101,8 +105,11 @@ func TestAsk_NothingThere(t *testing.T) {
 	f.on("History", &adminpb.HistoryResponse{}, nil)
 	f.ledger = []*adminpb.LedgerEntry{{Unanswered: []*adminpb.Unanswered{{Node: "us-2", Trouble: "dead for 4s"}}}}
 	f.on("Drift", &adminpb.DriftResponse{Node: "eu-1"}, nil)
+	f.on("Groups", &adminpb.GroupsResponse{}, nil)
+	f.on("TranslateGroup", &adminpb.TranslateGroupResponse{Link: "eu-us", Group: "shop", From: "eu", To: "us"}, nil)
 	f.on("Retry", &adminpb.RetryResponse{Unanswered: []*adminpb.Unanswered{{Node: "us-2", Trouble: "dead for 4s"}}}, nil)
-	golden(t, "verb-nothing", f.session(t, "owners", "settings", "history", "ledger", "drift eu-us", "retry eu-us"))
+	golden(t, "verb-nothing", f.session(t, "owners", "settings", "history", "ledger", "drift eu-us", "retry eu-us",
+		"groups", "translate eu-us --group shop"))
 }
 
 // planned answers a write: the plan first, and what was written then.
@@ -202,12 +209,12 @@ func TestChange_ExitCodes(t *testing.T) {
 		{codes.FailedPrecondition, exitRefused}, {codes.Aborted, exitConflict}, {codes.Unavailable, exitUnreachable}, {codes.Internal, exitFailed},
 	} {
 		f := serve(t)
-		for _, method := range []string{"Nodes", "Owners", "Status", "Settings", "History", "Export", "Diff", "Pause", "Resume", "Drain", "Set", "Unset", "Undo", "Apply", "RotateKey", "Translate", "Retry", "Anchor", "Drift"} {
+		for _, method := range []string{"Nodes", "Owners", "Status", "Settings", "History", "Export", "Diff", "Pause", "Resume", "Drain", "Set", "Unset", "Undo", "Apply", "RotateKey", "Translate", "Retry", "Anchor", "Drift", "Groups", "TranslateGroup"} {
 			f.on(method, nil, status.Error(tc.code, "the node's own words"))
 		}
 		for _, line := range []string{"nodes", "owners", "status", "settings", "history", "export", "diff testdata/new.toml", "pause eu-us", "resume eu-us", "drain eu-1",
 			"set log.level debug", "unset log.level", "undo 1", "apply testdata/new.toml", "rotate-key", "translate eu-us a:0@1",
-			"retry eu-us", "anchor eu-us a:0 --at end --why w", "drift eu-us"} {
+			"retry eu-us", "anchor eu-us a:0 --at end --why w", "drift eu-us", "groups", "translate eu-us --group shop"} {
 			code, out, errs := f.command(t, line)
 			if code != tc.exit || out != "" || !strings.Contains(errs, "the node's own words") {
 				t.Errorf("%s answered with %s: exit %d, want %d; output %q, error stream %q", line, tc.code, code, tc.exit, out, errs)
@@ -341,6 +348,7 @@ func TestComplete(t *testing.T) {
 	f.on("Nodes", members(), nil)
 	f.on("Settings", settings(), nil)
 	f.on("Status", statusAt(noon, 1), nil)
+	f.on("Groups", groupsOf(), nil)
 	f.ledger = []*adminpb.LedgerEntry{{Reason: "behind-retention"}, {Reason: "behind-retention"}, {Unanswered: []*adminpb.Unanswered{{Node: "us-2"}}}}
 	for _, tc := range []struct{ line, want string }{
 		{"status ''", "eu-us us-eu"},
@@ -354,6 +362,9 @@ func TestComplete(t *testing.T) {
 		{"verify us-eu au", "audit"},
 		{"retry us-eu ''", "audit orders"},
 		{"drift us", "us-eu"},
+		{"groups us", "us-eu"},
+		{"groups eu-us --group s", "shop"},
+		{"translate eu-us --group ''", "billing lone shop"},
 		{"anchor us-eu ''", "orders:0 orders:1"},
 		{"anchor us-eu orders:1 --at ''", "start end"},
 		{"ledger --reason b", "behind-retention"},
