@@ -204,12 +204,17 @@ func (r *reader) tell(a, b int) bool {
 // once reports the links of short forms whose topics another link of the same two clusters takes too: only one of them would carry,
 // by their names, and the other's rules would mean nothing. Of links of their own that is a note in the summary, see parallel.
 func (r *reader) once(links []Link, at []scope) {
-	pairs := make(map[[2]string][]int)
+	short, own := make(map[[2]string][]int), make(map[[2]string][]int) // links by their ends
 	for i, l := range links {
 		ends := [2]string{l.From, l.To}
-		for _, j := range pairs[ends] {
+		others := short[ends] // two that are written out may take what they like
+		if at[i].t.short != "" {
+			others = slices.Concat(others, own[ends])
+			slices.Sort(others)
+		}
+		for _, j := range others {
 			other := links[j]
-			if at[i].t.short == "" && at[j].t.short == "" || other.Name == l.Name || r.d.full() {
+			if other.Name == l.Name || r.d.full() {
 				continue
 			}
 			p, both := shared(other, l)
@@ -219,7 +224,11 @@ func (r *reader) once(links []Link, at []scope) {
 			r.d.add(at[i].t.pos, "the link %q of this %s and the link %q in %s both take %s from %q to %q; exclude it from one of them",
 				l.Name, at[i].title, other.Name, r.d.place(at[j].t.pos), clip(p.text), l.From, l.To)
 		}
-		pairs[ends] = append(pairs[ends], i)
+		if at[i].t.short == "" {
+			own[ends] = append(own[ends], i)
+		} else {
+			short[ends] = append(short[ends], i)
+		}
 	}
 }
 

@@ -9,11 +9,18 @@ import (
 // circle the positions go lower and lower. So the links that keep one group's positions in one topic have to be a tree, in which
 // two links that are each other's way back count as one.
 func (r *reader) ways(links []Link, at []scope) {
+	near := make(map[string][]Link) // links with groups, by either end
+	for _, l := range links {
+		if len(l.Groups) > 0 && l.From != l.To {
+			near[l.From], near[l.To] = append(near[l.From], l), append(near[l.To], l)
+		}
+	}
+	checked := 0
 	for i, l := range links {
-		if len(l.Groups) == 0 || l.From == l.To {
+		if len(l.Groups) == 0 || l.From == l.To || checked > mostWays {
 			continue
 		}
-		round := otherWay(links, l)
+		round := otherWay(near, l, &checked)
 		if round == nil {
 			continue
 		}
@@ -27,9 +34,12 @@ func (r *reader) ways(links []Link, at []scope) {
 	}
 }
 
+// mostWays bounds the links that are compared: some thousand links that each keep groups of their own are believed.
+const mostWays = 1_000_000
+
 // otherWay is a way between the ends of a link, without it and its way back, over links that may keep the same groups in the same topics; the
 // shortest, and nil if there is none.
-func otherWay(links []Link, l Link) []Link {
+func otherWay(near map[string][]Link, l Link, checked *int) []Link {
 	type step struct {
 		at  string
 		way []Link
@@ -37,12 +47,11 @@ func otherWay(links []Link, l Link) []Link {
 	seen := map[string]bool{l.From: true}
 	for queue := []step{{at: l.From}}; len(queue) > 0; queue = queue[1:] {
 		s := queue[0]
-		for _, o := range links {
+		for _, o := range near[s.at] {
+			*checked++
 			next := o.To
 			if o.To == s.at {
 				next = o.From
-			} else if o.From != s.at {
-				continue
 			}
 			if seen[next] || o.From == l.From && o.To == l.To || o.From == l.To && o.To == l.From || !l.mayShareGroups(o) {
 				continue
