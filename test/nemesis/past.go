@@ -11,14 +11,22 @@ import (
 
 // Past is what clusters held and hold no longer.
 type Past struct {
-	gone map[string][]checker.Record // by cluster, in the order of their logs
-	seen map[string][]checker.Record // by cluster: what was read on the way
-	ids  map[string][]string         // of topics that were made anew, by cluster and topic: what each life but the last had
+	gone map[string][]checker.Record   // by cluster, in the order of their logs
+	seen map[string][]checker.Record   // by cluster: what was read on the way
+	ids  map[string][]string           // of topics that were made anew, by cluster and topic: what each life but the last had
+	cut  map[string]map[cutRecord]bool // by cluster: what was deleted from logs that went on
+}
+
+// cutRecord is a record of a log, by the number of the log's life.
+type cutRecord struct {
+	topic, uid string
+	life       int32
 }
 
 // NewPast is that of clusters that lost nothing yet.
 func NewPast() *Past {
-	return &Past{gone: make(map[string][]checker.Record), seen: make(map[string][]checker.Record), ids: make(map[string][]string)}
+	return &Past{gone: make(map[string][]checker.Record), seen: make(map[string][]checker.Record), ids: make(map[string][]string),
+		cut: make(map[string]map[cutRecord]bool)}
 }
 
 // Keep reads a stretch of a partition, has it deleted, and keeps what was there.
@@ -39,6 +47,31 @@ func (p *Past) Keep(ctx context.Context, c judge.Client, topic string, part int3
 	}
 	p.gone[c.Name] = append(p.gone[c.Name], out...)
 	return nil
+}
+
+// Cut is Keep for the beginning of a log that goes on.
+func (p *Past) Cut(ctx context.Context, c judge.Client, topic string, part int32, from, to int64, remove func() error) error {
+	was := len(p.gone[c.Name])
+	if err := p.Keep(ctx, c, topic, part, from, to, remove); err != nil {
+		return err
+	}
+	if p.cut[c.Name] == nil {
+		p.cut[c.Name] = make(map[cutRecord]bool)
+	}
+	for _, r := range p.gone[c.Name][was:] {
+		p.cut[c.Name][cutRecord{topic, r.UID, r.Life}] = true
+	}
+	return nil
+}
+
+// WasCut reports whether a record was deleted from a life of its topic on a cluster before the present one.
+func (p *Past) WasCut(cluster, topic, uid string) bool {
+	for life := range p.Life(cluster, topic) {
+		if p.cut[cluster][cutRecord{topic, uid, life}] {
+			return true
+		}
+	}
+	return false
 }
 
 // Look reads what a cluster has now, for the judge: what an offset has held it holds, or nothing. Nothing may be made anew meanwhile.

@@ -155,7 +155,7 @@ func (s *stage) delete(step Step) {
 			return nil
 		}
 		to := start.Offset + (end.Offset-start.Offset)*int64(step.N)/100
-		return s.past.Keep(ctx, s.f.Client(step.Cluster), step.Topic, step.Part, start.Offset, to, func() error {
+		return s.past.Cut(ctx, s.f.Client(step.Cluster), step.Topic, step.Part, start.Offset, to, func() error {
 			return s.f.Clusters[step.Cluster].DeleteRecords(step.Topic, step.Part, to)
 		})
 	})

@@ -107,11 +107,15 @@ func (e Evidence) target(src *checker.Sources, name string, logs map[string][]ch
 }
 
 // wentAlong excuses what no ledger can tell of: where a target's topic was made anew, all that it had is gone, also of the lives that its sources
-// have no longer. The ledger says that it was made anew, and what was copied again.
+// have no longer. The ledger says that it was made anew, and what was copied again; of what both ends had deleted before nobody keeps where it was.
 func (e Evidence) wentAlong(t *checker.Target, name string, logs map[string][]checker.Record) error {
 	for cluster, recs := range logs {
 		for _, r := range recs {
-			if cluster == name || r.Origin != cluster || e.Past.Life(name, r.Topic) == 0 || r.Life == e.Past.Life(cluster, r.Topic) {
+			if cluster == name || r.Origin != cluster || e.Past.Life(name, r.Topic) == 0 {
+				continue
+			}
+			forgotten := e.Past.cut[cluster][cutRecord{r.Topic, r.UID, r.Life}] && e.Past.WasCut(name, r.Topic, r.UID)
+			if r.Life == e.Past.Life(cluster, r.Topic) && !forgotten {
 				continue
 			}
 			if err := t.Ledger(checker.Range{Cluster: cluster, Topic: r.Topic, Partition: r.Partition, Life: r.Life, First: r.Offset, Last: r.Offset,

@@ -204,7 +204,7 @@ func (s *stage) shorten() string {
 	at, part, percent := s.site(), s.rng.Int32N(partitions), 1+s.rng.Int64N(100)
 	err := s.kept(at, part, func(ctx context.Context, start, end int64) error {
 		to := start + (end-start)*percent/100
-		return s.past.Keep(ctx, at.Client(), topic, part, start, to, func() error {
+		return s.past.Cut(ctx, at.Client(), topic, part, start, to, func() error {
 			var offsets kadm.Offsets
 			offsets.AddOffset(topic, part, to, -1)
 			r, err := at.Admin.DeleteRecords(ctx, offsets)
