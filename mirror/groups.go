@@ -119,11 +119,11 @@ func (k *groupKeeper) due(now time.Time) map[string][]groupKey {
 	here := k.come(keys)
 	due := make(map[string][]groupKey)
 	for key := range keys {
-		if here[key.topicPartition] == nil || !k.keeps(key) {
+		keeps, both := k.keeps(key)
+		if here[key.topicPartition] == nil || !keeps {
 			delete(k.again, key)
 			continue
 		}
-		_, both := k.back(key)
 		c := groupCase{noted: k.link.store.groupPair(k.pump(key), key.group), both: both}
 		c.source.at, c.target.at = k.books[atSourceEnd].at(key), k.books[atTargetEnd].at(key)
 		if c.still() {
@@ -158,25 +158,17 @@ func (k *groupKeeper) come(keys map[groupKey]bool) (here map[topicPartition]*pum
 	return here
 }
 
-// keeps reports whether the link keeps a position. Of two links that are each other's way back the one whose name comes first does, both ways.
-func (k *groupKeeper) keeps(key groupKey) bool {
+// keeps reports whether the link keeps a position, and whether the link the other way is for it as well: then the one whose name comes first
+// does, both ways.
+func (k *groupKeeper) keeps(key groupKey) (keeps, both bool) {
 	t := k.link.terms()
-	if !keepsGroup(t, key) {
-		return false
-	}
-	back, both := k.back(key)
-	return !both || t.Name < back.Name
-}
-
-// back is the link the other way, if it keeps the position as well.
-func (k *groupKeeper) back(key groupKey) (topology.Link, bool) {
-	t := k.link.terms()
+	keeps = keepsGroup(t, key)
 	for _, l := range k.link.routing().topo.Links {
 		if l.From == t.To && l.To == t.From && keepsGroup(l, key) {
-			return l, true
+			return keeps && t.Name < l.Name, true
 		}
 	}
-	return topology.Link{}, false
+	return keeps, false
 }
 
 func keepsGroup(l topology.Link, key groupKey) bool {
@@ -309,8 +301,8 @@ func (k *groupKeeper) ask(ctx context.Context, groups []string) (*groupsNow, err
 
 // caseOf is all that is known of a position now.
 func (k *groupKeeper) caseOf(key groupKey, now *groupsNow, view findMap) groupCase {
-	_, both := k.back(key)
-	c := groupCase{noted: k.noted(key), both: both}
+	keeps, both := k.keeps(key)
+	c := groupCase{noted: k.noted(key, keeps), both: both}
 	spec := k.link.spec
 	for end, side := range []*groupSide{&c.source, &c.target} {
 		side.active = now.active[end][key.group]
@@ -332,8 +324,8 @@ func (k *groupKeeper) caseOf(key groupKey, now *groupsNow, view findMap) groupCa
 }
 
 // noted is the pair that was last seen alike, by whichever of the two links keeps the position.
-func (k *groupKeeper) noted(key groupKey) *groupPair {
-	if k.other == nil || k.keeps(key) {
+func (k *groupKeeper) noted(key groupKey, keeps bool) *groupPair {
+	if k.other == nil || keeps {
 		return k.link.store.groupPair(k.pump(key), key.group)
 	}
 	p := k.other.store.groupPair(PumpID{From: k.link.spec.To, To: k.link.spec.From, Topic: key.topic, Partition: key.partition}, key.group)
@@ -354,10 +346,7 @@ func groupThere(topo *topology.Topology, view findMap, from, to string, tp topic
 
 // pumpsHere are the pumps that this node copies.
 func (l *Link) pumpsHere() (out []*pump) {
-	l.mu.Lock()
-	flows := slices.Collect(maps.Values(l.flows))
-	l.mu.Unlock()
-	for _, f := range flows {
+	for _, f := range l.flowList() {
 		for _, p := range f.pumpList() {
 			if p.here() {
 				out = append(out, p)

@@ -14,7 +14,7 @@ import (
 const (
 	// pollShare: of so much time one part is what asking for all positions may take of a processor, here and, about as much, at the brokers.
 	pollShare = 20
-	// pollCost is what decoding and comparing one position takes (BenchmarkGroups).
+	// pollCost is what decoding and comparing one position may take: estimated, not measured.
 	pollCost = 2 * time.Microsecond
 	// pollLeast and pollMost are between questions where commits are not heard, pollHeard where they are.
 	pollLeast, pollMost, pollHeard = 500 * time.Millisecond, 5 * time.Minute, 5 * time.Minute
