@@ -23,11 +23,13 @@ type bench struct {
 	link *Link
 	pump *pump
 	now  time.Time
+	// value is the size of a record's value: too much to be merged, unless a test sets it.
+	value int
 }
 
 // newBench has a pump that has just found its place at source offset 0.
 func newBench(t *testing.T) *bench {
-	b := &bench{t: t, now: time.UnixMilli(1_700_000_000_000)}
+	b := &bench{t: t, now: time.UnixMilli(1_700_000_000_000), value: mergeBelow}
 	b.link = linkOf(t, fabricOf(t, "ap>eu", "eu>us", "us>eu"), "eu>us", Config{PumpBytes: 1 << 20}, func() time.Time { return b.now })
 	f := newFlow(b.link, "orders")
 	f.lim.Store(&limits{partitions: 1})
@@ -64,7 +66,7 @@ func (b *bench) offer(id int64, at int64, sizes ...int64) {
 	for _, n := range sizes {
 		recs := records(at, n)
 		for i := range recs {
-			recs[i].Timestamp, recs[i].Value = b.now.UnixMilli(), make([]byte, mergeBelow)
+			recs[i].Timestamp, recs[i].Value = b.now.UnixMilli(), make([]byte, b.value)
 		}
 		got.Batches = append(got.Batches, rawBatch(batchSpec{base: at, id: id, records: recs})...)
 		at += n
@@ -73,7 +75,10 @@ func (b *bench) offer(id int64, at int64, sizes ...int64) {
 	b.pump.offer(got, b.pump.fetchAt, nil, b.now)
 }
 
-func (b *bench) next() *outBatch { return b.pump.next(b.pump.window, b.now) }
+func (b *bench) next() *outBatch {
+	b.pump.pack(b.pump.window, b.now)
+	return b.pump.next(b.pump.window, b.now)
+}
 
 func (b *bench) ack(o *outBatch, base int64) {
 	b.pump.result(o, broker.ProduceResult{BaseOffset: base, LogAppendTime: -1}, b.now)

@@ -8,25 +8,50 @@ import (
 	"github.com/isthmus-project/isthmus/broker/batch"
 )
 
+// pack merges the head of the queue with its neighbours, and returns the size of what would be sent; 0: nothing. It takes its time, and what
+// the broker might take from anybody has to be young when it is written: so it comes before next, which judges and stamps.
+func (p *pump) pack(w *window, now time.Time) (bytes int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.maySendLocked(w, now) {
+		return 0
+	}
+	wanted := p.wantsLocked()
+	p.packLocked(now)
+	if !wanted && p.wantsLocked() {
+		p.fetcher.mark(p)
+	}
+	return len(p.out.queue[0].bytes)
+}
+
+// maySendLocked reports whether there is a batch to send over the window, and nothing on its way that has to be answered before.
+func (p *pump) maySendLocked(w *window, now time.Time) bool {
+	if p.window != w || p.state != StateRunning || len(p.out.queue) == 0 {
+		return false
+	}
+	flying := len(p.out.inflight)
+	if flying == 0 {
+		return true
+	}
+	head, last := p.out.queue[0], p.out.inflight[flying-1]
+	old := p.link.mayBeForgotten(min(head.maxTime, last.maxTime), now)
+	return !p.out.solo && !old && flying < pumpInFlight && last.origin == head.origin && !last.alone && last.via == w
+}
+
 // next gives the window the batch to send now, stamped, or nil.
 func (p *pump) next(w *window, now time.Time) *outBatch {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.window != w || p.state != StateRunning || len(p.out.queue) == 0 {
+	if !p.maySendLocked(w, now) {
 		return nil
 	}
-	head, flying := p.out.queue[0], len(p.out.inflight)
-	if flying > 0 {
-		last := p.out.inflight[flying-1]
-		old := p.link.mayBeForgotten(min(head.maxTime, last.maxTime), now)
-		if p.out.solo || old || flying >= pumpInFlight || last.origin != head.origin || last.alone || last.via != w {
-			return nil
-		}
-	} else if p.staleLocked(now) {
+	flying := len(p.out.inflight)
+	if flying == 0 && p.staleLocked(now) {
 		p.out.keep, p.out.contended = true, true // what is new there is another owner's
 		p.findLocked("", "idle: looking at the target before writing", 0, now)
 		return nil
 	}
+	head := p.out.queue[0]
 	if most := p.flow.limits().latest(now); head.maxTime > most {
 		if flying > 0 {
 			return nil
@@ -35,14 +60,14 @@ func (p *pump) next(w *window, now time.Time) *outBatch {
 		return nil
 	}
 	wanted := p.wantsLocked()
-	b := p.shiftLocked(now)
-	p.stampLocked(b)
-	b.via = w
-	p.out.inflight = append(p.out.inflight, b)
+	p.out.queue = append(p.out.queue[:0], p.out.queue[1:]...)
+	p.stampLocked(head)
+	head.via = w
+	p.out.inflight = append(p.out.inflight, head)
 	if !wanted && p.wantsLocked() {
 		p.fetcher.mark(p)
 	}
-	return b
+	return head
 }
 
 // staleLocked reports whether another owner may have gone on since the place was last known
@@ -60,36 +85,33 @@ func (p *pump) staleLocked(now time.Time) bool {
 	return age > doubtAfter
 }
 
-// shiftLocked takes the head of the queue, merged with its neighbours where
-// they join. If one of them cannot be decoded they go one by one: what stands
-// before it gets to the target, and it is judged there, as one without neighbours.
-func (p *pump) shiftLocked(now time.Time) *outBatch {
+// packLocked merges the head of the queue with its neighbours where they join. If one of them cannot be decoded they go one by one: what
+// stands before it gets to the target, and it is judged there, as one without neighbours.
+func (p *pump) packLocked(now time.Time) {
 	q := p.out.queue
 	limits := p.flow.limits()
 	n, bytes := 1, len(q[0].bytes)
-	if bytes <= mergeBelow && !q[0].alone {
-		for n < len(q) && joins(bytes, q[0].origin, q[n], limits.maxBytes) && q[n].maxTime <= limits.latest(now) {
-			bytes += len(q[n].bytes)
-			n++
-		}
+	if bytes > mergeBelow || q[0].alone {
+		return
 	}
-	head := q[0]
+	for n < len(q) && joins(bytes, q[0].origin, q[n], limits.maxBytes) && q[n].maxTime <= limits.latest(now) {
+		bytes += len(q[n].bytes)
+		n++
+	}
 	if n == 1 {
-		p.out.queue = append(q[:0], q[1:]...)
-		return head
+		return
 	}
 	m, err := mergeGroup(q[:n], p.link.cfg.DecodeBytes)
 	if err != nil || limits.maxBytes > 0 && len(m.bytes) > limits.maxBytes {
-		p.out.queue = append(q[:0], q[1:]...)
-		return head
+		return
 	}
 	for _, b := range q[:n] {
 		p.out.bytes -= int64(len(b.bytes))
 		b.release()
 	}
 	p.out.bytes += int64(len(m.bytes))
-	p.out.queue = append(q[:0], q[n:]...)
-	return m
+	q[0] = m
+	p.out.queue = append(q[:1], q[n:]...)
 }
 
 func (p *pump) stampLocked(b *outBatch) {

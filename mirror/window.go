@@ -217,8 +217,7 @@ func (w *window) send(ctx context.Context, conn *broker.ProduceConn, flights cha
 			if until := conn.ReopenBy(); !until.IsZero() && w.link.now().After(until) {
 				return nil
 			}
-			began = w.link.now()
-			request, doubtful = w.gather()
+			request, began, doubtful = w.gather()
 		}
 		err := errStopped
 		if writes := w.link.now(); !w.link.pulse.outdated(began, writes, doubtful) {
@@ -239,18 +238,20 @@ func (w *window) send(ctx context.Context, conn *broker.ProduceConn, flights cha
 // ready, until the request is large enough. Pumps with more to send go to the
 // back of the list, so none starves; while the way is narrow, those wait for whom
 // it is not the turn yet. doubtful: the broker might take one of the batches
-// from anybody.
-func (w *window) gather() (request []broker.ProduceBatch, doubtful bool) {
-	now := w.link.now()
-	bytes := 0
+// from anybody. began is when the first of them was judged: before that they are
+// merged, which may take longer than another owner waits.
+func (w *window) gather() (request []broker.ProduceBatch, began time.Time, doubtful bool) {
+	began = w.link.now()
 	w.mu.Lock()
 	listed := w.listed
 	w.listed = nil
 	w.mu.Unlock()
-	narrow := w.narrow(now)
+	narrow := w.narrow(began)
 	if narrow {
 		w.begin(listed)
 	}
+	var packed []*pump
+	bytes := 0
 	for i, at := range listed {
 		if bytes >= windowRequestBytes {
 			w.mu.Lock()
@@ -264,11 +265,17 @@ func (w *window) gather() (request []broker.ProduceBatch, doubtful bool) {
 			w.mu.Unlock()
 			continue
 		}
-		p := at.pump
 		if !at.called() {
 			continue
 		}
-		b := p.next(w, now)
+		if n := at.pump.pack(w, began); n > 0 {
+			packed = append(packed, at.pump)
+			bytes += n
+		}
+	}
+	began = w.link.now()
+	for _, p := range packed {
+		b := p.next(w, began)
 		if b == nil {
 			continue
 		}
@@ -278,10 +285,9 @@ func (w *window) gather() (request []broker.ProduceBatch, doubtful bool) {
 		id, alone := p.target()
 		request = append(request, broker.ProduceBatch{Topic: p.id.Topic, TopicID: id, Partition: p.id.Partition, Bytes: b.bytes, Token: b})
 		doubtful = doubtful || alone
-		bytes += len(b.bytes)
 		p.again()
 	}
-	return request, doubtful
+	return request, began, doubtful
 }
 
 // receive hands out answers in the order of the requests. When the connection
