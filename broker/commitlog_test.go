@@ -319,6 +319,7 @@ func TestCommitLog_WaitsForTransactions(t *testing.T) {
 			h.wait(map[string]int64{"plain": value.Offset})
 		}
 		h.wait(map[string]int64{"txn": 20})
+		synctest.Wait() // who tells notes afterwards that nothing is held
 		if s := h.log.Stats(); len(s.Held) != 0 || len(h.told) != 3 {
 			t.Errorf("held %v, told %v", s.Held, h.told)
 		}

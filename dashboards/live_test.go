@@ -73,7 +73,7 @@ func TestLive(t *testing.T) {
 		t.Fatalf("the demo tells %d addresses of metrics (%s), want %d", len(targets), targets, scraped)
 	}
 	var pages [][]byte
-	until(t, 30*time.Second, demo, "every link has copied records", func(ctx context.Context) error {
+	until(t, 30*time.Second, demo, "every link has copied records, and one keeps groups", func(ctx context.Context) error {
 		pages = nil
 		for _, at := range targets {
 			page, err := get(ctx, "http://"+at+"/metrics")
@@ -117,7 +117,7 @@ func TestLive(t *testing.T) {
 	})
 }
 
-// copied is an error until every link has copied records.
+// copied is an error until every link has copied records and whoever keeps groups has looked at them.
 func copied(text []byte) error {
 	have := map[string]bool{}
 	for _, m := range regexp.MustCompile(`(?m)^isthmus_mirror_records_total\{link="([^"]+)".*\} [1-9]`).FindAllSubmatch(text, -1) {
@@ -125,6 +125,11 @@ func copied(text []byte) error {
 	}
 	if len(have) < links {
 		return fmt.Errorf("%d of %d links have copied records", len(have), links)
+	}
+	for _, name := range []string{"isthmus_mirror_group_positions_set_total{", "isthmus_mirror_group_pending_seconds{"} {
+		if !bytes.Contains(text, []byte("\n"+name)) {
+			return fmt.Errorf("no node exports %s}", name)
+		}
 	}
 	return nil
 }
