@@ -80,7 +80,7 @@ After two minutes the producers slow down, so that the demo can be left running.
 	f := cmd.Flags()
 	f.DurationVar(&d.timeFor, "for", 0, "how long the producers write; 0 is until interrupted")
 	f.BoolVar(&d.json, "json", false, "the verdict as one JSON object on the output, everything else on the error stream")
-	f.StringVar(&d.dir, "dir", "", "data directory; default a temporary one that is removed at the end")
+	f.StringVar(&d.dir, "dir", "", "data directory; default a temporary one that is removed if all is well")
 	f.StringVar(&d.at.HTTP, "http", defaultHTTP, "`host:port` of metrics and health of the first node; the others are ten ports apart, the clusters last; port 0 is free ones")
 	f.StringVar(&d.at.GRPC, "grpc", defaultGRPC, "`host:port` of the admin API of the first node")
 	f.StringVar(&d.at.Gossip, "gossip", "127.0.0.1:7946", "`host:port` of the gossip of the first node")
@@ -90,7 +90,7 @@ After two minutes the producers slow down, so that the demo can be left running.
 }
 
 // run runs the demo from the empty directory to the verdict.
-func (d *demoRun) run(ctx context.Context) error {
+func (d *demoRun) run(ctx context.Context) (err error) {
 	if d.timeFor < 0 || d.load.Rate < 1 || d.load.Rate > 1e6 {
 		return usage(errors.New("--for must not be negative, and --rate must be from 1 to 1000000"))
 	}
@@ -98,7 +98,13 @@ func (d *demoRun) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer remove()
+	defer func() {
+		if err == nil {
+			remove()
+		} else {
+			d.say("data and logs stay in %s\n", dir)
+		}
+	}()
 	log, closeLog, err := d.logger(dir)
 	if err != nil {
 		return err

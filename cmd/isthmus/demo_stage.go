@@ -210,6 +210,9 @@ func (s *demoStage) judged(ctx context.Context) (demoResult, error) {
 			result.Dead = append(result.Dead, p.Name)
 		}
 	}
+	if !result.OK {
+		s.explain(after)
+	}
 	result.Ledger, err = s.ledger(after)
 	return result, err
 }
@@ -277,6 +280,16 @@ func (s *demoStage) takeBack(ctx context.Context) error {
 		}
 		return nil
 	})
+}
+
+// explain tells where every partition stands, for who wonders what a verdict that is not ok is about.
+func (s *demoStage) explain(ctx context.Context) {
+	st, _ := s.look(ctx)
+	if st == nil {
+		s.say("no node tells where the partitions stand\n")
+		return
+	}
+	s.say("%s", statusView{link: "every link"}.table(st, nil))
 }
 
 // ledger counts the entries of all ledgers. Without a node there is nobody to ask.
