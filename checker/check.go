@@ -36,6 +36,8 @@ type Input struct {
 	// Remade are topics that were made anew.
 	Remade []Remaking
 	Ledger []Range
+	// Positions are those of consumer groups, see Target.Position.
+	Positions []Position
 	// Hops are logs of clusters on the way, see Target.Hop.
 	Hops []Log
 	// Target is the target's log and Reread a later read of it; Reread needs
@@ -67,6 +69,11 @@ func Check(in Input) (Report, error) {
 	t := src.Target(in.Config)
 	for _, r := range in.Ledger {
 		if err := t.Ledger(r); err != nil {
+			return Report{}, err
+		}
+	}
+	for _, p := range in.Positions {
+		if err := t.Position(p); err != nil {
 			return Report{}, err
 		}
 	}

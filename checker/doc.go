@@ -12,7 +12,8 @@
 //	src.Truncated(cluster, ...)          // what a source lost by its own fault
 //	t := src.Target(Config{...})    // one or several targets
 //	t.Ledger(Range{...})            // what the mirror says it lost
-//	t.Hop(cluster, record)          // only where a ledger counts in a hub's offsets
+//	t.Position(Position{...})       // where groups stand, and what the mirror makes of it
+//	t.Hop(cluster, record)          // only where a ledger or a position counts in a hub's offsets
 //	t.Add(record)                   // the log of the target
 //	t.Reread(record)                // the same log, read once more
 //	t.Report()
@@ -39,6 +40,6 @@
 // another life of the log ([Record.Life]): offsets, order and ledger are those of a life, and none may be copied behind a later one. Who feeds
 // the checker says which life a record is of; what is known from producers only belongs to the life they said.
 //
-// The rules M1 to M9, M11 and M12 follow Jepsen's checker for Kafka, turned from one log
+// The rules M1 to M12 follow Jepsen's checker for Kafka, turned from one log
 // with clients to a pair of logs.
 package checker

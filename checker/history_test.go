@@ -239,3 +239,86 @@ func (h *history) lose(r Record, life int32) Range {
 	h.Truncated = append(h.Truncated, Truncation{Cluster: s.Origin, Topic: s.Topic, Partition: s.Partition, Life: life - 1, From: s.Offset})
 	return missingOne(s)
 }
+
+// stand has groups at some offsets of the log of a cluster, and each at the target where all is before it that it has read, and nothing else
+// that could come later.
+func (h *history) stand(cluster string) {
+	var log []Record
+	for _, l := range h.Sources {
+		if l.Cluster == cluster {
+			log = l.Records
+		}
+	}
+	h.Hops = append(h.Hops, Log{cluster, log})
+	for _, topic := range topics {
+		for partition := range int32(partitionsOf) {
+			var ends int64
+			for _, r := range log {
+				if r.Topic == topic && r.Partition == partition {
+					ends = r.Offset + 1
+				}
+			}
+			for i := range 8 {
+				p := Position{Group: fmt.Sprintf("g%d", i), Cluster: cluster, Topic: topic, Partition: partition, Source: h.rnd.Int64N(ends + 1)}
+				p.Target, p.End = h.stands(log, p)
+				h.Positions = append(h.Positions, p)
+			}
+		}
+	}
+}
+
+// stands says by looking at every record where a position is at the target, and where the log there ends.
+func (h *history) stands(log []Record, p Position) (at, end int64) {
+	unread := map[string]int{} // the times that records which are read more than once are not
+	total := map[string]int{}
+	for _, r := range log {
+		if r.Topic == p.Topic && r.Partition == p.Partition {
+			total[r.UID]++
+			if r.Offset >= p.Source {
+				unread[r.UID]++
+			}
+		}
+	}
+	at = -1
+	seen := map[string]int{}
+	for _, r := range h.Target {
+		if r.Topic != p.Topic || r.Partition != p.Partition {
+			continue
+		}
+		end = r.Offset + 1
+		seen[r.UID]++
+		if at < 0 && unread[r.UID] > 0 && seen[r.UID] > total[r.UID]-unread[r.UID] {
+			at = r.Offset
+		}
+	}
+	if at < 0 {
+		at = end
+	}
+	return at, end
+}
+
+// between is a position at the target, and two records before and two behind it; those beside it are in the log of a, and not repeated.
+func (h *history) between() (*Position, []Record) {
+	h.stand("a")
+	count, read := map[string]int{}, map[string]bool{}
+	for _, r := range h.Target {
+		count[r.UID]++
+	}
+	for _, r := range h.Hops[0].Records {
+		read[r.UID] = true
+	}
+	for i := range h.Positions {
+		p := &h.Positions[i]
+		var around []Record
+		for _, r := range h.Target {
+			if r.Topic == p.Topic && r.Partition == p.Partition {
+				around = append(around, r)
+			}
+		}
+		at := slices.IndexFunc(around, func(r Record) bool { return r.Offset >= p.Target })
+		if at > 2 && at+2 < len(around) && !slices.ContainsFunc(around[at-1:at+1], func(r Record) bool { return count[r.UID] > 1 || !read[r.UID] }) {
+			return p, around[at-2 : at+2]
+		}
+	}
+	panic("no such position")
+}

@@ -200,6 +200,36 @@ var mutations = []mutation{
 		r.Via = "elsewhere"
 		h.insert(i, r)
 	}},
+	{"group skips a record", Mistranslated, func(h *history) {
+		p, around := h.between()
+		p.Target = around[3].Offset
+	}},
+	{"group reads a record again", Mistranslated, func(h *history) {
+		p, around := h.between()
+		p.Target = around[1].Offset
+	}},
+	{"group beyond the end", Mistranslated, func(h *history) {
+		h.stand("a")
+		h.Positions[0].Target = h.Positions[0].End + 1
+	}},
+	{"group without a position", Mistranslated, func(h *history) {
+		h.stand("a")
+		h.Positions[0].Target = -1
+	}},
+	{"group goes back alone", Mistranslated, func(h *history) {
+		p, around := h.between()
+		later := *p // at the next record, and where nothing but others' records is before what it has not read
+		h.Positions = []Position{later, *p}
+		h.Positions[0].Target = around[2].Offset
+		h.Positions[1].Target = around[1].Offset + 1
+		if around[1].Offset+1 == around[2].Offset { // no hole to go back over
+			h.Config.Rereads, h.Positions[1].Target = 1, around[1].Offset
+		}
+	}},
+	{"group of active members is moved", Mistranslated, func(h *history) {
+		p, around := h.between()
+		p.Active, p.Own, p.Target = true, around[3].Offset, around[2].Offset
+	}},
 }
 
 func otherTopic(topic string) string {
@@ -258,11 +288,15 @@ func TestCheck_CleanHistories(t *testing.T) {
 				h := hist.make(seed)
 				h.Config.Mode, h.Config.Complete = mode, true
 				h.Reread = h.Target
+				h.stand("a")
+				moved := h.Positions[0]
+				moved.Active, moved.Own, moved.Target = true, 3, 3 // wherever that is
+				h.Positions = append(h.Positions, moved)
 				r, err := Check(h.Input)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if !r.OK() || r.Expected == 0 || r.Copied != r.Expected || r.Pending != 0 {
+				if !r.OK() || r.Expected == 0 || r.Copied != r.Expected || r.Pending != 0 || r.Positions != 4*8+1 {
 					t.Errorf("%s, seed %d: %v", hist.name, seed, r)
 				}
 			}

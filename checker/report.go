@@ -32,6 +32,10 @@ const (
 	Torn
 	// Unstable (M9): an offset of the target held two different records.
 	Unstable
+	// Mistranslated (M10): a position of a consumer group skips records that were not read, lies beyond the end, has records
+	// read again that need not be, went back although the group did not, is not there, or replaced that of members who read at the target. It is
+	// counted in positions.
+	Mistranslated
 	// Loop (M11): a record came home, or came twice over different links.
 	Loop
 	// Stall (M12): the links were healthy and the sources idle for long enough, and the end of a log is not on the target.
@@ -41,7 +45,7 @@ const (
 )
 
 var ruleNames = [rules]string{"lost", "dishonest-ledger", "duplicate", "reordered", "phantom", "corrupt", "misrouted",
-	"torn-transaction", "unstable-offset", "loop", "stall"}
+	"torn-transaction", "unstable-offset", "mistranslated", "loop", "stall"}
 
 // String is the name of the rule's violation.
 func (r Rule) String() string {
@@ -95,6 +99,8 @@ type Report struct {
 	// Survivors are acknowledged records that the target has and its source has not; DeclaredSurvivors those of them that the
 	// source lost by its own fault and the ledger tells of.
 	Survivors, DeclaredSurvivors int64
+	// Positions is the number of positions that were judged.
+	Positions int64
 }
 
 // Count is the number of records found against a rule, whether the mode allows it or not.
@@ -118,8 +124,12 @@ func (r Report) OK() bool { return len(r.Violated()) == 0 }
 // one for each example.
 func (r Report) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "expected %d, copied %d, pending %d, own %d, declared missing %d, repeated %d, reordered %d, survivors %d and declared %d\n",
+	fmt.Fprintf(&b, "expected %d, copied %d, pending %d, own %d, declared missing %d, repeated %d, reordered %d, survivors %d and declared %d",
 		r.Expected, r.Copied, r.Pending, r.Own, r.Declared, r.DeclaredRepeats, r.DeclaredReorders, r.Survivors, r.DeclaredSurvivors)
+	if r.Positions > 0 {
+		fmt.Fprintf(&b, ", positions %d", r.Positions)
+	}
+	b.WriteByte('\n')
 	for rule := range rules {
 		f := r.Findings[rule]
 		if f.Count == 0 {

@@ -41,6 +41,9 @@ type Config struct {
 	ClientsRepeat bool
 	// Reread keeps what each offset held, 16 bytes a record, for Target.Reread.
 	Reread bool
+	// Rereads is how many records that a group has read may come again behind a position of it, beside those that cannot be told
+	// apart by any one position.
+	Rereads int64
 	// Examples bounds how many examples of each rule are kept; 0 is 10.
 	Examples int
 }
@@ -57,6 +60,7 @@ type Target struct {
 	hubs   map[string]hubs   // their bits
 	ledger ledger
 	held   held
+	positions
 	report Report
 	begun  bool
 }
@@ -131,12 +135,13 @@ func (t *Target) Ledger(r Range) error {
 }
 
 // Hop takes a record of the log of a cluster that records passed on their way here. It is
-// needed only if there are ledger ranges in that cluster's offsets: it says which records
-// these are. Records of that cluster's own origin need no Hop. Where the hub has a record more than once, and its ledger says
+// needed only if there are ledger ranges or positions in that cluster's offsets: it says which records
+// these are. Records of that cluster's own origin need no Hop for a ledger. Where the hub has a record more than once, and its ledger says
 // of some copies only that they are missing, the others must have come, and come in their own places.
 func (t *Target) Hop(cluster string, r Record) {
 	t.begun = true
 	at := place{cluster, r.Topic, r.Partition, r.Life}
+	t.positions.hop(at, t.src.hash(r.UID), r.Offset)
 	missing, perhaps := t.ledger.covers(at, Missing, r.Offset), t.ledger.covers(at, Perhaps, r.Offset)
 	repeated, late := t.ledger.covers(at, Repeated, r.Offset), t.ledger.covers(at, Reordered, r.Offset)
 	if !repeated && !late && !t.ledger.has(at, Missing) && !t.ledger.has(at, Perhaps) {
@@ -178,6 +183,7 @@ func (t *Target) Add(r Record) error {
 		return fmt.Errorf("add record of target: %s/%d offset %d after %d: %w", r.Topic, r.Partition, r.Offset, last, ErrOrder)
 	}
 	t.read[at] = r.Offset
+	t.positions.add(r, t.src.hash(r.UID))
 	if t.cfg.Reread {
 		t.held.keep(r, t.src.hash(r.UID))
 	}

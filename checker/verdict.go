@@ -10,6 +10,7 @@ func (t *Target) Report() Report {
 		out.Findings[rule].Examples = append([]Example(nil), out.Findings[rule].Examples...)
 	}
 	t.lives(&out)
+	t.translated(&out)
 	torn := t.torn()
 	for i := range t.src.entries.len() {
 		t.account(&out, uint32(i), torn)
