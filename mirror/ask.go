@@ -93,16 +93,10 @@ func (p *pump) mapped() (here bool, unread error) {
 	return p.born && !p.gone, p.unread
 }
 
-func (p *pump) forward(source int64) (int64, bool) {
+func (p *pump) lookup(side int, at int64, origin string) (int64, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.offsets.Forward(source)
-}
-
-func (p *pump) inverse(target int64) (int64, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.offsets.Inverse(target)
+	return p.offsets.lookup(side, at, origin)
 }
 
 func (p *pump) end() int64 {

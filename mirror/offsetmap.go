@@ -195,22 +195,27 @@ func (r Run) slice(from, to int64) Run {
 // source offset: the highest target position from which a reader misses nothing
 // that this pump copied from there on. ok is false when nothing at or after the
 // offset has been copied yet.
-func (m *OffsetMap) Forward(source int64) (target int64, ok bool) { return m.lookup(bySource, source) }
+func (m *OffsetMap) Forward(source int64) (target int64, ok bool) {
+	return m.lookup(bySource, source, "")
+}
 
 // Inverse returns the source offset of the first copied record that lies at or
 // after the target offset; ok is false when there is none.
-func (m *OffsetMap) Inverse(target int64) (source int64, ok bool) { return m.lookup(byTarget, target) }
+func (m *OffsetMap) Inverse(target int64) (source int64, ok bool) {
+	return m.lookup(byTarget, target, "")
+}
 
-// lookup returns the smallest offset on the other side of all records at or after one on a side. In order that is the first of them.
-func (m *OffsetMap) lookup(side int, at int64) (best int64, ok bool) {
-	other := 1 - side
+// lookup returns the smallest offset on the other side of all records at or after one on a side: of an origin, or, if that is empty, of all.
+// In order that is the first of them.
+func (m *OffsetMap) lookup(side int, at int64, origin string) (best int64, ok bool) {
+	other, mask := 1-side, m.maskOf(origin)
 	for k := m.firstBlock(side, at); k < len(m.blocks); k++ {
 		b := &m.blocks[k]
-		if b.to[side] <= at || ok && b.from[other] >= best {
+		if b.origins&mask == 0 || b.to[side] <= at || ok && b.from[other] >= best {
 			continue
 		}
 		for r := m.open(b); r.next(); {
-			if r.last.end(side) <= at {
+			if r.last.end(side) <= at || origin != "" && r.last.Origin != origin {
 				continue
 			}
 			if to := r.last.across(side, at); !ok || to < best {
@@ -222,7 +227,7 @@ func (m *OffsetMap) lookup(side int, at int64) (best int64, ok bool) {
 		}
 	}
 	for i := range m.tail {
-		if r := &m.tail[i]; r.end(side) > at {
+		if r := &m.tail[i]; r.end(side) > at && (origin == "" || r.Origin == origin) {
 			if to := r.across(side, at); !ok || to < best {
 				best, ok = to, true
 			}

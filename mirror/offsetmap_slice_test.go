@@ -45,9 +45,9 @@ func (m *sliceMap) put(r Run) {
 	}
 }
 
-func (m *sliceMap) lookup(side int, at int64) (best int64, ok bool) {
+func (m *sliceMap) lookup(side int, at int64, origin string) (best int64, ok bool) {
 	for _, r := range m.runs {
-		if to := r.start(1-side) + max(0, at-r.start(side)); r.end(side) > at && (!ok || to < best) {
+		if to := r.start(1-side) + max(0, at-r.start(side)); r.end(side) > at && (origin == "" || origin == r.Origin) && (!ok || to < best) {
 			best, ok = to, true
 		}
 	}
@@ -82,9 +82,11 @@ func (m *sliceMap) like(t *testing.T, o *OffsetMap) {
 	}
 	for at := int64(-1); at < 700; at += 3 {
 		for side := range 2 {
-			want, wantOK := m.lookup(side, at)
-			if got, ok := o.lookup(side, at); got != want || ok != wantOK {
-				t.Fatalf("%d on side %d is %d %v, want %d %v (unordered %v): %v", at, side, got, ok, want, wantOK, o.unordered, m.runs)
+			for _, origin := range []string{"", "eu", "ap", "nobody"} {
+				want, wantOK := m.lookup(side, at, origin)
+				if got, ok := o.lookup(side, at, origin); got != want || ok != wantOK {
+					t.Fatalf("%d on side %d is %d %v of %q, want %d %v (unordered %v): %v", at, side, got, ok, origin, want, wantOK, o.unordered, m.runs)
+				}
 			}
 		}
 		i := slices.IndexFunc(m.runs, func(r Run) bool { return r.Target <= at && at < r.targetEnd() })

@@ -3,6 +3,7 @@ package mirror
 import (
 	"bytes"
 	"iter"
+	"math"
 	"slices"
 	"sort"
 )
@@ -53,18 +54,34 @@ type block struct {
 	extent
 	runs    int
 	records int64
+	origins uint64 // of the runs, by mask
 	data    []byte
+}
+
+// mask has the bit of an origin by its index in the table of the map. All those that are beyond share the last one.
+func mask(origin int) uint64 { return 1 << min(origin, 63) }
+
+// maskOf is what the blocks have that hold an origin's runs: all, if it is empty.
+func (m *OffsetMap) maskOf(origin string) uint64 {
+	if origin == "" {
+		return math.MaxUint64
+	}
+	if at := slices.Index(m.origins, origin); at >= 0 {
+		return mask(at)
+	}
+	return 0
 }
 
 func (m *OffsetMap) block(runs []Run) block {
 	w := runWriter{origins: m.origins, b: make([]byte, 0, 4*blockRuns)}
-	records := int64(0)
+	records, origins := int64(0), uint64(0)
 	for _, r := range runs {
 		w.add(r)
 		records += r.Records
+		origins |= mask(w.origin)
 	}
 	m.origins = w.origins
-	return block{extentOf(runs), len(runs), records, bytes.Clone(w.b)}
+	return block{extentOf(runs), len(runs), records, origins, bytes.Clone(w.b)}
 }
 
 func (m *OffsetMap) open(b *block) runReader { return runReader{origins: m.origins, b: b.data} }

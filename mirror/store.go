@@ -113,10 +113,11 @@ type storedMap struct {
 	from    int64 // target offset
 }
 
-func (m *storedMap) forward(source int64) (int64, bool) { return m.offsets.Forward(source) }
-func (m *storedMap) inverse(target int64) (int64, bool) { return m.offsets.Inverse(target) }
-func (m *storedMap) end() int64                         { return m.offsets.endOr(m.from) }
-func (m *storedMap) reached() int64                     { return m.next }
+func (m *storedMap) lookup(side int, at int64, origin string) (int64, bool) {
+	return m.offsets.lookup(side, at, origin)
+}
+func (m *storedMap) end() int64     { return m.offsets.endOr(m.from) }
+func (m *storedMap) reached() int64 { return m.next }
 
 // best returns the checkpoint that is ahead of all others. While nothing was
 // copied it is the first in offset order, which is how the first checkpoint of a

@@ -51,8 +51,8 @@ type findMap func(from, to, topic string, partition int32) (m mapView, ok bool)
 
 // mapView is a pump's offset map at one moment.
 type mapView interface {
-	forward(source int64) (target int64, ok bool)
-	inverse(target int64) (source int64, ok bool)
+	// lookup is where on the other side the first record lies that is at or after an offset of a side: of an origin; of all, if that is empty.
+	lookup(side int, at int64, origin string) (to int64, ok bool)
 	end() (target int64) // where the next copy lies at the earliest
 	reached() int64      // source offset after everything that was read and acknowledged
 }
@@ -88,7 +88,7 @@ func translate(topo *topology.Topology, get findMap, from, to, topic string, par
 	}
 	exact := int64(-1)
 	if hasForward {
-		if at, same, ok := carry(fwd.forward, fwd.inverse, offset); ok {
+		if at, same, ok := across(fwd, bySource, offset, ""); ok {
 			bound(at)
 			if same {
 				exact = at
@@ -96,7 +96,7 @@ func translate(topo *topology.Topology, get findMap, from, to, topic string, par
 		}
 	}
 	if hasBack {
-		at, same, ok := carry(back.inverse, back.forward, offset)
+		at, same, ok := across(back, byTarget, offset, "")
 		if !ok {
 			at = back.reached()
 		}
@@ -137,7 +137,7 @@ func boundRoutes(topo *topology.Topology, get findMap, origin string, t Translat
 		if err != nil {
 			return -1, err
 		}
-		source, exact, ok := carry(m.inverse, m.forward, at)
+		source, exact, ok := across(m, byTarget, at, origin)
 		if !ok {
 			source = m.reached()
 		}
@@ -148,7 +148,7 @@ func boundRoutes(topo *topology.Topology, get findMap, origin string, t Translat
 		if err != nil {
 			return -1, err
 		}
-		target, exact, ok := carry(m.forward, m.inverse, at)
+		target, exact, ok := across(m, bySource, at, origin)
 		if !ok {
 			return -1, nil
 		}
@@ -159,6 +159,13 @@ func boundRoutes(topo *topology.Topology, get findMap, origin string, t Translat
 		return at, nil
 	}
 	return -1, nil
+}
+
+// across takes a position over one link, from a side to the other: see [carry]. Of the records of one origin, if that is not empty: those of
+// others bound nothing that they do not bring.
+func across(m mapView, side int, at int64, origin string) (to int64, exact, ok bool) {
+	return carry(func(at int64) (int64, bool) { return m.lookup(side, at, origin) },
+		func(at int64) (int64, bool) { return m.lookup(1-side, at, origin) }, at)
 }
 
 // hopMap returns the map of one hop. Without it the answer might skip records,

@@ -173,7 +173,7 @@ func (r *logReader) overtaken(ctx context.Context, cause error) error {
 	away := LedgerEntry{First: r.at, Last: start.Offset - 1, Reason: reasonLeftSource}
 	if !r.committed {
 		away = LedgerEntry{First: r.v.c.next, Last: r.v.place.SourceNext - 1, Reason: reasonLeftTarget}
-		if at, ok := r.v.claims.inverse(start.Offset); ok {
+		if at, ok := r.v.claims.lookup(byTarget, start.Offset, ""); ok {
 			away.Last = at - 1
 		}
 	}

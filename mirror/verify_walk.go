@@ -154,13 +154,13 @@ func (v *verifying) begin(ctx context.Context, r VerifyRequest) error {
 		v.skipTo(&from, began, "the link began after it")
 	}
 	tfrom := tstart.Offset
-	if at, ok := v.claims.forward(from); copied && (first < from || r.From >= 0) {
+	if at, ok := v.claims.lookup(bySource, from, ""); copied && (first < from || r.From >= 0) {
 		if tfrom = at; !ok {
 			tfrom = v.place.TargetFrom
 		}
 	}
 	if tstart.Offset > tfrom {
-		if at, ok := v.claims.inverse(tstart.Offset); ok {
+		if at, ok := v.claims.lookup(byTarget, tstart.Offset, ""); ok {
 			v.skipTo(&from, at, "no longer on the target")
 		} else {
 			v.skipTo(&from, to, "no longer on the target")

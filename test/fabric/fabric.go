@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,6 +53,9 @@ type Fabric struct {
 	t        testing.TB
 	rng      *rand.Rand
 	killed   sync.WaitGroup // what is left of killed nodes
+
+	mu    sync.Mutex
+	nodes []*Node
 }
 
 // New starts the clusters.
@@ -174,6 +178,7 @@ type Node struct {
 	Paths  map[string]*Path
 	cancel context.CancelFunc
 	done   chan struct{}
+	dead   atomic.Bool // killed: it answers nobody
 	killed *sync.WaitGroup
 }
 
@@ -219,6 +224,9 @@ func (f *Fabric) Run(name string, change func(*mirror.SetDeps)) *Node {
 	if n.Set, err = mirror.NewSet(f.opt.Mirror, deps); err != nil {
 		f.t.Fatal(err)
 	}
+	f.mu.Lock()
+	f.nodes = append(f.nodes, n)
+	f.mu.Unlock()
 	go func() {
 		defer close(n.done)
 		if err := errors.Join(n.Set.Run(ctx), n.Set.Ended()); err != nil {
@@ -239,6 +247,7 @@ func (n *Node) Stop() {
 
 // Kill ends the node as kill -9 does: nothing more reaches any cluster, and nobody waits for it. What is left of it ends by itself.
 func (n *Node) Kill() {
+	n.dead.Store(true)
 	for _, p := range n.Paths {
 		p.Cut()
 	}

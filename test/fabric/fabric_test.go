@@ -27,6 +27,16 @@ func write(t *testing.T, f *Fabric, log *judge.Log, cluster string, loads ...jud
 func verdict(t *testing.T, f *Fabric, c judge.Case) judge.Verdict {
 	t.Helper()
 	c.Clusters = f.Clients()
+	if c.Ways == nil {
+		nodes := f.Running()
+		if len(nodes) == 0 { // then one that has nothing but what the clusters keep
+			n := f.Start("cold")
+			defer n.Stop()
+			nodes = append(nodes, n)
+		}
+		time.Sleep(10 * time.Second) // what is elsewhere is known from what is durable
+		c.Ways = Ways(nodes...)
+	}
 	v, err := c.Check(context.Background())
 	if err != nil {
 		t.Fatal(err)

@@ -235,6 +235,6 @@ func TestMap_DamagedChunkIsItsPartitionsTrouble(t *testing.T) {
 		if damaged != 1 {
 			t.Errorf("%d partitions say that their map cannot be read, want 1", damaged)
 		}
-		verdict(t, f, judge.Case{Topics: []string{"orders"}, Log: log})
+		verdict(t, f, judge.Case{Topics: []string{"orders"}, Log: log, Ways: []judge.Way{}})
 	})
 }

@@ -25,6 +25,8 @@ type Case struct {
 	Targets []string
 	// Compacted says that sources are compacted: see [checker.Config].
 	Compacted bool
+	// Ways are between which clusters positions are translated.
+	Ways []Way
 }
 
 // Verdict is the outcome of a case, by target cluster.
@@ -85,6 +87,9 @@ func (c Case) Check(ctx context.Context) (Verdict, error) {
 			if err := t.Ledger(r); err != nil {
 				return v, err
 			}
+		}
+		if err := c.ask(ctx, cl, t); err != nil {
+			return v, err
 		}
 		if err := Read(ctx, cl, c.Topics, t.Add); err != nil {
 			return v, err

@@ -1,0 +1,103 @@
+package judge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/isthmus-project/isthmus/checker"
+)
+
+// Way is a way from cluster to cluster on which positions are translated. A case that has ways is judged by rule M10 too: for offsets of every
+// partition, its beginning and its end among them.
+type Way struct {
+	From, To string
+	// Translate says where somebody goes on at To who has read everything at From before an offset. It returns ErrNoWay for a topic
+	// that nobody carries on this way.
+	Translate func(ctx context.Context, topic string, partition int32, offset int64) (int64, error)
+}
+
+// ErrNoWay is returned by [Way.Translate] for what has no translation, and need not have any.
+var ErrNoWay = errors.New("not carried on this way")
+
+// stretches is how many equal parts the positions that are asked for divide a partition into.
+const stretches = 7
+
+// ask tells the checker what the ways to a target say, and what the logs are at their beginning.
+func (c Case) ask(ctx context.Context, target Client, t *checker.Target) error {
+	here, err := logEnds(ctx, target, c.Topics)
+	if err != nil {
+		return err
+	}
+	var read []Client
+	for _, w := range c.Ways {
+		if w.To != target.Name {
+			continue
+		}
+		for _, from := range c.Clusters {
+			if from.Name != w.From {
+				continue
+			}
+			if err := w.ask(ctx, from, c.Topics, here, t); err != nil {
+				return fmt.Errorf("translate from %s to %s: %w", w.From, w.To, err)
+			}
+			read = append(read, from)
+		}
+	}
+	for _, from := range read { // after all positions are known
+		err := Read(ctx, from, c.Topics, func(r checker.Record) error {
+			t.Hop(from.Name, r)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ask asks about the partitions of one cluster.
+func (w Way) ask(ctx context.Context, from Client, topics []string, here kadm.ListedOffsets, t *checker.Target) error {
+	ends, err := logEnds(ctx, from, topics)
+	if err != nil {
+		return err
+	}
+	for _, end := range ends.Offsets().Sorted() {
+		there, ok := here.Lookup(end.Topic, end.Partition)
+		if !ok || there.Err != nil {
+			continue
+		}
+		for i := range int64(stretches + 1) {
+			at := end.At * i / stretches
+			to, err := w.Translate(ctx, end.Topic, end.Partition, at)
+			if errors.Is(err, ErrNoWay) {
+				break
+			}
+			if err != nil {
+				return err
+			}
+			err = t.Position(checker.Position{Group: fmt.Sprintf("at %d of %d", at, end.At), Cluster: w.From, Topic: end.Topic, Partition: end.Partition, Source: at, Target: to, End: there.Offset})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// logEnds lists the high watermarks of the topics that a cluster has.
+func logEnds(ctx context.Context, c Client, topics []string) (kadm.ListedOffsets, error) {
+	cl, err := kgo.NewClient(c.options()...)
+	if err != nil {
+		return nil, fmt.Errorf("make a reader for %s: %w", c.Name, err)
+	}
+	defer cl.Close()
+	ends, err := kadm.NewClient(cl).ListEndOffsets(ctx, topics...)
+	if err != nil {
+		return nil, fmt.Errorf("list the ends of %s: %w", c.Name, err)
+	}
+	return ends, nil
+}
