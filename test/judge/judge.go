@@ -27,6 +27,8 @@ type Case struct {
 	Compacted bool
 	// Ways are between which clusters positions are translated.
 	Ways []Way
+	// Positions are those of groups at a target, by its name.
+	Positions map[string][]checker.Position
 }
 
 // Verdict is the outcome of a case, by target cluster.

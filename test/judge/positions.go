@@ -32,7 +32,14 @@ func (c Case) ask(ctx context.Context, target Client, t *checker.Target) error {
 	if err != nil {
 		return err
 	}
-	var read []Client
+	read := make(map[string]bool)
+	for _, p := range c.Positions[target.Name] {
+		end, _ := here.Lookup(p.Topic, p.Partition)
+		p.End, read[p.Cluster] = end.Offset, true
+		if err := t.Position(p); err != nil {
+			return err
+		}
+	}
 	for _, w := range c.Ways {
 		if w.To != target.Name {
 			continue
@@ -44,10 +51,13 @@ func (c Case) ask(ctx context.Context, target Client, t *checker.Target) error {
 			if err := w.ask(ctx, from, c.Topics, here, t); err != nil {
 				return fmt.Errorf("translate from %s to %s: %w", w.From, w.To, err)
 			}
-			read = append(read, from)
+			read[from.Name] = true
 		}
 	}
-	for _, from := range read { // after all positions are known
+	for _, from := range c.Clusters { // after all positions are known
+		if !read[from.Name] {
+			continue
+		}
 		err := Read(ctx, from, c.Topics, func(r checker.Record) error {
 			t.Hop(from.Name, r)
 			return nil
