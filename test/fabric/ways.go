@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 
-	"github.com/isthmus-project/isthmus/mirror"
 	"github.com/isthmus-project/isthmus/test/judge"
-	"github.com/isthmus-project/isthmus/topology"
 )
 
 // Running lists the nodes that run.
@@ -32,32 +30,17 @@ func Ways(nodes ...*Node) (ways []judge.Way) {
 	}
 	topo := nodes[0].Set.Topology()
 	for _, l := range topo.Links {
-		ways = append(ways, way(nodes, topo, l, false), way(nodes, topo, l, true))
+		ways = append(ways, judge.BothWays(l, topo.Route, func(ctx context.Context, topic string, partition int32, offset int64, reverse bool) (int64, error) {
+			var all error
+			for _, n := range nodes {
+				t, err := n.Set.Translate(ctx, l.Name, topic, partition, offset, reverse)
+				if err == nil {
+					return t.Result, nil
+				}
+				all = errors.Join(all, err)
+			}
+			return 0, all
+		})...)
 	}
 	return ways
-}
-
-func way(nodes []*Node, topo *topology.Topology, l topology.Link, reverse bool) judge.Way {
-	w := judge.Way{From: l.From, To: l.To}
-	if reverse {
-		w.From, w.To = l.To, l.From
-	}
-	w.Translate = func(ctx context.Context, topic string, partition int32, offset int64) (int64, error) {
-		if !l.Matches(topic) {
-			return 0, judge.ErrNoWay
-		}
-		var all error
-		for _, n := range nodes {
-			t, err := n.Set.Translate(ctx, l.Name, topic, partition, offset, reverse)
-			if err == nil {
-				return t.Result, nil
-			}
-			all = errors.Join(all, err)
-		}
-		if errors.Is(all, mirror.ErrUnknownPump) && len(topo.Route(l.From, l.To, topic)) != 1 {
-			return 0, judge.ErrNoWay
-		}
-		return 0, all
-	}
-	return w
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/isthmus-project/isthmus/checker"
+	"github.com/isthmus-project/isthmus/topology"
 )
 
 // Way is a way from cluster to cluster on which positions are translated. A case that has ways is judged by rule M10 too: for offsets of every
@@ -110,4 +111,27 @@ func logEnds(ctx context.Context, c Client, topics []string) (kadm.ListedOffsets
 		return nil, fmt.Errorf("list the ends of %s: %w", c.Name, err)
 	}
 	return ends, nil
+}
+
+// BothWays are those between the ends of a link that carries topics over one hop. ask answers along the link or against it; what is not carried may
+// be refused.
+func BothWays(l topology.Link, route func(from, to, topic string) []topology.Link, ask func(ctx context.Context, topic string, partition int32, offset int64, reverse bool) (int64, error)) (ways []Way) {
+	for _, reverse := range []bool{false, true} {
+		w := Way{From: l.From, To: l.To}
+		if reverse {
+			w.From, w.To = l.To, l.From
+		}
+		w.Translate = func(ctx context.Context, topic string, partition int32, offset int64) (int64, error) {
+			if !l.Matches(topic) {
+				return 0, ErrNoWay
+			}
+			to, err := ask(ctx, topic, partition, offset, reverse)
+			if err != nil && len(route(l.From, l.To, topic)) != 1 {
+				return 0, ErrNoWay
+			}
+			return to, err
+		}
+		ways = append(ways, w)
+	}
+	return ways
 }

@@ -138,6 +138,9 @@ func (s *Setup) JudgedAs(c judge.Case) judge.Verdict {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Minute)
 	defer cancel()
+	if c.Ways == nil {
+		c.Ways = Ways(s.Topology, s.running()...)
+	}
 	v, err := c.Check(ctx)
 	if err != nil {
 		s.t.Fatal(err)

@@ -156,6 +156,7 @@ type Setup struct {
 	Sites    []*Site // those that run
 	Topology *topology.Topology
 	nodes    map[string]place
+	made     *[]*Node
 }
 
 // place is where a node reads its file, and where it answers.
@@ -166,7 +167,7 @@ type place struct{ file, grpc, http string }
 // alone: none knows of the others, so that all of them work on everything at the same time.
 func NewSetup(t testing.TB, fabric string, sites []*Site, links, topics, nodes []string) *Setup {
 	t.Helper()
-	s := &Setup{t: t, nodes: make(map[string]place)}
+	s := &Setup{t: t, nodes: make(map[string]place), made: new([]*Node)}
 	text := s.clusters(fabric, sites, nil) + linksText(links, topics)
 	for _, n := range nodes {
 		n, rack, _ := strings.Cut(n, "@")
@@ -194,7 +195,7 @@ type Fleet struct {
 // NewFleet writes the one file that all nodes of a fleet read.
 func NewFleet(t testing.TB, f Fleet) *Setup {
 	t.Helper()
-	s := &Setup{t: t, nodes: make(map[string]place)}
+	s := &Setup{t: t, nodes: make(map[string]place), made: new([]*Node)}
 	text := s.clusters(f.Name, f.Sites, f.DCs) + linksText(f.Links, f.Topics)
 	text = strings.Replace(text, "[[cluster]]", f.Fabric+"[[cluster]]", 1)
 	for _, n := range f.Nodes {
@@ -258,7 +259,9 @@ func (s *Setup) write(text string) (file string) {
 // Node returns the node of that name, not started.
 func (s *Setup) Node(name string) *Node {
 	s.t.Helper()
-	return New(s.t, name, s.nodes[name].file, s.nodes[name].grpc)
+	n := New(s.t, name, s.nodes[name].file, s.nodes[name].grpc)
+	*s.made = append(*s.made, n)
+	return n
 }
 
 // File is the topology file of a node, and GRPC where it answers.

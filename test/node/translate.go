@@ -9,7 +9,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/isthmus-project/isthmus/admin"
 	"github.com/isthmus-project/isthmus/admin/adminpb"
+	"github.com/isthmus-project/isthmus/test/judge"
 	"github.com/isthmus-project/isthmus/topology"
 )
 
@@ -50,6 +52,37 @@ func (s *Setup) TranslatesRight(n *Node, seed uint64, perPartition int, topics .
 			}
 		}
 	}
+}
+
+// Ways are both ways of each link, which any of the nodes tells.
+func Ways(topo *topology.Topology, nodes ...*admin.Client) (ways []judge.Way) {
+	if len(nodes) == 0 {
+		return nil
+	}
+	for _, l := range topo.Links {
+		ways = append(ways, judge.BothWays(l, topo.Route, func(ctx context.Context, topic string, partition int32, offset int64, reverse bool) (int64, error) {
+			var all error
+			for _, n := range nodes {
+				res, err := n.Translate(ctx, &adminpb.TranslateRequest{Link: l.Name, Topic: topic, Partition: partition, Offset: offset, Reverse: reverse})
+				if err == nil {
+					return res.GetResult(), nil
+				}
+				all = errors.Join(all, err)
+			}
+			return 0, all
+		})...)
+	}
+	return ways
+}
+
+// running are the nodes of the setup that run.
+func (s *Setup) running() (nodes []*admin.Client) {
+	for _, n := range *s.made {
+		if n.proc != nil && n.proc.Running() {
+			nodes = append(nodes, n.API)
+		}
+	}
+	return nodes
 }
 
 // asker asks about one direction of one link.

@@ -79,7 +79,8 @@ func load(t *testing.T, w *World) (stop func()) {
 		end()
 		time.Sleep(2 * time.Second) // what the links know of the sources' ends may be a second old
 		w.Until("everything is copied", 2*time.Minute, w.caughtUp)
-		v, err := judge.Case{Topics: topics, Log: log, Clusters: w.Clients()}.Check(context.Background())
+		time.Sleep(10 * time.Second) // what is elsewhere is known from what is durable
+		v, err := judge.Case{Topics: topics, Log: log, Clusters: w.Clients(), Ways: w.ways()}.Check(context.Background())
 		if err != nil {
 			t.Fatal(err)
 		}
