@@ -54,6 +54,23 @@ var peerJava = []string{"-Xms256M", "-Xmx2G", "-server", "-XX:+UseG1GC", "-XX:Ma
 // before the first record arrives.
 func (b *run) measurePeer(topic string, r result) result {
 	b.t.Helper()
+	cmd := b.peerFor(topic, "")
+	p := start(b.t, cmd)
+	seen := p.watch(b.to, "from."+topic, r.records)
+	r.took, r.rss, r.cpu = max(seen.took, time.Millisecond), p.rss(), seen.after-seen.before
+	b.t.Logf("%s had used %.1f s of CPU before its first record", peerName, seen.before.Seconds())
+	if err := cmd.Process.Kill(); err != nil {
+		b.t.Fatal(err)
+	}
+	_ = cmd.Wait() // killed
+	b.to.remove(b.t, "from.*", "mm2-*", "heartbeats")
+	b.from.remove(b.t, "mm2-*")
+	return r
+}
+
+// peerFor is the command that runs MirrorMaker 2, with more properties. Of a test that fails the end of its log is shown.
+func (b *run) peerFor(topic, more string) *exec.Cmd {
+	b.t.Helper()
 	scripts := filepath.Join("..", "..", "scripts", "kafka")
 	libs, err := exec.Command(filepath.Join(scripts, "fetch.sh")).Output()
 	if err != nil {
@@ -61,7 +78,7 @@ func (b *run) measurePeer(topic string, r result) result {
 	}
 	dir := b.t.TempDir()
 	file := filepath.Join(dir, "mm2.properties")
-	if err := os.WriteFile(file, fmt.Appendf(nil, peerProperties, b.from.bootstrap, b.to.bootstrap, topic), 0o600); err != nil {
+	if err := os.WriteFile(file, fmt.Appendf(nil, peerProperties+more, b.from.bootstrap, b.to.bootstrap, topic), 0o600); err != nil {
 		b.t.Fatal(err)
 	}
 	logging, err := filepath.Abs(filepath.Join(scripts, "log4j2.properties"))
@@ -76,7 +93,7 @@ func (b *run) measurePeer(topic string, r result) result {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	defer log.Close()
+	b.t.Cleanup(func() { _ = log.Close() })
 	cmd := exec.Command(java, append(peerJava, "-Dlog4j2.configurationFile="+logging,
 		"-cp", filepath.Join(strings.TrimSpace(string(libs)), "*"), "org.apache.kafka.connect.mirror.MirrorMaker", file)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
@@ -85,15 +102,5 @@ func (b *run) measurePeer(topic string, r result) result {
 			b.t.Logf("end of the log of MirrorMaker 2:\n%s", said[max(0, len(said)-8000):])
 		}
 	})
-	p := start(b.t, cmd)
-	seen := p.watch(b.to, "from."+topic, r.records)
-	r.took, r.rss, r.cpu = max(seen.took, time.Millisecond), p.rss(), seen.after-seen.before
-	b.t.Logf("%s had used %.1f s of CPU before its first record", peerName, seen.before.Seconds())
-	if err := cmd.Process.Kill(); err != nil {
-		b.t.Fatal(err)
-	}
-	_ = cmd.Wait() // killed
-	b.to.remove(b.t, "from.*", "mm2-*", "heartbeats")
-	b.from.remove(b.t, "mm2-*")
-	return r
+	return cmd
 }
