@@ -139,7 +139,7 @@ func (s *Setup) JudgedAs(c judge.Case) judge.Verdict {
 	ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Minute)
 	defer cancel()
 	if c.Ways == nil {
-		c.Ways = Ways(s.Topology, s.running()...)
+		c.Ways = s.AgreedWays(c.Topics, s.running()...)
 	}
 	v, err := c.Check(ctx)
 	if err != nil {

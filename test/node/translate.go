@@ -75,6 +75,63 @@ func Ways(topo *topology.Topology, nodes ...*admin.Client) (ways []judge.Way) {
 	return ways
 }
 
+// agreeWithin is how long nodes may differ about what others of them copy: they know it from what those have made durable, which is a second old.
+const agreeWithin = 15 * time.Second
+
+// AgreedWays are the ways that nodes tell, as soon as all of them say the same of the ends of all partitions; if they do not in time, what they say
+// then.
+func (s *Setup) AgreedWays(topics []string, nodes ...*admin.Client) []judge.Way {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), agreeWithin)
+	defer cancel()
+	tick := time.NewTicker(AskEvery)
+	defer tick.Stop()
+	for {
+		err := s.agree(ctx, topics, nodes)
+		if err == nil || ctx.Err() != nil {
+			if err != nil {
+				s.t.Logf("nodes do not agree on positions: %v", err)
+			}
+			return Ways(s.Topology, nodes...)
+		}
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+	}
+}
+
+// agree is an error while two nodes say different things of the end of a partition.
+func (s *Setup) agree(ctx context.Context, topics []string, nodes []*admin.Client) error {
+	if len(nodes) < 2 {
+		return nil
+	}
+	first := Ways(s.Topology, nodes[0])
+	for _, n := range nodes[1:] {
+		for i, w := range Ways(s.Topology, n) {
+			for _, site := range s.Sites {
+				if site.Name != w.From {
+					continue
+				}
+				ends, err := site.Ends(ctx, topics...)
+				if err != nil {
+					return err
+				}
+				for topic, partitions := range ends {
+					for p, end := range partitions {
+						a, noA := first[i].Translate(ctx, topic, p, end)
+						b, noB := w.Translate(ctx, topic, p, end)
+						if a != b || (noA == nil) != (noB == nil) {
+							return fmt.Errorf("%s:%d at %d from %s is at %d (%v) and at %d (%v) of %s", topic, p, end, w.From, a, noA, b, noB, w.To)
+						}
+					}
+				}
+			}
+		}
+	}
+	return nil
+}
+
 // running are the nodes of the setup that run.
 func (s *Setup) running() (nodes []*admin.Client) {
 	for _, n := range *s.made {
