@@ -37,7 +37,7 @@ check:           ## format, vet, staticcheck, tidy module
 	go mod tidy -diff
 
 bench:           ## Isthmus beside a TCP relay and MirrorMaker 2 on real Kafka (writes docs/benchmarks.md), then the micro-benchmarks
-	ISTHMUS_BENCH=1 ISTHMUS_REQUIRE_KAFKA=1 go test -run "TestBench|TestPositions" -count=1 -timeout 30m -v ./test/bench
+	ISTHMUS_BENCH=1 ISTHMUS_REQUIRE_KAFKA=1 go test -run "TestBench|TestPositions|TestGroups" -count=1 -timeout 30m -v ./test/bench
 	go test $(TAGS) -run '^$$' -bench '$(BENCH)' -benchmem -p 1 -timeout 60m $(BENCHPKG)
 
 fuzz:            ## every fuzz target for FUZZTIME

@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/isthmus-project/isthmus/topology"
 )
@@ -24,11 +27,17 @@ import (
 const (
 	// groupTick is how often is looked at what waits, groupGather how long after the first news others are waited for.
 	groupTick, groupGather = 100 * time.Millisecond, 20 * time.Millisecond
+	// groupRest is between two times of acting: what comes meanwhile is acted on together.
+	groupRest = 300 * time.Millisecond
+	// groupCome is how often is looked which partitions have come to this node, when nothing else is to be looked at.
+	groupCome = time.Second
 	// groupFirst and groupMost are between tries of one position; groupNear is the most for one that waits for what is copied, if few do.
 	groupFirst, groupMost = 100 * time.Millisecond, 5 * time.Second
 	groupNear, groupFew   = time.Second, 10_000
 	// groupsAtOnce is how many groups are asked about and set at a time.
 	groupsAtOnce = 200
+	// groupSets is how many groups are set at a time: each is a request of its own.
+	groupSets = 32
 )
 
 // groupEnd is what is done at one of the two clusters.
@@ -56,6 +65,7 @@ type groupKeeper struct {
 	wake  chan struct{}
 	again map[groupKey]groupAgain
 	mine  map[topicPartition]*pump // partitions that were copied here at the last pass
+	came  time.Time                // that pass
 	other *Link                    // the link the other way, for who only looks; nil: what it noted does not matter, or there is none
 }
 
@@ -89,18 +99,22 @@ func (k *groupKeeper) run(ctx context.Context, stop func() bool) {
 			}
 		}
 		call, cancel := context.WithTimeout(ctx, refreshTimeout)
-		k.pass(call)
+		acted := k.pass(call)
 		cancel()
+		if acted && sleep(ctx, groupRest) != nil {
+			return
+		}
 	}
 }
 
-// pass looks once at all that may have moved.
-func (k *groupKeeper) pass(ctx context.Context) {
+// pass looks once at all that may have moved, and reports whether anything had.
+func (k *groupKeeper) pass(ctx context.Context) (acted bool) {
 	due := k.due(k.link.now())
 	for some := range slices.Chunk(slices.Sorted(maps.Keys(due)), groupsAtOnce) {
 		k.act(ctx, some, due)
 	}
 	k.link.groupsPending.Store(k.pending())
+	return len(due) > 0
 }
 
 // due are the positions that have to be acted on, by group.
@@ -116,7 +130,11 @@ func (k *groupKeeper) due(now time.Time) map[string][]groupKey {
 			keys[key] = true
 		}
 	}
+	if len(keys) == 0 && within(now, k.came, k.came.Add(groupCome)) {
+		return nil
+	}
 	here := k.come(keys)
+	k.came = now
 	due := make(map[string][]groupKey)
 	for key := range keys {
 		keeps, both := k.keeps(key)
@@ -184,9 +202,9 @@ func (k *groupKeeper) act(ctx context.Context, groups []string, due map[string][
 	now, err := k.ask(ctx, groups)
 	view, when := k.link.viewer(ctx), k.link.now().UnixMilli()
 	var notes []groupNoted
+	var all []*groupSetting
 	for _, group := range groups {
-		var sets [2]map[topicPartition]groupPosition
-		var pairs [2]map[topicPartition]groupPair
+		sets := [2]groupSetting{{end: atSourceEnd, group: group}, {end: atTargetEnd, group: group}}
 		for _, key := range due[group] {
 			if !now.knows(group) {
 				k.later(key, groupNothing, errors.Join(fmt.Errorf("group %s: nothing could be learnt of it", group), err))
@@ -196,9 +214,9 @@ func (k *groupKeeper) act(ctx context.Context, groups []string, due map[string][
 			do, to := c.decide()
 			switch do {
 			case groupSetTarget:
-				put(&sets[atTargetEnd], &pairs[atTargetEnd], key.topicPartition, to, groupPair{c.source.at.offset, to.offset, when})
+				sets[atTargetEnd].put(key.topicPartition, to, groupPair{c.source.at.offset, to.offset, when})
 			case groupSetSource:
-				put(&sets[atSourceEnd], &pairs[atSourceEnd], key.topicPartition, to, groupPair{to.offset, c.target.at.offset, when})
+				sets[atSourceEnd].put(key.topicPartition, to, groupPair{to.offset, c.target.at.offset, when})
 			case groupNote:
 				notes = append(notes, groupNoted{k.pump(key), group, &groupPair{c.source.at.offset, c.target.at.offset, when}})
 			case groupForget:
@@ -209,10 +227,13 @@ func (k *groupKeeper) act(ctx context.Context, groups []string, due map[string][
 				k.later(key, do, cmp.Or(c.source.err, c.target.err))
 			}
 		}
-		for end := range sets {
-			notes = append(notes, k.set(ctx, end, group, sets[end], pairs[end])...)
+		for i := range sets {
+			if len(sets[i].at) > 0 {
+				all = append(all, &sets[i])
+			}
 		}
 	}
+	notes = append(notes, k.set(ctx, all)...)
 	if len(notes) == 0 {
 		return
 	}
@@ -227,29 +248,44 @@ func (k *groupKeeper) act(ctx context.Context, groups []string, due map[string][
 	}
 }
 
-func put(sets *map[topicPartition]groupPosition, pairs *map[topicPartition]groupPair, tp topicPartition, to groupPosition, pair groupPair) {
-	if *sets == nil {
-		*sets, *pairs = make(map[topicPartition]groupPosition), make(map[topicPartition]groupPair)
-	}
-	(*sets)[tp], (*pairs)[tp] = to, pair
+// groupSetting is what is set of one group at one end, and what became of it.
+type groupSetting struct {
+	end     int
+	group   string
+	at      map[topicPartition]groupPosition
+	pairs   map[topicPartition]groupPair
+	refused map[topicPartition]error
+	err     error
 }
 
-// set commits a group's positions at one end, and returns what is to be noted of it.
-func (k *groupKeeper) set(ctx context.Context, end int, group string, at map[topicPartition]groupPosition, pairs map[topicPartition]groupPair) (notes []groupNoted) {
-	if len(at) == 0 {
-		return nil
+func (s *groupSetting) put(tp topicPartition, to groupPosition, pair groupPair) {
+	if s.at == nil {
+		s.at, s.pairs = make(map[topicPartition]groupPosition), make(map[topicPartition]groupPair)
 	}
-	refused, err := k.ends[end].set(ctx, group, at)
-	for tp := range at {
-		key := groupKey{group, tp}
-		if err != nil {
-			k.later(key, groupBlocked, err)
-		} else if why := refused[tp]; why != nil {
-			k.later(key, groupBlocked, why)
-		} else {
-			pair := pairs[tp]
-			k.link.metrics.groupSet(k.names[end])
-			notes = append(notes, groupNoted{k.pump(key), group, &pair})
+	s.at[tp], s.pairs[tp] = to, pair
+}
+
+// set commits positions of groups, and returns what is to be noted of them.
+func (k *groupKeeper) set(ctx context.Context, all []*groupSetting) (notes []groupNoted) {
+	var g errgroup.Group
+	g.SetLimit(groupSets)
+	for _, s := range all {
+		g.Go(func() error {
+			s.refused, s.err = k.ends[s.end].set(ctx, s.group, s.at)
+			return nil
+		})
+	}
+	_ = g.Wait() // each error is its group's
+	for _, s := range all {
+		for tp := range s.at {
+			key := groupKey{s.group, tp}
+			if why := cmp.Or(s.err, s.refused[tp]); why != nil {
+				k.later(key, groupBlocked, why)
+				continue
+			}
+			pair := s.pairs[tp]
+			k.link.metrics.groupSet(k.names[s.end])
+			notes = append(notes, groupNoted{k.pump(key), s.group, &pair})
 		}
 	}
 	return notes
@@ -292,10 +328,14 @@ func (g *groupsNow) knows(group string) bool {
 func (k *groupKeeper) ask(ctx context.Context, groups []string) (*groupsNow, error) {
 	var now groupsNow
 	var errs [4]error
+	var both sync.WaitGroup
 	for end := range k.ends {
-		now.active[end], errs[2*end] = k.ends[end].active(ctx, groups)
-		now.at[end], errs[2*end+1] = k.ends[end].positions(ctx, groups)
+		both.Go(func() {
+			now.active[end], errs[2*end] = k.ends[end].active(ctx, groups)
+			now.at[end], errs[2*end+1] = k.ends[end].positions(ctx, groups)
+		})
 	}
+	both.Wait()
 	return &now, errors.Join(errs[:]...)
 }
 

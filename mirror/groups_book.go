@@ -99,8 +99,11 @@ func (b *groupBook) complete() bool {
 func (b *groupBook) take(into map[groupKey]bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if len(b.news) == 0 {
+		return // to go over a map that was large once takes as long as if it still were
+	}
 	maps.Copy(into, b.news)
-	clear(b.news)
+	b.news = make(map[groupKey]bool)
 }
 
 // at is a position; nil: none.

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+
 	"github.com/isthmus-project/isthmus/broker"
 )
 
@@ -22,6 +24,8 @@ const (
 	heldMost, heldLook = 500 * time.Millisecond, time.Second
 	// hearAgain is after which time a log of commits that could not be read is tried again.
 	hearAgain = 10 * time.Minute
+	// hearSoon is that of one that was not there: Kafka makes it when the first group commits.
+	hearSoon = 5 * time.Second
 )
 
 // ear hears of one cluster's positions: of each commit as it happens, where its log of commits may be read, and of all of them by asking, once then and
@@ -55,15 +59,20 @@ func (e *ear) listen(ctx context.Context) {
 			e.take(b)
 			return nil
 		})
-		e.heard.Store(false)
 		if ctx.Err() != nil {
 			return
+		}
+		if e.heard.Swap(false) {
+			e.miss()
 		}
 		if e.link.syncer.news("commits of "+e.cluster.Name(), fmt.Sprint(err)) {
 			e.link.log.Info("commits are not heard as they happen; positions of groups are asked for instead", "cluster", e.cluster.Name(), "why", err)
 		}
-		e.miss()
-		if sleep(ctx, hearAgain) != nil {
+		again := hearAgain
+		if errors.Is(err, kerr.UnknownTopicOrPartition) {
+			again = hearSoon
+		}
+		if sleep(ctx, again) != nil {
 			return
 		}
 	}

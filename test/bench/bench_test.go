@@ -114,7 +114,7 @@ func TestBench(t *testing.T) {
 	if !whole {
 		return
 	}
-	if err := os.WriteFile(benchmarks, []byte(text+measuredPositions()), 0o644); err != nil {
+	if err := os.WriteFile(benchmarks, []byte(text+sections()), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

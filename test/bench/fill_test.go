@@ -58,7 +58,7 @@ func stock(t *testing.T, w workload) (stock [][]byte, each int64) {
 func (b *run) fill(topic string, w workload) (r result) {
 	b.t.Helper()
 	b.from.create(b.t, topic)
-	conn, err := b.from.cluster.ProduceConn(b.t.Context(), b.from.leader(b.t, topic))
+	conn, err := b.from.cluster.ProduceConn(b.t.Context(), b.from.leader(b.t, topic, partitions))
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -23,9 +22,7 @@ import (
 )
 
 const (
-	// benchmarks is the page that is written.
-	benchmarks = "../../docs/benchmarks.md"
-	// positionsHead begins the part of it that TestPositions writes; TestBench keeps it.
+	// positionsHead is of the section that TestPositions writes.
 	positionsHead = "## Positions of consumer groups\n"
 	// before and more are the records that the partition holds when the mirror starts for the first time, and those that come while it is down.
 	before, more = 400_000, 50_000
@@ -62,7 +59,7 @@ func TestPositions(t *testing.T) {
 	runtime.LockOSThread() // processes are killed with the thread that started them
 	b := newBench(t)
 	topic := "positions"
-	text := positionsHead + fmt.Sprintf(`
+	text := fmt.Sprintf(`
 What a group reads again when it moves to the other cluster: records of one partition, of %d and then %d, in batches of %d. The groups have
 committed with these lags; both mirrors look every second; a dash is a group that has no position there after %s.
 
@@ -123,27 +120,7 @@ committed with these lags; both mirrors look every second; a dash is a group tha
 		}
 	}
 	t.Log("\n" + text)
-	whole, err := os.ReadFile(benchmarks)
-	if err != nil {
-		t.Fatal(err)
-	}
-	whole, _, _ = bytes.Cut(whole, []byte(positionsHead))
-	if err := os.WriteFile(benchmarks, append(bytes.TrimRight(whole, "\n"), "\n\n"+text...), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// measuredPositions is what the page says of positions.
-func measuredPositions() string {
-	page, err := os.ReadFile(benchmarks)
-	if err != nil {
-		return ""
-	}
-	_, text, ok := bytes.Cut(page, []byte(positionsHead))
-	if !ok {
-		return ""
-	}
-	return "\n" + positionsHead + string(text)
+	section(t, positionsHead, text)
 }
 
 func group(lag int64) string { return fmt.Sprintf("lag-%d", lag) }
@@ -164,7 +141,7 @@ func (b *run) isthmusFor(topic string) *exec.Cmd {
 // write appends records to the one partition.
 func (b *run) write(topic string, records int64) {
 	b.t.Helper()
-	conn, err := b.from.cluster.ProduceConn(b.t.Context(), b.from.leader(b.t, topic))
+	conn, err := b.from.cluster.ProduceConn(b.t.Context(), b.from.leader(b.t, topic, partitions))
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -53,7 +53,7 @@ func (s *site) create(t *testing.T, topic string) {
 
 // leader is the broker that leads the topic: there is one only. It waits until
 // that broker knows of all partitions, which is a moment after the controller.
-func (s *site) leader(t *testing.T, topic string) broker.Broker {
+func (s *site) leader(t *testing.T, topic string, partitions int) broker.Broker {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		m, err := s.cluster.Metadata(t.Context(), topic)

@@ -177,3 +177,55 @@ func joined(t *testing.T, f *Fabric, cluster, group string) *kgo.Client {
 	cl.PollFetches(t.Context())
 	return cl
 }
+
+// TestGroups_ActedOnTogether: what many groups commit is asked about, set and noted together, and one that commits alone is not kept waiting.
+func TestGroups_ActedOnTogether(t *testing.T) {
+	scenario(t, Options{Topics: []string{"orders"}, On: []string{"eu", "us"}, Partitions: 1, Settings: `groups = ["*"]`}, func(t *testing.T, f *Fabric, log *judge.Log) {
+		write(t, f, log, "eu", judge.Load{Topic: "orders", Partitions: 1, Records: 200, Size: 100, Seed: 2})
+		n := f.Start("n1")
+		defer n.Stop()
+		if err := CaughtUp(time.Minute, n); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range n.Paths { // a group that is acted on takes six questions
+			p.Slow(5*time.Millisecond, 5*time.Millisecond, 1<<30)
+		}
+		commit(t, f, "eu", "alone", 7, "")
+		began := time.Now()
+		stands(t, f, "us", "alone", 7, "")
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("one commit takes %v", took)
+		}
+		asked := f.Clusters["us"].Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.DescribeGroups}, Observe: true, Count: -1})
+		const groups = 400
+		for i := range groups {
+			commit(t, f, "eu", fmt.Sprintf("g%03d", i), int64(i%200), "")
+			time.Sleep(10 * time.Millisecond)
+		}
+		for i := range groups {
+			stands(t, f, "us", fmt.Sprintf("g%03d", i), int64(i%200), "")
+		}
+		if n := asked.Hits(); n == 0 || n > groups/20 {
+			t.Errorf("%d groups that commit within 4 s are asked about %d times", groups, n)
+		}
+	})
+}
+
+// TestGroups_HearsTheFirstCommit: the log of commits, which a cluster has from the first one on, is read soon after that.
+func TestGroups_HearsTheFirstCommit(t *testing.T) {
+	scenario(t, Options{Topics: []string{"orders"}, On: []string{"eu", "us"}, Partitions: 1, Settings: `groups = ["*"]`}, func(t *testing.T, f *Fabric, log *judge.Log) {
+		write(t, f, log, "eu", judge.Load{Topic: "orders", Partitions: 1, Records: 20, Size: 100, Seed: 2})
+		n := f.Start("n1")
+		defer n.Stop()
+		time.Sleep(time.Minute)
+		read := f.Clusters["us"].Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch, kmsg.ListOffsets}, Topic: "__consumer_offsets", Observe: true, Count: -1})
+		admin(t, f, "us", func(ctx context.Context, a *kadm.Client) error {
+			_, err := a.CreateTopic(ctx, 1, 1, nil, "__consumer_offsets")
+			return err
+		})
+		time.Sleep(10 * time.Second)
+		if read.Hits() == 0 {
+			t.Error("nobody reads it")
+		}
+	})
+}
