@@ -190,7 +190,7 @@ func (k *groupKeeper) keeps(key groupKey) (keeps, both bool) {
 }
 
 func keepsGroup(l topology.Link, key groupKey) bool {
-	return l.Groups.Match(key.group) && l.Matches(key.topic)
+	return l.KeepsGroup(key.group) && l.Matches(key.topic)
 }
 
 func (k *groupKeeper) pump(key groupKey) PumpID {

@@ -116,14 +116,14 @@ func (l *Link) groupsNow(ctx context.Context, back *Link, only []string) ([]Grou
 
 // wantedGroups are those that the link keeps and either cluster has.
 func (l *Link) wantedGroups(ctx context.Context) ([]string, error) {
-	wanted, all := l.terms().Groups, make(map[string]bool)
+	terms, all := l.terms(), make(map[string]bool)
 	for _, c := range []*broker.Cluster{l.from, l.to} {
 		list, err := c.Groups(ctx)
 		if err != nil {
 			return nil, err
 		}
 		for _, g := range list {
-			if wanted.Match(g.ID) {
+			if terms.KeepsGroup(g.ID) {
 				all[g.ID] = true
 			}
 		}

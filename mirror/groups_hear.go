@@ -80,10 +80,10 @@ func (e *ear) listen(ctx context.Context) {
 
 // take takes some of the log.
 func (e *ear) take(b broker.CommitBatch) {
-	wanted := e.link.terms().Groups
+	terms := e.link.terms()
 	for _, c := range b.Commits {
 		switch {
-		case !wanted.Match(c.Group):
+		case !terms.KeepsGroup(c.Group):
 		case c.Kind == broker.Committed:
 			e.book.set(c.Group, c.Topic, c.Partition, &groupPosition{offset: c.Offset, metadata: c.Metadata, time: c.Time})
 		case c.Kind == broker.Uncommitted:
@@ -166,10 +166,10 @@ func (e *ear) held() bool {
 // askOnce asks once, and returns how many positions there are. What could not be learnt stays as it was.
 func (e *ear) askOnce(ctx context.Context) (n int, err error) {
 	list, err := e.cluster.Groups(ctx)
-	wanted := e.link.terms().Groups
+	terms := e.link.terms()
 	ids := make([]string, 0, len(list))
 	for _, g := range list {
-		if wanted.Match(g.ID) {
+		if terms.KeepsGroup(g.ID) {
 			ids = append(ids, g.ID)
 		}
 	}

@@ -91,7 +91,7 @@ func diffThing(kind, name string, old, now map[string]fields, before, after *Top
 			}
 			lost, won := without(x, y), without(y, x)
 			d.Topics, d.Destructive = distinct(append(lost, won...)), len(lost) > 0
-		case "link/groups":
+		case "link/groups", "link/groups_exclude":
 			d.Topics = nil
 		case "link/naming", "link/prefix", "link/rename":
 			d.Topics, d.Destructive = nil, true // the copies may go to any topic

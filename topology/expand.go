@@ -152,7 +152,7 @@ func (r *reader) linksOf(s scope, pairs []pair) (links []*node) {
 			t.set("name", &node{pos: name.pos, key: name.pos, kind: kindString, text: full})
 		}
 		for _, key := range s.t.order {
-			if key == "groups" && p.aside {
+			if p.aside && (key == "groups" || key == "groups_exclude") {
 				continue
 			}
 			if slices.Contains(fieldNames[kindLink][len(endFields):], key) {

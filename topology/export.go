@@ -193,7 +193,7 @@ func (l Link) fields() (out fields) {
 	}
 	out = out.add("from", quote(l.From)).add("to", quote(l.To)).add("topics", quoteAll(l.Topics.Strings())).
 		add("exclude", quoteAll(l.Exclude.Strings())).add("groups", quoteAll(l.Groups.Strings())).
-		add("start", start).add("replication_factor", factor).add("byte_rate", rate)
+		add("groups_exclude", quoteAll(l.GroupsExclude.Strings())).add("start", start).add("replication_factor", factor).add("byte_rate", rate)
 	return slices.Concat(out, l.Naming.fields(), l.policyFields())
 }
 

@@ -67,8 +67,18 @@ func otherWay(near map[string][]Link, l Link, checked *int) []Link {
 	return nil
 }
 
+// KeepsGroup reports whether the positions of a group follow, in the topics that the link matches: one of Groups matches its id, and none of
+// GroupsExclude does.
+func (l Link) KeepsGroup(id string) bool { return l.Groups.Match(id) && !l.GroupsExclude.Match(id) }
+
 // mayShareGroups reports whether both links may keep the position of one group in one topic.
 func (l Link) mayShareGroups(o Link) bool {
-	return slices.ContainsFunc(l.Groups, func(g Pattern) bool { return o.Groups.meet(g) }) &&
+	return slices.ContainsFunc(l.Groups, func(g Pattern) bool {
+		return slices.ContainsFunc(o.Groups, func(h Pattern) bool {
+			possible, _ := overlap(g, h)
+			out := slices.Concat(l.GroupsExclude, o.GroupsExclude)
+			return possible && !out.name(g) && !out.name(h)
+		})
+	}) &&
 		slices.ContainsFunc(l.Topics, func(t Pattern) bool { return o.Topics.meet(t) && !l.excludes(t) && !o.excludes(t) })
 }

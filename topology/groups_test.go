@@ -35,7 +35,11 @@ func TestWays_OfGroups(t *testing.T) {
 		"two ways":                        {links: []string{"a>b" + all, "b>d" + all, "a>c" + all, "c>d" + all}, fault: `the link "a-b" would keep groups that come to b over a-c, c-d, b-d as well`},
 		"a triangle of other groups":      {links: []string{`a>b groups = ["x-*"]`, `b>c groups = ["y-*"]`, `c>a groups = ["z-*"]`}},
 		"a triangle of groups that share": {links: []string{`a>b groups = ["x-*"]`, `b>c groups = ["x-1", "y"]`, `c>a groups = ["*"]`}, fault: "would keep groups"},
-		"a triangle of other topics":      {links: []string{"a>b" + all + "\ntopics = [\"x\"]", "b>c" + all + "\ntopics = [\"y\"]", "c>a" + all + "\ntopics = [\"z\"]"}},
+		"a triangle, but for one": {links: []string{`a>b groups = ["*"]
+groups_exclude = ["x-*"]`, `b>c groups = ["x-*"]`, `c>a groups = ["x-*"]`}},
+		"a triangle, but for others": {links: []string{`a>b groups = ["*"]
+groups_exclude = ["y-*"]`, `b>c groups = ["x-*"]`, `c>a groups = ["x-*"]`}, fault: "would keep groups"},
+		"a triangle of other topics": {links: []string{"a>b" + all + "\ntopics = [\"x\"]", "b>c" + all + "\ntopics = [\"y\"]", "c>a" + all + "\ntopics = [\"z\"]"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Parse("f.toml", []byte(file(tc.links...)))

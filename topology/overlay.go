@@ -146,7 +146,7 @@ var endFields = []string{"from", "to"}
 
 // fieldNames are the fields of each kind that a setting may have.
 var fieldNames = map[string][]string{
-	kindLink:    slices.Concat(endFields, []string{"topics", "exclude", "groups", "start", "replication_factor", "byte_rate"}, namingFields, policyFields),
+	kindLink:    slices.Concat(endFields, []string{"topics", "exclude", "groups", "groups_exclude", "start", "replication_factor", "byte_rate"}, namingFields, policyFields),
 	kindCluster: {"dc", "bootstrap", "embedded", "tls", "sasl", "principal", "insecure"},
 	kindRouter:  {"listen", "advertise", "slots", "sni", "home", "auth", "set"},
 }

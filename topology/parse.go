@@ -351,6 +351,7 @@ func (r *reader) content(s scope, from string) Link {
 		Topics:            s.patterns("topics", `["orders", "payments-*"]`, true, parseTopicPattern),
 		Exclude:           s.patterns("exclude", `["*-scratch"]`, false, parseTopicPattern),
 		Groups:            s.patterns("groups", `["*"]`, false, ParsePattern),
+		GroupsExclude:     s.patterns("groups_exclude", `["console-consumer-*"]`, false, ParsePattern),
 		Start:             r.start(s),
 		ReplicationFactor: s.integer("replication_factor", "3", 1, maxReplicationFactor),
 		ByteRate:          int64(s.integer("byte_rate", "50_000_000", minByteRate, 1<<50)),

@@ -163,6 +163,9 @@ func (l Link) content() string {
 	if len(l.Groups) > 0 {
 		parts = append(parts, "groups "+strings.Join(l.Groups.Strings(), ", "))
 	}
+	if len(l.Groups) > 0 && len(l.GroupsExclude) > 0 {
+		parts = append(parts, "without "+strings.Join(l.GroupsExclude.Strings(), ", "))
+	}
 	parts = append(parts, "from "+l.Start.String())
 	if l.ReplicationFactor > 0 {
 		parts = append(parts, fmt.Sprintf("replication factor %d", l.ReplicationFactor))
@@ -232,6 +235,9 @@ func (l Link) notes() (notes []string) {
 	}
 	if len(l.Keeps.ConfigsExclude) > 0 && len(l.Keeps.Configs) == 0 {
 		notes = append(notes, fmt.Sprintf("link %s: sync_configs_exclude means nothing without sync_configs", l.Name))
+	}
+	if len(l.GroupsExclude) > 0 && len(l.Groups) == 0 {
+		notes = append(notes, fmt.Sprintf("link %s: groups_exclude means nothing without groups", l.Name))
 	}
 	return notes
 }

@@ -65,8 +65,8 @@ type Link struct {
 	From, To string
 	// Topics and Exclude decide, together with the rule on internal topics, what Matches; Exclude wins.
 	Topics, Exclude Patterns
-	// Groups are the consumer groups whose positions follow.
-	Groups Patterns
+	// Groups and GroupsExclude choose the consumer groups whose positions follow: see KeepsGroup.
+	Groups, GroupsExclude Patterns
 	// Start is where a pump begins that has no state yet.
 	Start Start
 	// ReplicationFactor of topics created on the target; 0 is the source's.

@@ -20,7 +20,8 @@ import (
 // TestGroups_GoAndComeBack: a group's position follows it to the target, exactly, is rewound with it, goes on there, and comes back; what has members is
 // never set, and a restart changes nothing.
 func TestGroups_GoAndComeBack(t *testing.T) {
-	scenario(t, Options{Topics: []string{"orders"}, On: []string{"eu", "us"}, Partitions: 1, Settings: `groups = ["shop-*"]`}, func(t *testing.T, f *Fabric, log *judge.Log) {
+	scenario(t, Options{Topics: []string{"orders"}, On: []string{"eu", "us"}, Partitions: 1, Settings: "groups = [\"shop-*\"]\ngroups_exclude = [\"shop-x*\"]"}, func(t *testing.T, f *Fabric, log *judge.Log) {
+		left := []string{"other", "shop-x", "shop-xy"}
 		// The first ten records of us are its own: offsets differ by ten.
 		write(t, f, log, "us", judge.Load{Topic: "orders", Partitions: 1, Records: 10, Size: 100, Seed: 1})
 		write(t, f, log, "eu", judge.Load{Topic: "orders", Partitions: 1, Records: 100, Size: 100, Seed: 2})
@@ -30,7 +31,9 @@ func TestGroups_GoAndComeBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		commit(t, f, "eu", "shop-a", 40, "by hand")
-		commit(t, f, "eu", "other", 40, "")
+		for _, group := range left {
+			commit(t, f, "eu", group, 40, "")
+		}
 		stands(t, f, "us", "shop-a", 50, "by hand")
 		commit(t, f, "eu", "shop-a", 7, "") // rewound
 		stands(t, f, "us", "shop-a", 17, "")
@@ -71,8 +74,10 @@ func TestGroups_GoAndComeBack(t *testing.T) {
 			t.Errorf("groups:\n%+v, %v\nwant:\n%+v", got, err, want)
 		}
 		member.Close()
-		if at := position(t, f, "us", "other"); at != nil {
-			t.Errorf("a group that the link does not name was set to %+v", at)
+		for _, group := range left {
+			if at := position(t, f, "us", group); at != nil {
+				t.Errorf("group %s, which the link does not keep, was set to %+v", group, at)
+			}
 		}
 	})
 }
