@@ -34,6 +34,8 @@ const (
 	// groupFirst and groupMost are between tries of one position; groupNear is the most for one that waits for what is copied, if few do.
 	groupFirst, groupMost = 100 * time.Millisecond, 5 * time.Second
 	groupNear, groupFew   = time.Second, 10_000
+	// groupGrave is the most between looks at a group that is gone, until what was set of it is taken away.
+	groupGrave = 10 * time.Minute
 	// groupsAtOnce is how many groups are asked about and set at a time.
 	groupsAtOnce = 200
 	// groupSets is how many groups are set at a time: each is a request of its own.
@@ -48,6 +50,8 @@ type groupEnd interface {
 	active(ctx context.Context, groups []string) (map[string]bool, error)
 	// set commits positions of a group that has no members. refused are those that were not taken, if not all were.
 	set(ctx context.Context, group string, at map[topicPartition]groupPosition) (refused map[topicPartition]error, err error)
+	// remove takes positions of a group away. refused are those that were not taken away, if not all were.
+	remove(ctx context.Context, group string, at []topicPartition) (refused map[topicPartition]error, err error)
 }
 
 // ends are the two clusters of a link.
@@ -223,12 +227,16 @@ func (k *groupKeeper) act(ctx context.Context, groups []string, due map[string][
 				notes = append(notes, groupNoted{k.pump(key), group, nil})
 			case groupNothing:
 				delete(k.again, key)
+			case groupDelete:
+				if k.rests(key) {
+					sets[atTargetEnd].gone = append(sets[atTargetEnd].gone, key.topicPartition)
+				}
 			default:
 				k.later(key, do, cmp.Or(c.source.err, c.target.err))
 			}
 		}
 		for i := range sets {
-			if len(sets[i].at) > 0 {
+			if len(sets[i].at)+len(sets[i].gone) > 0 {
 				all = append(all, &sets[i])
 			}
 		}
@@ -254,6 +262,7 @@ type groupSetting struct {
 	group   string
 	at      map[topicPartition]groupPosition
 	pairs   map[topicPartition]groupPair
+	gone    []topicPartition // what is taken away
 	refused map[topicPartition]error
 	err     error
 }
@@ -271,12 +280,25 @@ func (k *groupKeeper) set(ctx context.Context, all []*groupSetting) (notes []gro
 	g.SetLimit(groupSets)
 	for _, s := range all {
 		g.Go(func() error {
-			s.refused, s.err = k.ends[s.end].set(ctx, s.group, s.at)
+			if len(s.gone) > 0 { // of a group that is gone nothing is set
+				s.refused, s.err = k.ends[s.end].remove(ctx, s.group, s.gone)
+			} else {
+				s.refused, s.err = k.ends[s.end].set(ctx, s.group, s.at)
+			}
 			return nil
 		})
 	}
 	_ = g.Wait() // each error is its group's
 	for _, s := range all {
+		for _, tp := range s.gone {
+			key := groupKey{s.group, tp}
+			if why := cmp.Or(s.err, s.refused[tp]); why != nil {
+				k.later(key, groupDelete, why)
+				continue
+			}
+			k.link.log.Info("position of a group is taken away, which is gone from the source", "group", s.group, "partition", fmt.Sprintf("%s:%d", tp.topic, tp.partition))
+			notes = append(notes, groupNoted{k.pump(key), s.group, nil})
+		}
 		for tp := range s.at {
 			key := groupKey{s.group, tp}
 			if why := cmp.Or(s.err, s.refused[tp]); why != nil {
@@ -291,14 +313,26 @@ func (k *groupKeeper) set(ctx context.Context, all []*groupSetting) (notes []gro
 	return notes
 }
 
+// rests reports whether a group has been gone for so long that what was set of it is taken away; until then it is looked at again.
+func (k *groupKeeper) rests(key groupKey) bool {
+	a, known := k.again[key]
+	if known && a.do == groupDelete && k.link.now().Sub(a.since) >= k.link.terms().Policy.DeletedAfter {
+		return true
+	}
+	k.later(key, groupDelete, nil)
+	return false
+}
+
 // later has a position looked at again after a while.
 func (k *groupKeeper) later(key groupKey, do groupDo, why error) {
 	a, known := k.again[key]
-	if !known {
-		a.since = k.link.now()
+	if !known || (do == groupDelete) != (a.do == groupDelete) {
+		a.since, a.wait = k.link.now(), 0
 	}
 	most := groupMost
-	if do == groupWaits && len(k.again) < groupFew {
+	if do == groupDelete {
+		most = groupGrave
+	} else if do == groupWaits && len(k.again) < groupFew {
 		most = groupNear
 	}
 	a.do, a.why, a.wait = do, why, min(max(2*a.wait, groupFirst), most)
@@ -342,7 +376,8 @@ func (k *groupKeeper) ask(ctx context.Context, groups []string) (*groupsNow, err
 // caseOf is all that is known of a position now.
 func (k *groupKeeper) caseOf(key groupKey, now *groupsNow, view findMap) groupCase {
 	keeps, both := k.keeps(key)
-	c := groupCase{noted: k.noted(key, keeps), both: both}
+	c := groupCase{noted: k.noted(key, keeps), both: both, gone: len(now.at[atSourceEnd][key.group]) == 0,
+		follows: k.link.terms().Policy.GroupsDeleted == topology.FollowDelete}
 	spec := k.link.spec
 	for end, side := range []*groupSide{&c.source, &c.target} {
 		side.active = now.active[end][key.group]

@@ -52,7 +52,7 @@ const (
 )
 
 // groupStates says what is done of a position, to people.
-var groupStates = map[groupDo]GroupState{groupNothing: GroupAlike, groupNote: GroupAlike, groupForget: GroupAlike, groupSetTarget: GroupMoves, groupSetSource: GroupMoves,
+var groupStates = map[groupDo]GroupState{groupNothing: GroupAlike, groupNote: GroupAlike, groupForget: GroupAlike, groupDelete: GroupLone, groupSetTarget: GroupMoves, groupSetSource: GroupMoves,
 	groupWaits: GroupWaits, groupBlocked: GroupBlocked, groupSplit: GroupSplit}
 
 // endsAtOnce is how many log ends are asked for at a time.
@@ -151,6 +151,9 @@ func (k *groupKeeper) statesOf(group string, now *groupsNow, view findMap) (out 
 		do, _ := c.decide()
 		g := GroupStatus{Link: k.link.name, Group: group, Topic: tp.topic, Partition: tp.partition, Source: placeOf(c.source), Target: placeOf(c.target),
 			State: groupStates[do], Reread: -1}
+		if do == groupDelete {
+			g.Why = fmt.Sprintf("gone from the source; taken away after %v", k.link.terms().Policy.DeletedAfter)
+		}
 		if why := cmp.Or(c.source.err, c.target.err); why != nil && do == groupWaits {
 			g.Why = why.Error()
 		}

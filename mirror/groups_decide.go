@@ -4,7 +4,8 @@ package mirror
 // its translation. So a group may move to the other cluster, go on there, and come back. What is known of a position is what each side says
 // now, and the pair that was last seen alike (the note): a side that differs from it has moved.
 //
-//	                 neither side moved ─▶ nothing; but a side that has lost it (positions without members expire) gets it again
+//	                 neither side moved ─▶ nothing; but a side that has lost it (positions without members expire) gets it again;
+//	                                       where the whole group is gone at the source, it may follow on the target
 //	                 one side moved     ─▶ that side leads
 //	both sides moved ─┬─ they are alike ─▶ note
 //	                  ├─ one is active  ─▶ that side leads      (active: the group has members there)
@@ -45,9 +46,10 @@ const (
 	groupWaits             // for what is not copied yet
 	groupBlocked           // the side that would be set has members
 	groupSplit             // both sides have members, and each goes its own way
+	groupDelete            // the group is gone at the source, and was only brought to the target
 )
 
-var groupDoNames = [...]string{"nothing", "note", "forget", "set-target", "set-source", "waits", "blocked", "split"}
+var groupDoNames = [...]string{"nothing", "note", "forget", "set-target", "set-source", "waits", "blocked", "split", "delete"}
 
 func (d groupDo) String() string { return groupDoNames[d] }
 
@@ -57,6 +59,8 @@ type groupCase struct {
 	noted          *groupPair // nil: they were never seen alike
 	// both: a group that began at the target comes to the source too. Else only those that came from there.
 	both bool
+	// follows: the link takes what it has set away again where the group is gone at the source, which gone says: it has no position there at all.
+	follows, gone bool
 }
 
 // still reports whether there is nothing to decide, whoever has members: neither side has moved or lost the position.
@@ -99,8 +103,10 @@ func (c groupCase) decide() (do groupDo, to groupPosition) {
 		return c.lead(c.target, c.source, groupSetSource)
 	case t == nil:
 		return c.lead(c.source, c.target, groupSetTarget)
+	case s == nil && c.follows && c.gone:
+		return groupDelete, to
 	}
-	return groupNothing, to // or gone at the source, which is a matter of the whole group
+	return groupNothing, to // or gone at the source, which is a matter of the whole group, and of the link's policy
 }
 
 // conflict is for two sides that have both moved.

@@ -44,6 +44,11 @@ func TestGroupCase_Decide(t *testing.T) {
 		"expired at the target":                        {groupCase{source: side(at(100), 90), noted: noted}, groupSetTarget, 90},
 		"expired at the source, members at the target": {groupCase{target: active(side(at(90), 100)), noted: noted}, groupSetSource, 100},
 		"gone at the source":                           {groupCase{target: side(at(90), 100), noted: noted}, groupNothing, 0},
+		"gone at the source alone of a group":          {groupCase{target: side(at(90), 100), noted: noted, follows: true}, groupNothing, 0},
+		"gone with its group, of a link that follows":  {groupCase{target: side(at(90), 100), noted: noted, follows: true, gone: true}, groupDelete, 0},
+		"gone with its group, members at the target":   {groupCase{target: active(side(at(90), 100)), noted: noted, follows: true, gone: true}, groupSetSource, 100},
+		"gone with its group, moved at the target":     {groupCase{target: side(at(95), 105), noted: noted, follows: true, gone: true}, groupSetSource, 105},
+		"gone with its group, never at the source":     {groupCase{target: side(at(90), 100), follows: true, gone: true}, groupNothing, 0},
 		"gone at the source, went on at the target":    {groupCase{target: side(at(95), 105), noted: noted}, groupSetSource, 105},
 	} {
 		if do, to := tc.c.decide(); do != tc.want || to.offset != tc.to {

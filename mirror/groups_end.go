@@ -50,9 +50,22 @@ func (e clusterEnd) set(ctx context.Context, group string, at map[topicPartition
 			Offset: p.offset, LeaderEpoch: -1, Metadata: p.metadata}) // the epoch of the record before it is the other cluster's
 	}
 	told, err := e.cluster.CommitGroup(ctx, group, offsets)
+	return byPartition(told), err
+}
+
+func (e clusterEnd) remove(ctx context.Context, group string, at []topicPartition) (map[topicPartition]error, error) {
+	gone := make([]broker.TopicPartition, len(at))
+	for i, tp := range at {
+		gone[i] = broker.TopicPartition{Topic: tp.topic, Partition: tp.partition}
+	}
+	told, err := e.cluster.DeleteGroupOffsets(ctx, group, gone)
+	return byPartition(told), err
+}
+
+func byPartition(told map[broker.TopicPartition]error) map[topicPartition]error {
 	refused := make(map[topicPartition]error, len(told))
 	for tp, why := range told {
 		refused[topicPartition{tp.Topic, tp.Partition}] = why
 	}
-	return refused, err
+	return refused
 }

@@ -26,6 +26,9 @@ type groupsPending struct {
 func (k *groupKeeper) pending() *groupsPending {
 	all := &groupsPending{n: make(map[GroupState]int)}
 	for _, a := range k.again {
+		if a.do == groupDelete && a.why == nil {
+			continue // it waits for its time
+		}
 		state := groupStates[a.do]
 		if a.why != nil || a.do == groupNothing || a.do == groupNote {
 			state = groupFailed

@@ -97,7 +97,7 @@ func diffThing(kind, name string, old, now map[string]fields, before, after *Top
 			d.Topics, d.Destructive = nil, true // the copies may go to any topic
 		case "link/from", "link/to", "cluster/bootstrap", "cluster/embedded", "router/home", "router/set":
 			d.Destructive = true
-		case "link/deleted", "link/poison":
+		case "link/deleted", "link/groups_deleted", "link/poison":
 			d.Destructive = losesBy(f, b)
 		}
 		all = append(all, d)

@@ -12,6 +12,9 @@ type Policy struct {
 	// it on the target.
 	Deleted      OnDeleted
 	DeletedAfter time.Duration
+	// GroupsDeleted is for a consumer group that has no positions on the source any more, by hand or because they expired. FollowDelete takes
+	// those away that the link has set on the target and nobody has moved, after DeletedAfter too.
+	GroupsDeleted OnDeleted
 	// Poison is for records that the target cannot take, or nobody can read.
 	Poison OnPoison
 	// Headroom: less time than this until the source's retention reaches what is not copied yet is warned of.
@@ -49,12 +52,12 @@ const (
 	NewIncarnation OnRecreated = "new-incarnation"
 )
 
-// OnDeleted is what a link does with the target's topic when the source's is gone.
+// OnDeleted is what a link does with what the target has of a topic, or of a group, that is gone from the source.
 type OnDeleted string
 
 // What a link may do there.
 const (
-	// KeepDeleted leaves the target's topic as it is.
+	// KeepDeleted leaves the target's as it is.
 	KeepDeleted OnDeleted = "keep"
 	// FollowDelete deletes it after a time of grace.
 	FollowDelete OnDeleted = "follow"

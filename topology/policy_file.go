@@ -9,7 +9,7 @@ import (
 )
 
 // policyFields are the fields of a link for what follows the source beside the records, and for what happens where a log went wrong.
-var policyFields = []string{"truncated_source", "recreated", "deleted", "deleted_after", "poison", "headroom", "stuck_after",
+var policyFields = []string{"truncated_source", "recreated", "deleted", "deleted_after", "groups_deleted", "poison", "headroom", "stuck_after",
 	"sync_configs", "sync_configs_exclude", "sync_acls", "sync_quotas", "flow_byte_rate", "cold_byte_rate"}
 
 // The bounds of a policy's times.
@@ -25,6 +25,7 @@ func (s scope) policy() Policy {
 		Recreated:       choice(s, "recreated", HaltRecreated, NewIncarnation),
 		Deleted:         choice(s, "deleted", KeepDeleted, FollowDelete),
 		DeletedAfter:    s.duration("deleted_after", `"24h"`, DefaultDeletedAfter),
+		GroupsDeleted:   choice(s, "groups_deleted", KeepDeleted, FollowDelete),
 		Poison:          choice(s, "poison", HaltPoison, DeadLetter, SkipPoison),
 		Headroom:        s.duration("headroom", `"1h"`, DefaultHeadroom),
 		StuckAfter:      s.duration("stuck_after", `"1m"`, DefaultStuckAfter),
@@ -136,6 +137,7 @@ func (l Link) policyFields() (out fields) {
 	return out.add("truncated_source", word(string(p.TruncatedSource), string(FreezeTruncated))).
 		add("recreated", word(string(p.Recreated), string(HaltRecreated))).
 		add("deleted", word(string(p.Deleted), string(KeepDeleted))).add("deleted_after", span(p.DeletedAfter, DefaultDeletedAfter)).
+		add("groups_deleted", word(string(p.GroupsDeleted), string(KeepDeleted))).
 		add("poison", word(string(p.Poison), string(HaltPoison))).add("headroom", span(p.Headroom, DefaultHeadroom)).
 		add("stuck_after", span(p.StuckAfter, DefaultStuckAfter)).
 		add("sync_configs", quoteAll(k.Configs.Strings())).add("sync_configs_exclude", quoteAll(k.ConfigsExclude.Strings())).
@@ -145,5 +147,5 @@ func (l Link) policyFields() (out fields) {
 
 // losesBy reports whether a field of a policy, by its new value, has the link drop or delete something from now on.
 func losesBy(field, value string) bool {
-	return field == "deleted" && value == quote(string(FollowDelete)) || field == "poison" && value == quote(string(SkipPoison))
+	return (field == "deleted" || field == "groups_deleted") && value == quote(string(FollowDelete)) || field == "poison" && value == quote(string(SkipPoison))
 }

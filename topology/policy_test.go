@@ -25,7 +25,7 @@ func TestPolicy_WithoutAWordIsTheCarefulOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Policy{FreezeTruncated, HaltRecreated, KeepDeleted, DefaultDeletedAfter, HaltPoison, DefaultHeadroom, DefaultStuckAfter}
+	want := Policy{FreezeTruncated, HaltRecreated, KeepDeleted, DefaultDeletedAfter, KeepDeleted, HaltPoison, DefaultHeadroom, DefaultStuckAfter}
 	if got := top.Links[0].Policy; got != want {
 		t.Errorf("policy is %+v, want %+v", got, want)
 	}
@@ -38,7 +38,7 @@ func TestPolicy_WithoutAWordIsTheCarefulOne(t *testing.T) {
 func TestPolicy_IsSetLive(t *testing.T) {
 	source := Source{Name: "t.toml", Text: []byte(policyFile)}
 	for field, value := range map[string]string{
-		"truncated_source": `"keep"`, "recreated": `"new-incarnation"`, "deleted": `"follow"`, "deleted_after": `"36h0m0s"`, "poison": `"skip"`,
+		"truncated_source": `"keep"`, "recreated": `"new-incarnation"`, "deleted": `"follow"`, "deleted_after": `"36h0m0s"`, "groups_deleted": `"follow"`, "poison": `"skip"`,
 		"headroom": `"10m0s"`, "stuck_after": `"30s"`, "sync_configs": `["*"]`, "sync_configs_exclude": `["a"]`, "sync_acls": "true",
 		"sync_quotas": "true", "flow_byte_rate": `{ "logs-*" = 5000 }`, "cold_byte_rate": "7000",
 	} {
@@ -56,7 +56,7 @@ func TestPolicy_IsSetLive(t *testing.T) {
 		if len(plan.Changes) != 1 || plan.Changes[0].Field != field {
 			t.Errorf("%s changes %v, want that field", field, plan.Changes)
 		}
-		if loses := field == "deleted" || field == "poison"; plan.Destructive() != loses {
+		if loses := field == "deleted" || field == "groups_deleted" || field == "poison"; plan.Destructive() != loses {
 			t.Errorf("%s = %s is destructive: %t, want %t", field, value, plan.Destructive(), loses)
 		}
 	}

@@ -230,7 +230,7 @@ func (l Link) notes() (notes []string) {
 			notes = append(notes, fmt.Sprintf("link %s names %s and excludes it: it is not mirrored", l.Name, p))
 		}
 	}
-	if l.Policy.DeletedAfter != DefaultDeletedAfter && l.Policy.Deleted != FollowDelete {
+	if l.Policy.DeletedAfter != DefaultDeletedAfter && l.Policy.Deleted != FollowDelete && l.Policy.GroupsDeleted != FollowDelete {
 		notes = append(notes, fmt.Sprintf("link %s: deleted_after means nothing without deleted = \"follow\"", l.Name))
 	}
 	if len(l.Keeps.ConfigsExclude) > 0 && len(l.Keeps.Configs) == 0 {

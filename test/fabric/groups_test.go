@@ -234,3 +234,48 @@ func TestGroups_HearsTheFirstCommit(t *testing.T) {
 		}
 	})
 }
+
+// TestGroups_DeletedAtTheSource: what was set of a group that is gone at the source is left alone, or taken away in time, if the link says so: not of
+// one that has moved, has members, or has come again.
+func TestGroups_DeletedAtTheSource(t *testing.T) {
+	for policy, follows := range map[string]bool{"keep": false, "follow": true} {
+		settings := fmt.Sprintf("groups = [\"*\"]\ngroups_deleted = %q\ndeleted_after = \"10m\"", policy)
+		scenario(t, Options{Topics: []string{"orders"}, On: []string{"eu", "us"}, Partitions: 1, Settings: settings}, func(t *testing.T, f *Fabric, log *judge.Log) {
+			write(t, f, log, "us", judge.Load{Topic: "orders", Partitions: 1, Records: 10, Size: 100, Seed: 1})
+			write(t, f, log, "eu", judge.Load{Topic: "orders", Partitions: 1, Records: 100, Size: 100, Seed: 2})
+			n := f.Start("n1")
+			defer n.Stop()
+			if err := CaughtUp(time.Minute, n); err != nil {
+				t.Fatal(err)
+			}
+			groups := []string{"gone", "again", "used", "moved"}
+			for _, group := range groups {
+				commit(t, f, "eu", group, 40, "")
+				stands(t, f, "us", group, 50, "")
+			}
+			commit(t, f, "us", "own", 7, "")
+			member := joined(t, f, "us", "used")
+			admin(t, f, "eu", func(ctx context.Context, a *kadm.Client) error {
+				_, err := a.DeleteGroups(ctx, groups...)
+				return err
+			})
+			commit(t, f, "us", "moved", 60, "")
+			time.Sleep(5 * time.Minute)
+			stands(t, f, "us", "gone", 50, "")
+			commit(t, f, "eu", "again", 45, "")
+			time.Sleep(25 * time.Minute)
+			if at := position(t, f, "us", "gone"); (at == nil) != follows {
+				t.Errorf("%s: the group that is gone stands at %+v", policy, at)
+			}
+			stands(t, f, "us", "again", 55, "")
+			stands(t, f, "us", "used", 50, "")
+			stands(t, f, "us", "moved", 60, "")
+			stands(t, f, "us", "own", 7, "")
+			stands(t, f, "eu", "moved", 50, "")
+			if at := position(t, f, "eu", "gone"); at != nil {
+				t.Errorf("%s: a group that was deleted came back: %+v", policy, at)
+			}
+			member.Close()
+		})
+	}
+}
