@@ -16,6 +16,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/isthmus-project/isthmus/checker"
 	"github.com/isthmus-project/isthmus/test/judge"
@@ -37,7 +38,7 @@ type reader func(t *testing.T, s *node.Site, topic, group string, n int) []strin
 func TestGroups_ConsumersMoveAndComeBack(t *testing.T) {
 	kafka.Require(t)
 	sites := node.StartSites(t, "eu", "us")
-	readers := map[string]reader{"franz-go": readByGo, "java": readByJava}
+	readers := map[string]reader{"franz-go": readByGo, "java": readByJava, "java-kip-848": readByJava}
 	for topic := range readers {
 		for _, s := range sites {
 			s.Create(t, topic, 3)
@@ -51,7 +52,7 @@ func TestGroups_ConsumersMoveAndComeBack(t *testing.T) {
 	n.Start()
 	for topic, read := range readers {
 		t.Run(topic, func(t *testing.T) {
-			const group = "shop"
+			group := "shop-" + topic
 			var got, want []string
 			for round, at := range []string{"eu", "us", "eu"} {
 				want = append(want, write(t, sites["eu"], topic, fmt.Sprint("round-", round), 500)...)
@@ -65,6 +66,9 @@ func TestGroups_ConsumersMoveAndComeBack(t *testing.T) {
 			}
 			got = append(got, read(t, sites["us"], topic, group, len(want)-len(got))...)
 			once(t, got, want)
+			if kind := kindOf(t, sites["eu"], group); (kind == "consumer") != strings.HasSuffix(topic, "kip-848") {
+				t.Errorf("group %s is of type %s", group, kind)
+			}
 		})
 	}
 }
@@ -122,13 +126,18 @@ func readByGo(t *testing.T, s *node.Site, topic, group string, n int) (values []
 	return values
 }
 
-// readByJava is Kafka's own console consumer, which commits what it has printed when it ends.
+// readByJava is Kafka's own console consumer, which commits what it has printed when it ends, of the protocol that the topic is named after.
 func readByJava(t *testing.T, s *node.Site, topic, group string, n int) (values []string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
+	protocol := "classic"
+	if strings.HasSuffix(topic, "kip-848") {
+		protocol = "consumer"
+	}
 	cmd := exec.CommandContext(ctx, filepath.Join("..", "..", "scripts", "kafka", "kafka.sh"), "tool", "consumer.ConsoleConsumer", "--bootstrap-server", s.Bootstrap()[0],
-		"--topic", topic, "--group", group, "--isolation-level", "read_committed", "--from-beginning", "--max-messages", strconv.Itoa(n), "--timeout-ms", "30000")
+		"--topic", topic, "--group", group, "--isolation-level", "read_committed", "--from-beginning", "--max-messages", strconv.Itoa(n), "--timeout-ms", "30000",
+		"--command-property", "group.protocol="+protocol)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -144,6 +153,26 @@ func readByJava(t *testing.T, s *node.Site, topic, group string, n int) (values 
 		t.Fatalf("the console consumer: %v", err)
 	}
 	return values
+}
+
+// kindOf is the type of a group, as its cluster lists it.
+func kindOf(t *testing.T, s *node.Site, group string) string {
+	t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(s.Bootstrap()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	all, err := kmsg.NewPtrListGroupsRequest().RequestWith(t.Context(), cl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range all.Groups {
+		if g.Group == group {
+			return g.GroupType
+		}
+	}
+	return "none"
 }
 
 // follows waits until a group's positions at one cluster are those at another: as many records lie before them.
