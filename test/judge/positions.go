@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/isthmus-project/isthmus/admin/adminpb"
 	"github.com/isthmus-project/isthmus/checker"
 	"github.com/isthmus-project/isthmus/topology"
 )
@@ -132,6 +133,32 @@ func BothWays(l topology.Link, route func(from, to, topic string) []topology.Lin
 			return to, err
 		}
 		ways = append(ways, w)
+	}
+	return ways
+}
+
+// Translator answers as a node's admin API does.
+type Translator interface {
+	Translate(context.Context, *adminpb.TranslateRequest) (*adminpb.TranslateResponse, error)
+}
+
+// Ways are both ways of each link, which any of the nodes tells.
+func Ways(topo *topology.Topology, nodes ...Translator) (ways []Way) {
+	if len(nodes) == 0 {
+		return nil
+	}
+	for _, l := range topo.Links {
+		ways = append(ways, BothWays(l, topo.Route, func(ctx context.Context, topic string, partition int32, offset int64, reverse bool) (int64, error) {
+			var all error
+			for _, n := range nodes {
+				res, err := n.Translate(ctx, &adminpb.TranslateRequest{Link: l.Name, Topic: topic, Partition: partition, Offset: offset, Reverse: reverse})
+				if err == nil {
+					return res.GetResult(), nil
+				}
+				all = errors.Join(all, err)
+			}
+			return 0, all
+		})...)
 	}
 	return ways
 }

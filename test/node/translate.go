@@ -54,25 +54,12 @@ func (s *Setup) TranslatesRight(n *Node, seed uint64, perPartition int, topics .
 	}
 }
 
-// Ways are both ways of each link, which any of the nodes tells.
-func Ways(topo *topology.Topology, nodes ...*admin.Client) (ways []judge.Way) {
-	if len(nodes) == 0 {
-		return nil
+func ways(topo *topology.Topology, nodes []*admin.Client) []judge.Way {
+	all := make([]judge.Translator, len(nodes))
+	for i, n := range nodes {
+		all[i] = n
 	}
-	for _, l := range topo.Links {
-		ways = append(ways, judge.BothWays(l, topo.Route, func(ctx context.Context, topic string, partition int32, offset int64, reverse bool) (int64, error) {
-			var all error
-			for _, n := range nodes {
-				res, err := n.Translate(ctx, &adminpb.TranslateRequest{Link: l.Name, Topic: topic, Partition: partition, Offset: offset, Reverse: reverse})
-				if err == nil {
-					return res.GetResult(), nil
-				}
-				all = errors.Join(all, err)
-			}
-			return 0, all
-		})...)
-	}
-	return ways
+	return judge.Ways(topo, all...)
 }
 
 // agreeWithin is how long nodes may differ about what others of them copy: they know it from what those have made durable, which is a second old.
@@ -92,7 +79,7 @@ func (s *Setup) AgreedWays(topics []string, nodes ...*admin.Client) []judge.Way 
 			if err != nil {
 				s.t.Logf("nodes do not agree on positions: %v", err)
 			}
-			return Ways(s.Topology, nodes...)
+			return ways(s.Topology, nodes)
 		}
 		select {
 		case <-ctx.Done():
@@ -106,9 +93,9 @@ func (s *Setup) agree(ctx context.Context, topics []string, nodes []*admin.Clien
 	if len(nodes) < 2 {
 		return nil
 	}
-	first := Ways(s.Topology, nodes[0])
-	for _, n := range nodes[1:] {
-		for i, w := range Ways(s.Topology, n) {
+	first := ways(s.Topology, nodes[:1])
+	for n := range nodes[1:] {
+		for i, w := range ways(s.Topology, nodes[n+1:n+2]) {
 			for _, site := range s.Sites {
 				if site.Name != w.From {
 					continue

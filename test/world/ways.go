@@ -1,16 +1,12 @@
 package world
 
-import (
-	"github.com/isthmus-project/isthmus/admin"
-	"github.com/isthmus-project/isthmus/test/judge"
-	testnode "github.com/isthmus-project/isthmus/test/node"
-)
+import "github.com/isthmus-project/isthmus/test/judge"
 
 // ways are what the nodes that run say of positions.
 func (w *World) ways() []judge.Way {
-	var nodes []*admin.Client
+	var nodes []judge.Translator
 	for _, n := range w.Running() {
 		nodes = append(nodes, n.API)
 	}
-	return testnode.Ways(w.Topology, nodes...)
+	return judge.Ways(w.Topology, nodes...)
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,6 +44,7 @@ type Node struct {
 	ears []net.Listener
 	stop context.CancelFunc
 	done chan struct{}
+	dead *atomic.Bool // this life was killed: how it ends does not matter
 	w    *World
 	spec topology.Node
 }
@@ -96,11 +98,11 @@ func (n *Node) Start() {
 		n.w.t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	run, done := n.Node, make(chan struct{})
-	n.stop, n.done = stop, done
+	run, done, dead := n.Node, make(chan struct{}), new(atomic.Bool)
+	n.stop, n.done, n.dead = stop, done, dead
 	go func() {
 		defer close(done)
-		if err := errors.Join(run.Run(ctx), run.Set().Ended()); err != nil && n.Node == run {
+		if err := errors.Join(run.Run(ctx), run.Set().Ended()); err != nil && !dead.Load() {
 			n.w.t.Errorf("node %s: %v", n.Name, err)
 		}
 	}()
@@ -124,6 +126,7 @@ func (n *Node) Stop() {
 
 // Kill ends a node as kill -9 does: the others and the clusters hear nothing more of it. What is left of it ends by itself.
 func (n *Node) Kill() {
+	n.dead.Store(true)
 	n.host.Kill()
 	for c, p := range n.Paths {
 		p.Cut()
