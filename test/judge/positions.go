@@ -139,6 +139,7 @@ func BothWays(l topology.Link, route func(from, to, topic string) []topology.Lin
 
 // Translator answers as a node's admin API does.
 type Translator interface {
+	// Translate is that of the admin API.
 	Translate(context.Context, *adminpb.TranslateRequest) (*adminpb.TranslateResponse, error)
 }
 
