@@ -3,7 +3,6 @@ package checker
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"sort"
 )
@@ -103,13 +102,7 @@ func (s *positions) add(r Record, uid key) {
 	}
 }
 
-// judge judges every position against where the records are by now. find is told what is wrong with one.
-func (s *positions) judge(rereads int64, find func(p Position, detail string)) {
-	for _, l := range s.order {
-		l.judge(rereads, find)
-	}
-}
-
+// judge judges the positions against where the records are by now. find is told what is wrong with one.
 func (l *positionLog) judge(rereads int64, find func(p Position, detail string)) {
 	bySource := slices.SortedFunc(slices.Values(l.pairs), func(a, b pair) int { return cmp.Compare(a.source, b.source) })
 	// first[i] is the first target offset of bySource[i:].
@@ -153,10 +146,10 @@ func (l *positionLog) judge(rereads int64, find func(p Position, detail string))
 
 // translated judges all positions.
 func (t *Target) translated(out *Report) {
-	for l := range maps.Values(t.positions.logs) {
+	for _, l := range t.positions.order {
 		out.Positions += int64(len(l.all))
+		l.judge(t.cfg.Rereads, func(p Position, detail string) {
+			out.add(Mistranslated, t.cfg.Examples, Example{"group " + p.Group, p.Cluster, p.Topic, p.Partition, p.Source, p.Target, detail})
+		})
 	}
-	t.positions.judge(t.cfg.Rereads, func(p Position, detail string) {
-		out.add(Mistranslated, t.cfg.Examples, Example{"group " + p.Group, p.Cluster, p.Topic, p.Partition, p.Source, p.Target, detail})
-	})
 }

@@ -141,7 +141,9 @@ func (t *Target) Ledger(r Range) error {
 func (t *Target) Hop(cluster string, r Record) {
 	t.begun = true
 	at := place{cluster, r.Topic, r.Partition, r.Life}
-	t.positions.hop(at, t.src.hash(r.UID), r.Offset)
+	if len(t.positions.order) > 0 {
+		t.positions.hop(at, t.src.hash(r.UID), r.Offset)
+	}
 	missing, perhaps := t.ledger.covers(at, Missing, r.Offset), t.ledger.covers(at, Perhaps, r.Offset)
 	repeated, late := t.ledger.covers(at, Repeated, r.Offset), t.ledger.covers(at, Reordered, r.Offset)
 	if !repeated && !late && !t.ledger.has(at, Missing) && !t.ledger.has(at, Perhaps) {
@@ -183,7 +185,9 @@ func (t *Target) Add(r Record) error {
 		return fmt.Errorf("add record of target: %s/%d offset %d after %d: %w", r.Topic, r.Partition, r.Offset, last, ErrOrder)
 	}
 	t.read[at] = r.Offset
-	t.positions.add(r, t.src.hash(r.UID))
+	if len(t.positions.order) > 0 {
+		t.positions.add(r, t.src.hash(r.UID))
+	}
 	if t.cfg.Reread {
 		t.held.keep(r, t.src.hash(r.UID))
 	}

@@ -130,10 +130,7 @@ func faults(t *testing.T, seed uint64) {
 		break
 	}
 	for _, n := range nodes {
-		for _, p := range n.Paths {
-			p.Heal()
-			p.Reset()
-		}
+		n.heal()
 	}
 	nodes[1].Stop()
 	if err := CaughtUp(5*time.Minute, nodes[0]); err != nil {
