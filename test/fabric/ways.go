@@ -2,8 +2,8 @@ package fabric
 
 import (
 	"context"
-	"errors"
 
+	"github.com/isthmus-project/isthmus/admin/adminpb"
 	"github.com/isthmus-project/isthmus/test/judge"
 )
 
@@ -23,24 +23,17 @@ func (f *Fabric) Running() (nodes []*Node) {
 	return nodes
 }
 
+// Translate answers as the admin API of a node does.
+func (n *Node) Translate(ctx context.Context, req *adminpb.TranslateRequest) (*adminpb.TranslateResponse, error) {
+	t, err := n.Set.Translate(ctx, req.GetLink(), req.GetTopic(), req.GetPartition(), req.GetOffset(), req.GetReverse())
+	return &adminpb.TranslateResponse{Result: t.Result}, err
+}
+
 // Ways are both ways of each link of the nodes, any of which answers.
-func Ways(nodes ...*Node) (ways []judge.Way) {
-	if len(nodes) == 0 {
-		return nil
+func Ways(nodes ...*Node) []judge.Way {
+	all := make([]judge.Translator, len(nodes))
+	for i, n := range nodes {
+		all[i] = n
 	}
-	topo := nodes[0].Set.Topology()
-	for _, l := range topo.Links {
-		ways = append(ways, judge.BothWays(l, topo.Route, func(ctx context.Context, topic string, partition int32, offset int64, reverse bool) (int64, error) {
-			var all error
-			for _, n := range nodes {
-				t, err := n.Set.Translate(ctx, l.Name, topic, partition, offset, reverse)
-				if err == nil {
-					return t.Result, nil
-				}
-				all = errors.Join(all, err)
-			}
-			return 0, all
-		})...)
-	}
-	return ways
+	return judge.Ways(nodes[0].Set.Topology(), all...)
 }

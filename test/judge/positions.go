@@ -114,9 +114,9 @@ func logEnds(ctx context.Context, c Client, topics []string) (kadm.ListedOffsets
 	return ends, nil
 }
 
-// BothWays are those between the ends of a link that carries topics over one hop. ask answers along the link or against it; what is not carried may
+// bothWays are those between the ends of a link that carries topics over one hop. ask answers along the link or against it; what is not carried may
 // be refused.
-func BothWays(l topology.Link, route func(from, to, topic string) []topology.Link, ask func(ctx context.Context, topic string, partition int32, offset int64, reverse bool) (int64, error)) (ways []Way) {
+func bothWays(l topology.Link, route func(from, to, topic string) []topology.Link, ask func(ctx context.Context, topic string, partition int32, offset int64, reverse bool) (int64, error)) (ways []Way) {
 	for _, reverse := range []bool{false, true} {
 		w := Way{From: l.From, To: l.To}
 		if reverse {
@@ -149,7 +149,7 @@ func Ways(topo *topology.Topology, nodes ...Translator) (ways []Way) {
 		return nil
 	}
 	for _, l := range topo.Links {
-		ways = append(ways, BothWays(l, topo.Route, func(ctx context.Context, topic string, partition int32, offset int64, reverse bool) (int64, error) {
+		ways = append(ways, bothWays(l, topo.Route, func(ctx context.Context, topic string, partition int32, offset int64, reverse bool) (int64, error) {
 			var all error
 			for _, n := range nodes {
 				res, err := n.Translate(ctx, &adminpb.TranslateRequest{Link: l.Name, Topic: topic, Partition: partition, Offset: offset, Reverse: reverse})
