@@ -12,7 +12,7 @@
 //     route through it. So if every link copies only what Carries allows, a record arrives at each cluster that can be
 //     reached exactly once, whatever the shape of the graph.
 //   - Names that a link gives to topics can be told both ways (Link.TargetTopic, Link.SourceTopic), and a file in which they would meet,
-//     come twice or grow for ever is refused. mirror keeps all names so far (namesSupported), so any other name is refused too.
+//     come twice or grow for ever is refused. A route is followed by the names that the topic has on its way.
 //   - Secrets are references (file:PATH or env:NAME). A literal secret is refused and never printed.
 //   - No login crosses a network in clear unless the cluster says insecure = true; what is fetched for a login is fetched
 //     by https. (Loopback is exempt. What a name leads to is looked at again by broker, when it is dialled.)

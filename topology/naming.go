@@ -6,22 +6,6 @@ import (
 	"strings"
 )
 
-// namesSupported is what mirror can do about names of topics. A file that wants more is refused.
-const namesSupported = keepNames
-
-// naming is how far links may give topics other names.
-type naming int
-
-// The levels of naming; each allows those before it.
-const (
-	keepNames naming = iota
-	// otherNames: a topic may have another name on the target, and no two the same.
-	otherNames
-	// mergedNames: many topics of a source may be one on the target. Each keeps its own pumps, partition to partition of the same
-	// number; two pumps that write one partition need producer ids that differ by the source's topic, and those of mirror do not.
-	mergedNames
-)
-
 // Naming is what a link calls topics on its target. The zero value keeps their names.
 type Naming struct {
 	// Prefix goes before each name; empty for none.

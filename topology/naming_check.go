@@ -61,7 +61,44 @@ func nameFaults(t *Topology, names []string) []nameFault {
 		}
 	}
 	w.meet()
+	if len(w.faults) == 0 && slices.ContainsFunc(t.Links, func(l Link) bool { return l.Naming.Merges() }) {
+		w.part(names)
+	}
 	return w.faults
+}
+
+// part looks for topics of one cluster that become one on another and then go on by different ways: nobody could tell there whose way
+// a record has to go.
+func (w *nameWalk) part(names []string) {
+	r := w.t.routes
+	for origin := range w.t.Clusters {
+		first := make(map[spotOf]string) // the first of the origin's topics that is there
+		for _, name := range names {
+			tr := w.t.trail(int32(origin), name)
+			for at, called := range tr.called {
+				here := spotOf{int32(at), called}
+				before, merged := first[here]
+				if called == "" || at == origin {
+					continue
+				}
+				if !merged {
+					first[here] = name
+					continue
+				}
+				other := w.t.trail(int32(origin), before)
+				for _, l := range r.out[at] {
+					if w.steps++; w.steps > maxNameSteps {
+						w.add(r.links[l].Name, "", "too many links and names to tell whether topics part; rename on fewer links, or by fewer rules")
+						return
+					}
+					if (tr.last[r.to[l]] == l) != (other.last[r.to[l]] == l) {
+						w.add(r.links[l].Name, r.links[l].Name, "topics such as %q and %q of %q are both %q on %q, and would go on to %q by different ways; let the same links take both",
+							before, name, w.t.Clusters[origin].Name, called, w.t.Clusters[at].Name, r.links[l].To)
+					}
+				}
+			}
+		}
+	}
 }
 
 func (w *nameWalk) add(link, links, format string, args ...any) {

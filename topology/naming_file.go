@@ -17,7 +17,7 @@ const (
 
 // naming reads what a link calls topics. The word may be left out where another key says it. from is the link's source, whose name
 // and a dot are the prefix that is not given.
-func (s scope) naming(from string, upTo naming) (n Naming) {
+func (s scope) naming(from string) (n Naming) {
 	word := choice(s, "naming", nameSame, namePrefix, nameRename)
 	prefix, rename := s.t.keys["prefix"], s.t.keys["rename"]
 	said := s.t.keys["naming"] != nil
@@ -35,13 +35,6 @@ func (s scope) naming(from string, upTo naming) (n Naming) {
 		n.Prefix = s.prefix()
 	case word == namePrefix:
 		n.Prefix = from + "."
-	}
-	switch {
-	case n.Keeps() || upTo == mergedNames:
-	case upTo == keepNames:
-		s.d.add(s.namingAt(), "other names on the target are not supported yet; take naming, prefix and rename out, so that topics keep their names")
-	case n.Merges():
-		s.d.add(s.namingAt(), "many topics into one is not supported yet: their copies could not be told apart; give each a name of its own, such as \"orders-*\" = \"all-orders-*\"")
 	}
 	return n
 }

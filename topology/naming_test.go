@@ -10,7 +10,7 @@ import (
 )
 
 // named parses links in short: "FROM>TO TOPICS without EXCLUDE: rules" with rules as prefix=P or A=B,C*=D*.
-func named(clusters string, links []string, more string, upTo naming) (*Topology, error) {
+func named(clusters string, links []string, more string) (*Topology, error) {
 	var b strings.Builder
 	for i, l := range links {
 		ends, rest, _ := strings.Cut(l, " ")
@@ -33,8 +33,7 @@ func named(clusters string, links []string, more string, upTo naming) (*Topology
 			fmt.Fprintf(&b, "rename = { %s }\n", strings.Join(table, ", "))
 		}
 	}
-	top, _, err := parseUpTo("x.toml", []byte(file(strings.Fields(clusters), b.String()+more)), nil, upTo)
-	return top, err
+	return Parse("x.toml", []byte(file(strings.Fields(clusters), b.String()+more)))
 }
 
 func TestNaming_BothWays(t *testing.T) {
@@ -88,7 +87,7 @@ func TestNaming_BothWays(t *testing.T) {
 func parsedLink(t testing.TB, text string) Link {
 	t.Helper()
 	plain, rules, _ := strings.Cut(text, ": ")
-	top, err := named("a b", []string{plain}, "", keepNames)
+	top, err := named("a b", []string{plain}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +121,7 @@ func TestTargetTopic_NoNameForEver(t *testing.T) {
 		{"a swap", []string{"a>b t,u: t=u,u=t", "b>a t,u: t=u,u=t"}, "t", "a:t b:u"},
 		{"many into one, and it back", []string{"a>b t*: t*=all", "b>a *"}, "t1", "a:t1 b:all"},
 	} {
-		top, err := named("a b", tc.links, "", mergedNames)
+		top, err := named("a b", tc.links, "")
 		if err != nil {
 			t.Errorf("%s: %v", tc.name, err)
 			continue
@@ -186,28 +185,13 @@ func TestNameFaults(t *testing.T) {
 		{"many into one", []string{"a>h t-*: t-*=t", "b>h t-*: t-*=t", "h>d *"}, ""},
 		{"many into one, and one of that name", []string{"a>h t-*: t-*=t", "b>h t"}, `would both be "t" of "h"`},
 		{"many into one by two rules", []string{"a>h t-*: t-*=t", "b>h u-*: u-*=t"}, `would both be "t" of "h"`},
+		{"many into one that go on together", []string{"a>h t-*: t-*=t", "h>d t"}, ""},
+		{"many into one that part", []string{"a>h t-*: t-*=t", "h>d t", "a>d t-1: t-1=t"},
+			`topics such as "t-" and "t-1" of "a" are both "t" on "h", and would go on to "d" by different ways`},
 	} {
-		if _, err := named("a b c d h", tc.links, "", mergedNames); (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+		if _, err := named("a b c d h", tc.links, ""); (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: %v\nwant %s", tc.name, err, tc.want)
 		}
-	}
-}
-
-// TestNaming_Levels: what mirror cannot do is refused, and no more.
-func TestNaming_Levels(t *testing.T) {
-	for _, tc := range []struct {
-		rules string
-		needs naming
-	}{{"", keepNames}, {": prefix=a.", otherNames}, {": t=u", otherNames}, {": x-*=y-*", otherNames}, {": x-*=y", mergedNames}} {
-		for _, upTo := range []naming{keepNames, otherNames, mergedNames} {
-			_, err := named("a b", []string{"a>b t,x-*" + tc.rules}, "", upTo)
-			if (err == nil) != (upTo >= tc.needs) || err != nil && !strings.Contains(err.Error(), "not supported yet") {
-				t.Errorf("%q at %d: %v", tc.rules, upTo, err)
-			}
-		}
-	}
-	if namesSupported != keepNames {
-		t.Error("mirror has to give topics other names now: its tests have to say so, and docs/routes.md")
 	}
 }
 
@@ -216,7 +200,7 @@ func TestNaming_KeepsWhatStays(t *testing.T) {
 	const stay = "[[stay]]\ntopics = [\"patients-*\"]\ndcs = [\"x\"]\n"
 	top := strings.Replace(file([]string{"a", "b"}, ""), "name = \"b\"", "name = \"b\"\ndc = \"x\"", 1)
 	for exclude, want := range map[string]string{"": `the link "a-b" would rename "patients-*", which has to stay in x`, "exclude = [\"patients-*\"]\n": ""} {
-		_, _, err := parseUpTo("x.toml", []byte(top+"[[link]]\nfrom = \"a\"\nto = \"b\"\ntopics = [\"*\"]\nprefix = \"q.\"\n"+exclude+stay), nil, otherNames)
+		_, err := Parse("x.toml", []byte(top+"[[link]]\nfrom = \"a\"\nto = \"b\"\ntopics = [\"*\"]\nprefix = \"q.\"\n"+exclude+stay))
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", exclude, err)
 		}
@@ -228,13 +212,13 @@ func TestNaming_LargeMesh(t *testing.T) {
 	clusters := numbered("c", 20)
 	text := "[[mesh]]\nclusters = [\"" + strings.Join(clusters, `", "`) + "\"]\ntopics = [\"orders\", \"payments-*\", \"c*.*\"]\nexclude = [\"c*.*\"]\nnaming = \"prefix\"\n"
 	begin := time.Now()
-	if _, _, err := parseUpTo("x.toml", []byte(file(clusters, text)), nil, otherNames); err != nil {
+	if _, err := Parse("x.toml", []byte(file(clusters, text))); err != nil {
 		t.Errorf("%.500v", err)
 	}
 	if took := time.Since(begin); took > 20*time.Second {
 		t.Errorf("took %v", took)
 	}
-	_, _, err := parseUpTo("x.toml", []byte(file(clusters, strings.Replace(text, "exclude = [\"c*.*\"]\n", "", 1))), nil, otherNames)
+	_, err := Parse("x.toml", []byte(file(clusters, strings.Replace(text, "exclude = [\"c*.*\"]\n", "", 1))))
 	if err == nil || !strings.Contains(err.Error(), "twice, as") || strings.Count(err.Error(), "\n") > maxNameFaults {
 		t.Errorf("%.500v", err)
 	}
@@ -245,7 +229,7 @@ func TestNaming_LargeMesh(t *testing.T) {
 func TestNaming_IsWrittenAndCompared(t *testing.T) {
 	mesh := "[[mesh]]\nclusters = [\"a\", \"b\"]\ntopics = [\"*\"]\nnaming = \"prefix\"\n"
 	text := file([]string{"a", "b", "c", "d"}, mesh+"[[link]]\nfrom = \"c\"\nto = \"d\"\ntopics = [\"z*\"]\nrename = { \"z\" = \"y\", \"z-*\" = \"y-*\", \"z-1\" = \"one\" }\n")
-	top, _, err := parseUpTo("x.toml", []byte(text), nil, otherNames)
+	top, err := Parse("x.toml", []byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,14 +239,14 @@ func TestNaming_IsWrittenAndCompared(t *testing.T) {
 	if ba, _ := top.Link("b-a"); ba.Naming.Prefix != "b." {
 		t.Errorf("%+v", ba.Naming)
 	}
-	again, _, err := parseUpTo("x.toml", []byte(top.Export()), nil, otherNames)
+	again, err := Parse("x.toml", []byte(top.Export()))
 	if err != nil || again.Export() != top.Export() || len(Diff(top, again)) > 0 {
 		t.Errorf("%v, exported\n%s", err, top.Export())
 	}
 	if !strings.Contains(top.Summary(), `naming "prefix"; prefix "a."`) {
 		t.Error(top.Summary())
 	}
-	plain, _, err := parseUpTo("x.toml", []byte(strings.Replace(text, "naming = \"prefix\"\n", "", 1)), nil, otherNames)
+	plain, err := Parse("x.toml", []byte(strings.Replace(text, "naming = \"prefix\"\n", "", 1)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -280,39 +264,11 @@ func TestNaming_IsWrittenAndCompared(t *testing.T) {
 // TestCheckedNames_AreEnough: over random rules of names and beginnings, what the names that are tried do not find no short name
 // does.
 func TestCheckedNames_AreEnough(t *testing.T) {
-	var every []string
-	for queue := []string{"a", "b", "."}; len(queue) > 0; queue = queue[1:] {
-		if every = append(every, queue[0]); len(queue[0]) < 4 {
-			queue = append(queue, queue[0]+"a", queue[0]+"b", queue[0]+".")
-		}
-	}
-	every = slices.DeleteFunc(every, func(s string) bool { return !topicName(s) })
-	sides := []string{"a", "b", "ab", "a.*", "b.*", "a*", "ab*", "*"}
+	every := shortNames()
 	right, wrong := 0, 0
 	for seed := range uint64(1500) {
-		r := rand.New(rand.NewPCG(seed, 13))
-		var links []string
-		for range 2 + r.IntN(6) {
-			i, j := r.IntN(3), r.IntN(3)
-			if i == j {
-				continue
-			}
-			text := fmt.Sprintf("%c>%c %s", "abc"[i], "abc"[j], sides[r.IntN(len(sides))])
-			if r.IntN(2) == 0 {
-				text += " without " + sides[r.IntN(len(sides)-1)]
-			}
-			switch r.IntN(3) {
-			case 0:
-				text += fmt.Sprintf(": prefix=%c.", "abc"[i])
-			case 1:
-				from, to := sides[r.IntN(len(sides))], sides[r.IntN(len(sides))]
-				if from != to && (strings.HasSuffix(from, "*") || !strings.HasSuffix(to, "*")) {
-					text += fmt.Sprintf(": %s=%s", from, to)
-				}
-			}
-			links = append(links, text)
-		}
-		top, err := named("a b c", links, "", mergedNames)
+		links := randomNames(seed)
+		top, err := named("a b c", links, "")
 		if err != nil {
 			wrong++
 			continue
@@ -324,6 +280,98 @@ func TestCheckedNames_AreEnough(t *testing.T) {
 	}
 	if right < 200 || wrong < 200 {
 		t.Errorf("%d are taken and %d refused; the test proves little", right, wrong)
+	}
+}
+
+// shortNames are all names of up to four of a few characters.
+func shortNames() (every []string) {
+	for queue := []string{"a", "b", "."}; len(queue) > 0; queue = queue[1:] {
+		if every = append(every, queue[0]); len(queue[0]) < 4 {
+			queue = append(queue, queue[0]+"a", queue[0]+"b", queue[0]+".")
+		}
+	}
+	every = slices.DeleteFunc(every, func(s string) bool { return !topicName(s) })
+	return every
+}
+
+// randomNames are links of three clusters that rename by random rules of names and beginnings.
+func randomNames(seed uint64) (links []string) {
+	sides := []string{"a", "b", "ab", "a.*", "b.*", "a*", "ab*", "*"}
+	r := rand.New(rand.NewPCG(seed, 13))
+	for range 2 + r.IntN(6) {
+		i, j := r.IntN(3), r.IntN(3)
+		if i == j {
+			continue
+		}
+		text := fmt.Sprintf("%c>%c %s", "abc"[i], "abc"[j], sides[r.IntN(len(sides))])
+		if r.IntN(2) == 0 {
+			text += " without " + sides[r.IntN(len(sides)-1)]
+		}
+		switch r.IntN(3) {
+		case 0:
+			text += fmt.Sprintf(": prefix=%c.", "abc"[i])
+		case 1:
+			from, to := sides[r.IntN(len(sides))], sides[r.IntN(len(sides))]
+			if from != to && (strings.HasSuffix(from, "*") || !strings.HasSuffix(to, "*")) {
+				text += fmt.Sprintf(": %s=%s", from, to)
+			}
+		}
+		links = append(links, text)
+	}
+	return links
+}
+
+// TestCarries_OnceUnderOtherNames: a record goes over the links that carry it from whichever topic it lies in. So it comes to each cluster
+// that its trail reaches once, under the trail's name, and nowhere else; and what is told of its way back is that way.
+func TestCarries_OnceUnderOtherNames(t *testing.T) {
+	every := shortNames()
+	renamed, merged := 0, 0
+	for seed := range uint64(1500) {
+		top, err := named("a b c", randomNames(seed), "")
+		if err != nil {
+			continue
+		}
+		for i, origin := range top.Clusters {
+			for _, name := range every {
+				tr := top.trail(int32(i), name)
+				at := map[string]string{origin.Name: name}
+				for queue := []string{origin.Name}; len(queue) > 0; queue = queue[1:] {
+					for _, l := range top.Links {
+						topic := at[queue[0]]
+						target, takes := top.TargetTopic(l, topic)
+						if l.From != queue[0] || !takes || !top.Carries(l, origin.Name, topic) {
+							continue
+						}
+						if was, twice := at[l.To]; twice {
+							t.Fatalf("seed %d %q: %s of %s comes to %s twice, as %s and over %s as %s", seed, randomNames(seed), name, origin.Name, l.To, was, l.Name, target)
+						}
+						at[l.To] = target
+						queue = append(queue, l.To)
+					}
+				}
+				for j, c := range top.Clusters {
+					if at[c.Name] != tr.called[j] {
+						t.Fatalf("seed %d %q: %s of %s is %q on %s, want %q", seed, randomNames(seed), name, origin.Name, at[c.Name], c.Name, tr.called[j])
+					}
+					if at[c.Name] == "" || c.Name == origin.Name {
+						continue
+					}
+					hops, ok := top.Hops(origin.Name, c.Name, at[c.Name])
+					switch {
+					case !ok:
+						merged++
+					case hops[0].Topic != name || hops[len(hops)-1].As != at[c.Name] || len(hops) != len(top.Route(origin.Name, c.Name, name)):
+						t.Fatalf("seed %d %q: %s of %s comes to %s by %+v", seed, randomNames(seed), name, origin.Name, c.Name, hops)
+					}
+					if at[c.Name] != name {
+						renamed++
+					}
+				}
+			}
+		}
+	}
+	if renamed < 1000 || merged < 100 {
+		t.Errorf("%d renamed and %d merged; the test proves little", renamed, merged)
 	}
 }
 

@@ -41,11 +41,6 @@ func Parse(name string, data []byte) (*Topology, error) {
 
 // parse is Parse with live settings over the text. ignored are the keys of those that mean nothing over this text.
 func parse(name string, data []byte, settings []Setting) (t *Topology, ignored []string, err error) {
-	return parseUpTo(name, data, settings, namesSupported)
-}
-
-// parseUpTo is parse with other names of topics allowed.
-func parseUpTo(name string, data []byte, settings []Setting, names naming) (t *Topology, ignored []string, err error) {
 	if len(data) > MaxFileBytes {
 		msg := fmt.Sprintf("the file is larger than %d bytes; is it a topology?", MaxFileBytes)
 		return nil, nil, Errors{{File: name, Line: 1, Column: 1, Msg: msg}}
@@ -60,7 +55,7 @@ func parseUpTo(name string, data []byte, settings []Setting, names naming) (t *T
 		d: d, base: filepath.Dir(name), root: scope{d: d, t: root},
 		clusterAt: make(map[string]int), linkAt: make(map[string]entry), nodeAt: make(map[string]int),
 		tagAt: make(map[uint64]string), addressAt: make(map[string]string), listenAt: make(map[string]string),
-		written: make(map[string]string), told: make(map[[2]int]bool), names: names,
+		written: make(map[string]string), told: make(map[[2]int]bool),
 	}
 	r.expand()
 	ignored = overlay(d, root, settings)
@@ -116,7 +111,6 @@ type reader struct {
 	written  map[string]string // link → where it is written
 	told     map[[2]int]bool   // pairs of places that a fault was told of
 	expanded int               // links of short forms
-	names    naming            // what is allowed
 }
 
 func (r *reader) topology() *Topology {
@@ -355,7 +349,7 @@ func (r *reader) content(s scope, from string) Link {
 		Start:             r.start(s),
 		ReplicationFactor: s.integer("replication_factor", "3", 1, maxReplicationFactor),
 		ByteRate:          int64(s.integer("byte_rate", "50_000_000", minByteRate, 1<<50)),
-		Naming:            s.naming(from, r.names),
+		Naming:            s.naming(from),
 		Policy:            s.policy(),
 		Keeps:             s.keeps(),
 		Rates:             s.rates(),

@@ -42,11 +42,13 @@ func Reroutes(before, after *Topology, topics ...string) (found []Reroute) {
 	seen := make(map[pair]bool)
 	said := make(map[Reroute]bool)
 	for _, topic := range slices.Concat(samples(before, after), topics[:min(len(topics), maxTopics)]) {
-		p := pair{before.routes.plan(topic), after.routes.plan(topic)}
-		if seen[p] {
-			continue // the same links take it
+		if !before.routes.renames() && !after.routes.renames() {
+			p := pair{before.routes.plan(topic), after.routes.plan(topic)}
+			if seen[p] {
+				continue // the same links take it
+			}
+			seen[p] = true
 		}
-		seen[p] = true
 		for _, r := range reroutesOf(before, after, topic) {
 			short := r
 			short.Topic = ""
@@ -92,7 +94,7 @@ func (t *Topology) last(origin, target, topic string) (Link, bool) {
 	if !known || !also || from == to {
 		return Link{}, false
 	}
-	l := t.routes.tree(t.routes.plan(topic), from)[to]
+	l := t.routes.last(t, from, topic)[to]
 	if l == noLink {
 		return Link{}, false
 	}

@@ -1,6 +1,9 @@
 package topology
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // RoutePlan is who carries whose records, for all topics that the same links take.
 type RoutePlan struct {
@@ -20,6 +23,8 @@ type RoutePlan struct {
 // PlannedRoute is the only way of an origin's records to a target.
 type PlannedRoute struct {
 	Origin, Target string
+	// As is what the topic is called at the target, where it is called otherwise than at the origin.
+	As string
 	// Links are their names from the origin on; the last one brings the records to the target.
 	Links []string
 }
@@ -54,7 +59,10 @@ func (t *Topology) RoutePlans(topics ...string) (plans []RoutePlan, left int) {
 	at := make(map[string]int) // by the links that take a topic
 	none := make([]byte, (len(t.Links)+7)/8)
 	for _, s := range samples {
-		matches := t.routes.plan(s.name).matches
+		matches := slices.Clone(t.routes.plan(s.name).matches)
+		if renamed := t.renamedOnTheWay(s.name); renamed != "" && !slices.Equal(matches, none) {
+			matches = append(matches, renamed...)
+		}
 		i, known := at[string(matches)]
 		switch {
 		case slices.Equal(matches, none):
@@ -71,6 +79,23 @@ func (t *Topology) RoutePlans(topics ...string) (plans []RoutePlan, left int) {
 		}
 	}
 	return plans, left
+}
+
+// renamedOnTheWay tells what becomes of a topic whose name is another somewhere; empty: it keeps its name. Topics that become different
+// things are not of one plan.
+func (t *Topology) renamedOnTheWay(topic string) string {
+	if !t.routes.renames() {
+		return ""
+	}
+	var all []string
+	for i := range t.Clusters {
+		for _, name := range t.trail(int32(i), topic).called {
+			if name != "" && name != topic && !slices.Contains(all, name) {
+				all = append(all, name)
+			}
+		}
+	}
+	return strings.Join(all, " ")
 }
 
 // topicSamples are names for each pattern of the links, then such that fit two, which have no label: they are named where they are
@@ -111,8 +136,13 @@ func (t *Topology) routePlan(s topicSample) RoutePlan {
 				continue
 			}
 			r := PlannedRoute{Origin: from.Name, Target: to.Name}
+			as := s.name
 			for _, l := range route {
 				r.Links = append(r.Links, l.Name)
+				as, _ = t.TargetTopic(l, as)
+			}
+			if as != s.name {
+				r.As = as
 			}
 			p.Routes = append(p.Routes, r)
 			last := r.Links[len(r.Links)-1]
@@ -120,7 +150,7 @@ func (t *Topology) routePlan(s topicSample) RoutePlan {
 		}
 	}
 	for _, l := range t.Links {
-		if l.Matches(s.name) {
+		if l.Matches(s.name) || len(origins[l.Name]) > 0 {
 			p.Carried = append(p.Carried, Carried{Link: l.Name, Origins: origins[l.Name]})
 		}
 	}

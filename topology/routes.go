@@ -20,14 +20,18 @@ type routes struct {
 	clusters map[string]int32
 	names    map[string]int32 // link name → index in links
 	links    []Link
-	to       []int32              // by link: its target cluster
+	from, to []int32              // by link: its clusters
 	out      [][]int32            // by cluster: links that leave it, ordered by name
+	in       [][]int32            // by cluster: links that lead to it
 	renamers map[[2]int32][]int32 // by ends: links that give topics other names
 	maxPlans int
 
 	mu      sync.RWMutex
 	byTopic map[string]*plan
 	byLinks map[string]*plan // key: the bitmap of matching links
+	// Of a topology in which links give topics other names:
+	trails  map[spotOf]*trail // by where the topic was produced
+	carried map[carryKey]bool
 }
 
 // plan holds the routes of all topics that match the same links.
@@ -44,11 +48,15 @@ func newRoutes(clusters []Cluster, links []Link) *routes {
 		clusters: make(map[string]int32, len(clusters)),
 		names:    make(map[string]int32, len(links)),
 		links:    links,
+		from:     make([]int32, len(links)),
 		to:       make([]int32, len(links)),
 		out:      make([][]int32, len(clusters)),
+		in:       make([][]int32, len(clusters)),
 		renamers: make(map[[2]int32][]int32),
 		byTopic:  make(map[string]*plan),
 		byLinks:  make(map[string]*plan),
+		trails:   make(map[spotOf]*trail),
+		carried:  make(map[carryKey]bool),
 	}
 	r.maxPlans = max(4, planBudgetBytes/(4*len(clusters)*len(clusters)+1))
 	for i, c := range clusters {
@@ -56,8 +64,9 @@ func newRoutes(clusters []Cluster, links []Link) *routes {
 	}
 	for i, l := range links {
 		r.names[l.Name] = int32(i)
-		r.to[i] = r.clusters[l.To]
 		from := r.clusters[l.From]
+		r.from[i], r.to[i] = from, r.clusters[l.To]
+		r.in[r.to[i]] = append(r.in[r.to[i]], int32(i))
 		r.out[from] = append(r.out[from], int32(i))
 		if !l.Naming.Keeps() {
 			ends := [2]int32{from, r.to[i]}
@@ -136,7 +145,7 @@ func (r *routes) grow(p *plan, origin int32) []int32 {
 // Route gives the links over which a topic's records that were first produced at origin reach target: the direct link
 // if there is one, else the shortest path, ties by the names of the links compared from the origin on. Of parallel links
 // that match, the first by name carries. It is nil if there is no way, if either cluster is unknown, and from a cluster
-// to itself. The route to a cluster on the way is the beginning of the route through it.
+// to itself. topic is the name at the origin. The route to a cluster on the way is the beginning of the route through it.
 func (t *Topology) Route(origin, target, topic string) []Link {
 	r := t.routes
 	if r == nil {
@@ -150,7 +159,7 @@ func (t *Topology) Route(origin, target, topic string) []Link {
 	if !ok || from == to {
 		return nil
 	}
-	tree := r.tree(r.plan(topic), from)
+	tree := r.last(t, from, topic)
 	var route []Link
 	for at := to; at != from; at = r.clusters[r.links[tree[at]].From] {
 		if tree[at] == noLink {
@@ -162,8 +171,16 @@ func (t *Topology) Route(origin, target, topic string) []Link {
 	return route
 }
 
-// Carries tells whether a link copies a topic's records of an origin: whether it is the last of Route(origin, l.To,
-// topic). The link is known by its name. Safe for concurrent use, without allocation once the topic was asked for.
+// last gives the last link of the route of a topic of origin to each cluster.
+func (r *routes) last(t *Topology, origin int32, topic string) []int32 {
+	if r.renames() {
+		return t.trail(origin, topic).last
+	}
+	return r.tree(r.plan(topic), origin)
+}
+
+// Carries tells whether a link copies a topic's records of an origin: whether it is the last of their route to l.To. topic is the name at
+// the link's source. The link is known by its name. Safe for concurrent use, without allocation once the topic was asked for.
 func (t *Topology) Carries(l Link, origin, topic string) bool {
 	r := t.routes
 	if r == nil {
@@ -176,6 +193,9 @@ func (t *Topology) Carries(l Link, origin, topic string) bool {
 	from, ok := r.clusters[origin]
 	if !ok {
 		return false
+	}
+	if r.renames() {
+		return t.carriesNamed(link, from, topic)
 	}
 	return r.tree(r.plan(topic), from)[r.to[link]] == link
 }
