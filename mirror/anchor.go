@@ -92,7 +92,7 @@ func (s *Set) anchorable(r AnchorRequest) (*pump, error) {
 		if l.name != r.Link {
 			continue
 		}
-		p := s.pump(PumpID{From: l.spec.From, To: l.spec.To, Topic: r.Topic, Partition: r.Partition})
+		p := l.pump(r.Topic, r.Partition)
 		if p == nil || !p.here() {
 			return nil, fmt.Errorf("anchor %s %s:%d: %w", r.Link, r.Topic, r.Partition, ErrUnknownPump)
 		}
@@ -237,7 +237,7 @@ func (l *Link) standing(ctx context.Context, p *pump, exact bool, plan *AnchorPl
 		return w, source, err
 	}
 	if end < 0 {
-		last, err := l.to.ListOffsets(ctx, p.id.Topic, p.id.Partition, broker.Latest, false)
+		last, err := l.to.ListOffsets(ctx, p.id.Target(), p.id.Partition, broker.Latest, false)
 		if err != nil {
 			return w, source, err
 		}
@@ -254,14 +254,15 @@ func (l *Link) standing(ctx context.Context, p *pump, exact bool, plan *AnchorPl
 func (l *Link) identify(ctx context.Context, f *flow) error {
 	var ids [2][16]byte
 	for i, c := range []*broker.Cluster{l.from, l.to} {
-		m, err := c.Metadata(ctx, f.topic)
+		topic := f.first().on(c.Name())
+		m, err := c.Metadata(ctx, topic)
 		if err == nil {
-			err = m.Topics[f.topic].Err
+			err = m.Topics[topic].Err
 		}
 		if err != nil {
-			return fmt.Errorf("ask %s for topic %s: %w", c.Name(), f.topic, err)
+			return fmt.Errorf("ask %s for topic %s: %w", c.Name(), topic, err)
 		}
-		ids[i] = m.Topics[f.topic].ID
+		ids[i] = m.Topics[topic].ID
 	}
 	f.setIDs(ids[0], ids[1])
 	return nil
@@ -298,7 +299,7 @@ func (l *Link) sourceEnds(ctx context.Context, p *pump) (bounds, error) {
 
 // countOwn moves the lanes behind own batches on the target that the place does not know of: the next epoch has to be behind them.
 func (l *Link) countOwn(ctx context.Context, p *pump, w *wayOut, end int64) error {
-	if producers, err := l.to.Producers(ctx, p.id.Topic, p.id.Partition); err == nil { // not every broker tells
+	if producers, err := l.to.Producers(ctx, p.id.Target(), p.id.Partition); err == nil { // not every broker tells
 		for _, s := range producers {
 			if origin, ours := l.wroteThis(s.ID); ours {
 				lane := w.at.lane(origin)
@@ -309,14 +310,14 @@ func (l *Link) countOwn(ctx context.Context, p *pump, w *wayOut, end int64) erro
 	}
 	from := w.at.TargetFrom
 	if !w.at.started() { // nothing durable says what is there
-		start, err := l.to.ListOffsets(ctx, p.id.Topic, p.id.Partition, broker.Earliest, false)
+		start, err := l.to.ListOffsets(ctx, p.id.Target(), p.id.Partition, broker.Earliest, false)
 		if err != nil {
 			return err
 		}
 		from = max(start.Offset, from-strayOffsets)
 	}
 	for at := from; at < end; {
-		frame, err := l.to.FetchOnce(ctx, p.id.Topic, p.id.Partition, at, recoveryFetchBytes, false)
+		frame, err := l.to.FetchOnce(ctx, p.id.Target(), p.id.Partition, at, recoveryFetchBytes, false)
 		if errors.Is(err, kerr.OffsetOutOfRange) {
 			if at, err = l.afterRetention(ctx, p, at, err); err != nil {
 				return err

@@ -19,10 +19,7 @@ func (s *Set) Translate(ctx context.Context, link, topic string, partition int32
 	if !ok {
 		return Translation{}, fmt.Errorf("link %q: %w", link, ErrNoLink)
 	}
-	from, to := spec.From, spec.To
-	if reverse {
-		from, to = to, from
-	}
+	w := s.shared.routing.Load().way(spec, topic, reverse)
 	ctx, cancel := context.WithTimeout(ctx, beginsWithin)
 	defer cancel()
 	for {
@@ -33,12 +30,12 @@ func (s *Set) Translate(ctx context.Context, link, topic string, partition int32
 			unread = errors.Join(unread, err)
 			begins = begins || !ok && s.begins(from, to, topic)
 			return m, ok
-		}, from, to, topic, partition, offset)
+		}, w, partition, offset)
 		if err == nil || !begins || sleep(ctx, 100*time.Millisecond) != nil {
 			switch {
 			case unread == nil:
 			case err == nil || errors.Is(unread, ErrMap): // without one of the maps the answer might skip records
-				err = fmt.Errorf("translate %s:%d from %s to %s: %w", topic, partition, from, to, unread)
+				err = fmt.Errorf("translate %s:%d from %s to %s: %w", w.topic, partition, w.from, w.to, unread)
 			default:
 				err = fmt.Errorf("%w (%w)", err, unread)
 			}
@@ -64,14 +61,14 @@ func (s *Set) begins(from, to, topic string) bool {
 			return durable || p.here()
 		})
 		known = known || has
-		waits = waits || !has && l.spec.From == from && l.spec.To == to && l.terms().Matches(topic)
+		waits = waits || !has && l.spec.From == from && l.spec.To == to && l.routing().takes(l.spec, topic)
 	}
 	return waits && known
 }
 
 // view finds a pump's map: on this node, or, of one that is elsewhere, in the store.
 func (s *Set) view(ctx context.Context, from, to, topic string, partition int32) (m mapView, ok bool, err error) {
-	p := s.pump(PumpID{From: from, To: to, Topic: topic, Partition: partition})
+	p := s.pumpOf(from, to, topic, partition)
 	if p == nil {
 		return nil, false, nil
 	}
@@ -84,6 +81,19 @@ func (s *Set) view(ctx context.Context, from, to, topic string, partition int32)
 		return nil, false, err // what was read before may be much too old
 	}
 	return p.link.store.durable(p.id)
+}
+
+// pumpOf finds what stands for a partition of a source on this node, by the name that the topic has on the target now; nil: nothing.
+func (s *Set) pumpOf(from, to, topic string, partition int32) *pump {
+	for _, l := range s.list() {
+		if l.spec.From != from || l.spec.To != to {
+			continue
+		}
+		if p := l.pump(topic, partition); p != nil && p.id.As == l.routing().as(l.spec, topic) {
+			return p
+		}
+	}
+	return nil
 }
 
 // mapped reports whether the pump is here, and why its map is not whole.

@@ -213,7 +213,7 @@ func (l *Link) held(ctx context.Context, p *pump, s readback) (held AuditSum, re
 		if read > auditMost {
 			return held, read, errAudit
 		}
-		frame, err := l.to.FetchOnce(ctx, p.id.Topic, p.id.Partition, at, int32(min(max(s.Bytes, 4<<10), 1<<20)), false)
+		frame, err := l.to.FetchOnce(ctx, p.id.Target(), p.id.Partition, at, int32(min(max(s.Bytes, 4<<10), 1<<20)), false)
 		if err != nil {
 			return held, read, err
 		}

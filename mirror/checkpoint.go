@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,12 +10,48 @@ import (
 // PumpID names a pump for ever: the two clusters, the topic and the partition.
 // The link's own name is not part of it, so a renamed link keeps its place.
 type PumpID struct {
-	From, To, Topic string
-	Partition       int32
+	From, To string
+	// Topic is the source's; As is what it is called on the target, empty where it has the same name. So a link that gives it another name has
+	// other pumps, which begin anew.
+	Topic, As string
+	Partition int32
 }
 
 func (p PumpID) String() string {
-	return fmt.Sprintf("%s→%s %s:%d", p.From, p.To, p.Topic, p.Partition)
+	topic := p.Topic
+	if p.As != "" {
+		topic += " as " + p.As
+	}
+	return fmt.Sprintf("%s→%s %s:%d", p.From, p.To, topic, p.Partition)
+}
+
+// Target is the topic's name on the target.
+func (p PumpID) Target() string { return cmp.Or(p.As, p.Topic) }
+
+// on is the topic's name on one of the two clusters.
+func (p PumpID) on(cluster string) string {
+	if cluster == p.To {
+		return p.Target()
+	}
+	return p.Topic
+}
+
+// namesApart separates the two names of a topic in what is written of a pump. No topic has it in its name, so who does not know of it finds a
+// pump that it does not have.
+const namesApart = ">"
+
+// named is the topic with both of its names.
+func (p PumpID) named() string {
+	if p.As == "" {
+		return p.Topic
+	}
+	return p.Topic + namesApart + p.As
+}
+
+// parted is the reverse of named.
+func parted(named string) (topic, as string) {
+	topic, as, _ = strings.Cut(named, namesApart)
+	return topic, as
 }
 
 // Lane is the sequence of one origin's records within a pump: the producer
@@ -191,7 +228,7 @@ func stateKey(kind byte, p PumpID, rest ...string) []byte {
 	e := encoder{formatVersion, kind}
 	e.str(p.From)
 	e.str(p.To)
-	e.str(p.Topic)
+	e.str(p.named())
 	e.int(int64(p.Partition))
 	for _, r := range rest {
 		e.str(r)
@@ -208,7 +245,9 @@ func decodeStateKey(b []byte, rest int) (kind byte, p PumpID, tail []string, err
 		return 0, p, nil, fmt.Errorf("decode state key: %w", d.err)
 	}
 	kind, d.b = d.b[0], d.b[1:]
-	p = PumpID{From: d.str(), To: d.str(), Topic: d.str(), Partition: int32(d.int())}
+	p = PumpID{From: d.str(), To: d.str()}
+	p.Topic, p.As = parted(d.str())
+	p.Partition = int32(d.int())
 	for range rest {
 		tail = append(tail, d.str())
 	}

@@ -29,7 +29,7 @@ func gapped(raw []byte, from int64) bool {
 // afterRetention is where the target's log begins, for a reader at an offset that is not in it: retention, or somebody's
 // DeleteRecords, has passed our place. Any other reason is an error.
 func (l *Link) afterRetention(ctx context.Context, p *pump, at int64, cause error) (int64, error) {
-	first, err := l.to.ListOffsets(ctx, p.id.Topic, p.id.Partition, broker.Earliest, false)
+	first, err := l.to.ListOffsets(ctx, p.id.Target(), p.id.Partition, broker.Earliest, false)
 	switch {
 	case err != nil:
 		return 0, err
@@ -42,7 +42,7 @@ func (l *Link) afterRetention(ctx context.Context, p *pump, at int64, cause erro
 // believe takes over what the target's broker remembers of our ids where the batches themselves are gone: retention, or
 // somebody's DeleteRecords, keeps the memory. Only for a log that is replicated to its end.
 func (l *Link) believe(ctx context.Context, p *pump, fd *finder) error {
-	producers, err := l.to.Producers(ctx, p.id.Topic, p.id.Partition)
+	producers, err := l.to.Producers(ctx, p.id.Target(), p.id.Partition)
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (l *Link) remembered(ctx context.Context, p *pump, fd *finder) error {
 	if !l.mayBeForgotten(fd.cur.header.MaxTimestamp, l.now()) {
 		return nil
 	}
-	producers, err := l.to.Producers(ctx, p.id.Topic, p.id.Partition)
+	producers, err := l.to.Producers(ctx, p.id.Target(), p.id.Partition)
 	if err != nil && !errors.Is(err, broker.ErrUnsupported) { // what does not tell may have forgotten
 		return err
 	}

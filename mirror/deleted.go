@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/isthmus-project/isthmus/broker"
@@ -143,28 +144,31 @@ func (l *Link) followDeletions(ctx context.Context, source, target broker.Metada
 		}
 	}
 	var errs []error
-	for _, topic := range l.store.topicsCopied() {
-		first := PumpID{From: l.spec.From, To: l.spec.To, Topic: topic}
-		_, listed := source.Topics[topic]
+	for _, first := range l.store.topicsCopied() {
+		_, listed := source.Topics[first.Topic]
 		known := l.store.vanished(first)
-		if listed && known == nil || !follow && known == nil || !l.terms().Matches(topic) || l.shared.owner(first) != "" {
+		if listed && known == nil || !follow && known == nil || !l.stillTakes(first) || l.shared.owner(first) != "" {
 			continue
 		}
-		if err := l.followDeletion(ctx, topic, follow); err != nil {
-			errs = append(errs, fmt.Errorf("topic %s, which is gone from %s: %w", topic, l.spec.From, err))
+		if err := l.followDeletion(ctx, first, follow); err != nil {
+			errs = append(errs, fmt.Errorf("topic %s, which is gone from %s: %w", first.Topic, l.spec.From, err))
 		}
 	}
 	l.dropForgotten(source)
 	return errors.Join(errs...)
 }
 
-// followDeletion looks at one topic.
-func (l *Link) followDeletion(ctx context.Context, topic string, follow bool) error {
+// stillTakes reports whether the link takes a topic that it has copied, and calls it so.
+func (l *Link) stillTakes(first PumpID) bool {
+	return l.terms().Matches(first.Topic) && l.routing().as(l.spec, first.Topic) == first.As
+}
+
+// followDeletion looks at one topic, by the pump of its first partition.
+func (l *Link) followDeletion(ctx context.Context, first PumpID, follow bool) error {
 	if err := l.store.refresh(ctx); err != nil {
 		return err
 	}
-	first := PumpID{From: l.spec.From, To: l.spec.To, Topic: topic}
-	a, err := l.absenceOf(ctx, topic)
+	a, err := l.absenceOf(ctx, first)
 	if err != nil {
 		return err
 	}
@@ -174,28 +178,29 @@ func (l *Link) followDeletion(ctx context.Context, topic string, follow bool) er
 	switch j {
 	case vanishNote:
 		v := vanished{since: l.now(), cluster: a.cluster, writer: l.writer}
-		l.log.Warn("source topic is gone", "topic", topic, "deleted_on_target_after", l.terms().Policy.DeletedAfter.String())
+		l.log.Warn("source topic is gone", "topic", first.Topic, "deleted_on_target_after", l.terms().Policy.DeletedAfter.String())
 		return l.store.append(ctx, []broker.Record{{Topic: topicCheckpoints, Partition: partitionOf(first), Key: vanishedKey(first), Value: v.encode()}})
 	case vanishClear:
-		l.log.Info("target topic stays", "topic", topic, "why", why)
+		l.log.Info("target topic stays", "topic", first.Target(), "why", why)
 		return l.store.append(ctx, []broker.Record{{Topic: topicCheckpoints, Partition: partitionOf(first), Key: vanishedKey(first)}})
 	case vanishDoubt, vanishLeave:
-		if l.vanishing.said[topic] != why {
-			l.vanishing.said[topic] = why
-			l.log.Warn("target topic is not deleted", "topic", topic, "verdict", string(j), "why", why)
+		if l.vanishing.said[first.Target()] != why {
+			l.vanishing.said[first.Target()] = why
+			l.log.Warn("target topic is not deleted", "topic", first.Target(), "verdict", string(j), "why", why)
 		}
 	case vanishDelete:
-		return l.deleteTarget(ctx, topic, *known)
+		return l.deleteTarget(ctx, first, *known)
 	case vanishDone:
-		return l.deleted(ctx, topic, *known)
+		return l.deleted(ctx, first, *known)
 	case vanishForget:
-		return l.forget(ctx, topic)
+		return l.forget(ctx, first)
 	}
 	return nil
 }
 
 // absenceOf asks both clusters for the topic.
-func (l *Link) absenceOf(ctx context.Context, topic string) (a absence, err error) {
+func (l *Link) absenceOf(ctx context.Context, first PumpID) (a absence, err error) {
+	topic, target := first.Topic, first.Target()
 	m, err := l.from.Metadata(ctx, topic)
 	if err != nil {
 		return a, err
@@ -204,34 +209,37 @@ func (l *Link) absenceOf(ctx context.Context, topic string) (a absence, err erro
 	if _, answered := m.Topics[topic]; !answered {
 		a.answer = errors.New("the source did not answer for it")
 	}
-	at, err := l.to.Metadata(ctx, topic)
+	at, err := l.to.Metadata(ctx, target)
 	if err != nil {
 		return a, err
 	}
-	t := at.Topics[topic]
+	t := at.Topics[target]
 	if t.Err != nil && !errors.Is(t.Err, errUnknownTopic) {
 		return a, t.Err
 	}
 	a.onTarget = t.Err == nil
-	base, ok := l.store.best(PumpID{From: l.spec.From, To: l.spec.To, Topic: topic})
+	base, ok := l.store.best(first)
 	a.copied, a.same = ok, t.ID == base.TargetTopicID && t.ID != [16]byte{}
-	for _, o := range l.routing().topo.Links {
-		into, back := o.To == l.spec.To && o.Name != l.name, o.From == l.spec.To && o.To == l.spec.From
-		if (into || back) && o.Matches(topic) {
+	topo := l.routing().topo
+	for _, o := range topo.Links {
+		into := o.To == l.spec.To && (o.Name != l.name || o.Merges(topic)) && o.Makes(target)
+		if back := o.From == l.spec.To && o.To == l.spec.From; into || back && topo.Takes(o, target) {
 			a.also = o.Name
 		}
 	}
 	for i := range t.Partitions {
-		end, err := l.to.ListOffsets(ctx, topic, int32(i), broker.Latest, false)
+		end, err := l.to.ListOffsets(ctx, target, int32(i), broker.Latest, false)
 		if err != nil {
 			return a, err
 		}
-		start, err := l.to.ListOffsets(ctx, topic, int32(i), broker.Earliest, false)
+		start, err := l.to.ListOffsets(ctx, target, int32(i), broker.Earliest, false)
 		if err != nil {
 			return a, err
 		}
 		// Copies leave no offsets out: what no run covers is somebody else's, or nobody knows whose.
-		m, err := l.store.offsets(PumpID{From: l.spec.From, To: l.spec.To, Topic: topic, Partition: int32(i)})
+		id := first
+		id.Partition = int32(i)
+		m, err := l.store.offsets(id)
 		a.others = a.others || err != nil || end.Offset-start.Offset > oursIn(m.list(), start.Offset, end.Offset)
 	}
 	return a, nil
@@ -250,25 +258,24 @@ func oursIn(runs []Run, start, end int64) (n int64) {
 
 // deleteTarget deletes the target's topic. That it is to be is durable before; the ledger says that it was, and so not before. Who comes after
 // one that died in between finds a doomed topic gone, and goes on from there.
-func (l *Link) deleteTarget(ctx context.Context, topic string, v vanished) error {
+func (l *Link) deleteTarget(ctx context.Context, first PumpID, v vanished) error {
 	if v.doomed.IsZero() {
-		first := PumpID{From: l.spec.From, To: l.spec.To, Topic: topic}
 		v.doomed = l.now()
 		if err := l.store.append(ctx, []broker.Record{{Topic: topicCheckpoints, Partition: partitionOf(first), Key: vanishedKey(first), Value: v.encode()}}); err != nil {
 			return err
 		}
 	}
-	if err := l.to.DeleteTopic(ctx, topic); err != nil {
+	if err := l.to.DeleteTopic(ctx, first.Target()); err != nil {
 		return err
 	}
-	l.log.Warn("target topic deleted", "topic", topic, "gone_since", v.since.Format(time.RFC3339))
-	return l.deleted(ctx, topic, v)
+	l.log.Warn("target topic deleted", "topic", first.Target(), "gone_since", v.since.Format(time.RFC3339))
+	return l.deleted(ctx, first, v)
 }
 
 // deleted has the ledger say what was deleted with a topic, and forgets what was copied.
-func (l *Link) deleted(ctx context.Context, topic string, v vanished) error {
+func (l *Link) deleted(ctx context.Context, first PumpID, v vanished) error {
 	var entries []LedgerEntry
-	for _, id := range l.store.pumpsOf(topic) {
+	for _, id := range l.store.pumpsOf(first) {
 		c, ok := l.store.best(id)
 		if !ok || c.SourceNext <= 0 {
 			continue
@@ -278,13 +285,13 @@ func (l *Link) deleted(ctx context.Context, topic string, v vanished) error {
 			n = m.Records()
 		}
 		entries = append(entries, LedgerEntry{Link: l.name, Pump: id, First: 0, Last: c.SourceNext - 1, Records: n, Reason: ReasonDeleted, At: v.doomed, Writer: l.writer, log: leftLog,
-			Policy: string(topology.FollowDelete), Detail: fmt.Sprintf("topic %s is gone from %s since %s, and was deleted on %s", topic, l.spec.From, v.since.Format(time.RFC3339), l.spec.To)})
+			Policy: string(topology.FollowDelete), Detail: fmt.Sprintf("topic %s is gone from %s since %s, and was deleted on %s", first.Topic, l.spec.From, v.since.Format(time.RFC3339), l.spec.To)})
 	}
 	entries = slices.DeleteFunc(entries, l.store.entered) // whoever said it before knew more: what is forgotten goes piece by piece
 	if err := l.store.enter(ctx, entries...); err != nil {
 		return err
 	}
-	return l.forget(ctx, topic)
+	return l.forget(ctx, first)
 }
 
 // entered reports whether an entry is in the ledger.
@@ -296,16 +303,15 @@ func (s *store) entered(e LedgerEntry) bool {
 }
 
 // forget takes away what is known of a topic: one that comes again under its name begins from nothing.
-func (l *Link) forget(ctx context.Context, topic string) error {
-	for _, p := range l.pumpsOf(topic) {
+func (l *Link) forget(ctx context.Context, first PumpID) error {
+	for _, p := range l.pumpsOf(first) {
 		p.vanish(l.now())
 	}
 	var records, left []broker.Record
-	for _, id := range l.store.pumpsOf(topic) {
+	for _, id := range l.store.pumpsOf(first) {
 		left = append(left, l.store.leaves(id)...)
 		records = append(records, l.store.tombstones(id)...)
 	}
-	first := PumpID{From: l.spec.From, To: l.spec.To, Topic: topic}
 	records = append(records, broker.Record{Topic: topicCheckpoints, Partition: partitionOf(first), Key: vanishedKey(first)})
 	if err := l.store.append(ctx, left); err != nil { // first: else who begins anew leaves out what the old log had there
 		return err
@@ -316,11 +322,11 @@ func (l *Link) forget(ctx context.Context, topic string) error {
 	return l.store.refresh(ctx)
 }
 
-func (l *Link) pumpsOf(topic string) []*pump {
+func (l *Link) pumpsOf(first PumpID) []*pump {
 	l.mu.Lock()
-	f := l.flows[topic]
+	f := l.flows[first.Topic]
 	l.mu.Unlock()
-	if f == nil {
+	if f == nil || f.as != first.As {
 		return nil
 	}
 	return f.pumpList()
@@ -329,7 +335,7 @@ func (l *Link) pumpsOf(topic string) []*pump {
 // dropForgotten lets the flows go whose topics are gone, and of which nothing is known any more: another node has followed.
 func (l *Link) dropForgotten(source broker.Metadata) {
 	for _, f := range l.flowList() {
-		if _, there := source.Topics[f.topic]; there || l.hasState(f.topic) {
+		if _, there := source.Topics[f.topic]; there || l.hasState(f.first()) {
 			continue
 		}
 		for _, p := range f.pumpList() {
@@ -352,24 +358,27 @@ func (p *pump) vanish(now time.Time) {
 }
 
 // topicsCopied are the topics of the link's path that have a first partition in the store, or are noted as gone.
-func (s *store) topicsCopied() (out []string) {
+func (s *store) topicsCopied() (out []PumpID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id, st := range s.pumps {
 		if id.path() == s.path && id.Partition == 0 && (len(st.checkpoints) > 0 || st.vanished != nil) {
-			out = append(out, id.Topic)
+			out = append(out, id)
 		}
 	}
-	slices.Sort(out)
+	slices.SortFunc(out, byTopic)
 	return out
 }
 
+// byTopic orders pumps by the names of their topics.
+func byTopic(a, b PumpID) int { return strings.Compare(a.named(), b.named()) }
+
 // pumpsOf are those of a topic that the store knows.
-func (s *store) pumpsOf(topic string) (out []PumpID) {
+func (s *store) pumpsOf(first PumpID) (out []PumpID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id := range s.pumps {
-		if id.path() == s.path && id.Topic == topic {
+		if id.path() == s.path && id.named() == first.named() {
 			out = append(out, id)
 		}
 	}

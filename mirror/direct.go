@@ -200,7 +200,7 @@ func (p *pump) dropQueueLocked() {
 
 // unborn is a pump that stands for a partition and has nothing.
 func (l *Link) unborn(f *flow, partition int32) *pump {
-	p := &pump{link: l, flow: f, id: PumpID{From: l.spec.From, To: l.spec.To, Topic: f.topic, Partition: partition}}
+	p := &pump{link: l, flow: f, id: f.pumpID(partition)}
 	p.acked.TargetLast, p.acked.SourceNext = -1, -1
 	p.epochs, p.sight.near = [2]int32{-1, -1}, near{leader: -1, replica: -1}
 	p.condition = condition{state: StateWaiting, reason: "new", since: l.now(), epochs: p.epochs}

@@ -107,11 +107,11 @@ func (l *Link) driftTopics() (out []Drift) {
 	source, target := l.source, l.target
 	l.mu.Unlock()
 	for _, topic := range l.wanted(l.routing(), source) {
-		there, here := source.Topics[topic], target.Topics[topic]
-		if _, known := target.Topics[topic]; !known {
+		f := l.known(topic)
+		there, here := source.Topics[topic], target.Topics[f.target()]
+		if _, known := target.Topics[f.target()]; !known {
 			here.Err = errUnknownTopic
 		}
-		f := l.known(topic)
 		d := Drift{Kind: DriftTopic, Topic: topic, Source: partitions(there), Target: partitions(here), Verdict: WillBeSet}
 		lim := f.limits()
 		switch {
@@ -159,13 +159,13 @@ func (l *Link) known(topic string) *flow {
 // driftGone is about topics that were mirrored and that the source no longer has.
 func (l *Link) driftGone(source, target broker.Metadata) (out []Drift) {
 	terms := l.terms()
-	for _, topic := range l.store.topics() {
-		_, there := source.Topics[topic]
-		here, known := target.Topics[topic]
-		if there || !known || here.Err != nil || !terms.Matches(topic) {
+	for _, first := range l.store.firsts() {
+		_, there := source.Topics[first.Topic]
+		here, known := target.Topics[first.Target()]
+		if there || !known || here.Err != nil || !l.stillTakes(first) {
 			continue
 		}
-		d := Drift{Kind: DriftTopic, Topic: topic, Target: partitions(here), Verdict: LeftByPolicy, Why: "gone from the source; deleted = keep"}
+		d := Drift{Kind: DriftTopic, Topic: first.Topic, Target: partitions(here), Verdict: LeftByPolicy, Why: "gone from the source; deleted = keep"}
 		if terms.Policy.Deleted == topology.FollowDelete {
 			d.Verdict, d.Why = WillBeRemoved, fmt.Sprintf("gone from the source; deleted = follow, after %v", terms.Policy.DeletedAfter)
 		}
@@ -174,17 +174,16 @@ func (l *Link) driftGone(source, target broker.Metadata) (out []Drift) {
 	return out
 }
 
-// topics are those of which pumps have state, in order.
-func (s *store) topics() []string {
+// firsts are the pumps of first partitions that have state, by topic.
+func (s *store) firsts() (out []PumpID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var out []string
 	for p := range s.pumps {
 		if p.Partition == 0 && p.path() == s.path {
-			out = append(out, p.Topic)
+			out = append(out, p)
 		}
 	}
-	slices.Sort(out)
+	slices.SortFunc(out, byTopic)
 	return out
 }
 
@@ -230,7 +229,7 @@ func (l *Link) failed(key tryKey) error {
 
 // driftOf shows one item. err: the target refuses the change.
 func driftOf(key noteKey, j judged, err error) Drift {
-	d := Drift{Kind: key.kind, Topic: key.topic, Name: key.subject, Source: j.source.value, Target: j.target.value, Why: j.why}
+	d := Drift{Kind: key.kind, Topic: key.source(), Name: key.subject, Source: j.source.value, Target: j.target.value, Why: j.why}
 	switch {
 	case key.kind == DriftConfig:
 		d.Name = j.name

@@ -76,7 +76,8 @@ func (p packing) of(h batch.Header) batch.Codec {
 // flow is one topic on one link.
 type flow struct {
 	link  *Link
-	topic string
+	topic string // of the source
+	as    string // its name on the target; empty: the same
 	lim   atomic.Pointer[limits]
 	tap   tap // of the topic: see Rates.Flows
 
@@ -101,11 +102,22 @@ type verdict struct {
 }
 
 func newFlow(l *Link, topic string) *flow {
-	f := &flow{link: l, topic: topic, verdicts: make(map[int64]verdict)}
+	f := &flow{link: l, topic: topic, as: l.routing().as(l.spec, topic), verdicts: make(map[int64]verdict)}
 	f.tap.credit = tapCredit
 	f.lim.Store(&limits{})
 	return f
 }
+
+// pumpID names the pump of a partition.
+func (f *flow) pumpID(partition int32) PumpID {
+	return PumpID{From: f.link.spec.From, To: f.link.spec.To, Topic: f.topic, As: f.as, Partition: partition}
+}
+
+// first names the pump of the first partition, which stands for the topic.
+func (f *flow) first() PumpID { return f.pumpID(0) }
+
+// target is the topic's name on the target.
+func (f *flow) target() string { return f.first().Target() }
 
 func (f *flow) limits() limits { return *f.lim.Load() }
 
@@ -148,7 +160,7 @@ func (f *flow) judge(r *routing, producerID int64) verdict {
 func (f *flow) followLocked(r *routing) {
 	if f.judgedBy != r {
 		clear(f.verdicts)
-		f.judgedBy, f.taken = r, r.takes(f.link.spec, f.topic)
+		f.judgedBy, f.taken = r, r.takes(f.link.spec, f.topic) && r.as(f.link.spec, f.topic) == f.as
 	}
 }
 

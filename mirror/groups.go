@@ -183,22 +183,26 @@ func (k *groupKeeper) come(keys map[groupKey]bool) (here map[topicPartition]*pum
 // keeps reports whether the link keeps a position, and whether the link the other way is for it as well: then the one whose name comes first
 // does, both ways.
 func (k *groupKeeper) keeps(key groupKey) (keeps, both bool) {
-	t := k.link.terms()
-	keeps = keepsGroup(t, key)
-	for _, l := range k.link.routing().topo.Links {
-		if l.From == t.To && l.To == t.From && keepsGroup(l, key) {
+	t, r := k.link.terms(), k.link.routing()
+	keeps = r.keepsGroup(t, key)
+	there := key
+	there.topic = k.pump(key).Target()
+	for _, l := range r.topo.Links {
+		if l.From == t.To && l.To == t.From && r.keepsGroup(l, there) && r.pumpID(l, there.topic, 0).Target() == key.topic {
 			return keeps && t.Name < l.Name, true
 		}
 	}
 	return keeps, false
 }
 
-func keepsGroup(l topology.Link, key groupKey) bool {
-	return l.KeepsGroup(key.group) && l.Matches(key.topic)
+// keepsGroup reports whether a link is for a position, by the topic's name at its source. Of topics that become one a position on the target could not be
+// told whose it is.
+func (r *routing) keepsGroup(l topology.Link, key groupKey) bool {
+	return l.KeepsGroup(key.group) && !l.Merges(key.topic) && r.topo.Takes(l, key.topic)
 }
 
 func (k *groupKeeper) pump(key groupKey) PumpID {
-	return PumpID{From: k.link.spec.From, To: k.link.spec.To, Topic: key.topic, Partition: key.partition}
+	return k.link.routing().pumpID(k.link.spec, key.topic, key.partition)
 }
 
 // act decides about positions of some groups by what both clusters say now, and does it.
@@ -378,7 +382,7 @@ func (k *groupKeeper) caseOf(key groupKey, now *groupsNow, view findMap) groupCa
 	keeps, both := k.keeps(key)
 	c := groupCase{noted: k.noted(key, keeps), both: both, gone: len(now.at[atSourceEnd][key.group]) == 0,
 		follows: k.link.terms().Policy.GroupsDeleted == topology.FollowDelete}
-	spec := k.link.spec
+	r := k.link.routing()
 	for end, side := range []*groupSide{&c.source, &c.target} {
 		side.active = now.active[end][key.group]
 		at, ok := now.at[end][key.group][key.topicPartition]
@@ -389,11 +393,8 @@ func (k *groupKeeper) caseOf(key groupKey, now *groupsNow, view findMap) groupCa
 			at.time = heard.time
 		}
 		side.at = &at
-		from, to := spec.From, spec.To
-		if end == atTargetEnd {
-			from, to = to, from
-		}
-		side.there, side.ok, side.err = groupThere(k.link.routing().topo, view, from, to, key.topicPartition, at.offset)
+		w := r.way(k.link.spec, key.topic, end == atTargetEnd)
+		side.there, side.ok, side.err = groupThere(r.topo, view, w, key.partition, at.offset)
 	}
 	return c
 }
@@ -403,7 +404,7 @@ func (k *groupKeeper) noted(key groupKey, keeps bool) *groupPair {
 	if k.other == nil || keeps {
 		return k.link.store.groupPair(k.pump(key), key.group)
 	}
-	p := k.other.store.groupPair(PumpID{From: k.link.spec.To, To: k.link.spec.From, Topic: key.topic, Partition: key.partition}, key.group)
+	p := k.other.store.groupPair(k.link.routing().pumpID(k.other.spec, k.pump(key).Target(), key.partition), key.group)
 	if p == nil {
 		return nil
 	}
@@ -411,11 +412,11 @@ func (k *groupKeeper) noted(key groupKey, keeps bool) *groupPair {
 }
 
 // groupThere is where a position goes on on the other cluster; ok is false while records before it are not copied yet.
-func groupThere(topo *topology.Topology, view findMap, from, to string, tp topicPartition, offset int64) (there int64, ok bool, err error) {
-	if m, copies := view(from, to, tp.topic, tp.partition); copies && offset > m.reached() {
+func groupThere(topo *topology.Topology, view findMap, w way, partition int32, offset int64) (there int64, ok bool, err error) {
+	if m, copies := view(w.from, w.to, w.topic, partition); copies && offset > m.reached() {
 		return 0, false, nil
 	}
-	t, err := translate(topo, view, from, to, tp.topic, tp.partition, offset)
+	t, err := translate(topo, view, w, partition, offset)
 	return t.Result, err == nil, err
 }
 

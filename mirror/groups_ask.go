@@ -18,6 +18,7 @@ import (
 // GroupStatus is a group's position in one partition on the two clusters of a link.
 type GroupStatus struct {
 	Link, Group, Topic string
+	As                 string // what the target calls the topic, where that is another name
 	Partition          int32
 	Source, Target     GroupPlace
 	State              GroupState
@@ -82,7 +83,7 @@ func (l *Link) groupsNow(ctx context.Context, back *Link, only []string) ([]Grou
 	if !l.keepsGroups() {
 		return nil, nil
 	}
-	k := newGroupKeeper(l, [2]groupEnd{clusterEnd{l.from}, clusterEnd{l.to}})
+	k := newGroupKeeper(l, l.clusterEnds())
 	k.other = back
 	if l.shared.owners != nil { // other nodes note, too
 		for _, noted := range []*Link{l, back} {
@@ -144,12 +145,12 @@ func (k *groupKeeper) statesOf(group string, now *groupsNow, view findMap) (out 
 	}
 	for _, tp := range slices.SortedFunc(maps.Keys(partitions), order) {
 		key := groupKey{group, tp}
-		if !keepsGroup(k.link.terms(), key) {
+		if !k.link.routing().keepsGroup(k.link.terms(), key) {
 			continue
 		}
 		c := k.caseOf(key, now, view)
 		do, _ := c.decide()
-		g := GroupStatus{Link: k.link.name, Group: group, Topic: tp.topic, Partition: tp.partition, Source: placeOf(c.source), Target: placeOf(c.target),
+		g := GroupStatus{Link: k.link.name, Group: group, Topic: tp.topic, As: k.pump(key).As, Partition: tp.partition, Source: placeOf(c.source), Target: placeOf(c.target),
 			State: groupStates[do], Reread: -1}
 		if do == groupDelete {
 			g.Why = fmt.Sprintf("gone from the source; taken away after %v", k.link.terms().Policy.DeletedAfter)
@@ -200,7 +201,7 @@ func (l *Link) lagsOf(ctx context.Context, all []GroupStatus) error {
 				continue
 			}
 			ask.Go(func() error {
-				at, err := c.ListOffsets(ctx, tp.topic, tp.partition, broker.Latest, true)
+				at, err := c.ListOffsets(ctx, groupNames{l, end == atTargetEnd}.called(tp.topic), tp.partition, broker.Latest, true)
 				mu.Lock()
 				defer mu.Unlock()
 				if err != nil {

@@ -8,7 +8,15 @@ import (
 )
 
 // clusterEnd is the groups of a real cluster.
-type clusterEnd struct{ cluster *broker.Cluster }
+type clusterEnd struct {
+	cluster *broker.Cluster
+	names   groupNames
+}
+
+// clusterEnds are those of a link.
+func (l *Link) clusterEnds() [2]groupEnd {
+	return [2]groupEnd{clusterEnd{l.from, groupNames{l, false}}, clusterEnd{l.to, groupNames{l, true}}}
+}
 
 func (e clusterEnd) positions(ctx context.Context, groups []string) (map[string]map[topicPartition]groupPosition, error) {
 	all := make(map[string]map[topicPartition]groupPosition, len(groups))
@@ -25,7 +33,11 @@ func (e clusterEnd) positions(ctx context.Context, groups []string) (map[string]
 				at = nil
 				break
 			}
-			at[topicPartition{o.Topic, o.Partition}] = groupPosition{offset: o.Offset, metadata: o.Metadata, time: -1}
+			topic, ok := e.names.known(o.Topic)
+			if !ok {
+				continue
+			}
+			at[topicPartition{topic, o.Partition}] = groupPosition{offset: o.Offset, metadata: o.Metadata, time: -1}
 		}
 		if at != nil {
 			all[group] = at
@@ -46,26 +58,28 @@ func (e clusterEnd) active(ctx context.Context, groups []string) (map[string]boo
 func (e clusterEnd) set(ctx context.Context, group string, at map[topicPartition]groupPosition) (map[topicPartition]error, error) {
 	offsets := make([]broker.GroupOffset, 0, len(at))
 	for tp, p := range at {
-		offsets = append(offsets, broker.GroupOffset{TopicPartition: broker.TopicPartition{Topic: tp.topic, Partition: tp.partition},
+		offsets = append(offsets, broker.GroupOffset{TopicPartition: broker.TopicPartition{Topic: e.names.called(tp.topic), Partition: tp.partition},
 			Offset: p.offset, LeaderEpoch: -1, Metadata: p.metadata}) // the epoch of the record before it is the other cluster's
 	}
 	told, err := e.cluster.CommitGroup(ctx, group, offsets)
-	return byPartition(told), err
+	return e.byPartition(told), err
 }
 
 func (e clusterEnd) remove(ctx context.Context, group string, at []topicPartition) (map[topicPartition]error, error) {
 	gone := make([]broker.TopicPartition, len(at))
 	for i, tp := range at {
-		gone[i] = broker.TopicPartition{Topic: tp.topic, Partition: tp.partition}
+		gone[i] = broker.TopicPartition{Topic: e.names.called(tp.topic), Partition: tp.partition}
 	}
 	told, err := e.cluster.DeleteGroupOffsets(ctx, group, gone)
-	return byPartition(told), err
+	return e.byPartition(told), err
 }
 
-func byPartition(told map[broker.TopicPartition]error) map[topicPartition]error {
+func (e clusterEnd) byPartition(told map[broker.TopicPartition]error) map[topicPartition]error {
 	refused := make(map[topicPartition]error, len(told))
 	for tp, why := range told {
-		refused[topicPartition{tp.Topic, tp.Partition}] = why
+		if topic, ok := e.names.known(tp.Topic); ok {
+			refused[topicPartition{topic, tp.Partition}] = why
+		}
 	}
 	return refused
 }

@@ -34,14 +34,15 @@ type ear struct {
 	link    *Link
 	cluster *broker.Cluster
 	book    *groupBook
+	names   groupNames
 	log     *broker.CommitLog
 	heard   atomic.Bool   // commits are heard as they happen
 	missed  chan struct{} // some may not have been heard
 	wait    time.Duration // between questions, as last told
 }
 
-func newEar(l *Link, c *broker.Cluster, b *groupBook) *ear {
-	return &ear{link: l, cluster: c, book: b, log: c.CommitLog(broker.CommitLogOptions{FromEnd: true}), missed: make(chan struct{}, 1)}
+func newEar(l *Link, c *broker.Cluster, b *groupBook, names groupNames) *ear {
+	return &ear{link: l, cluster: c, book: b, names: names, log: c.CommitLog(broker.CommitLogOptions{FromEnd: true}), missed: make(chan struct{}, 1)}
 }
 
 // run hears until ctx ends.
@@ -82,12 +83,13 @@ func (e *ear) listen(ctx context.Context) {
 func (e *ear) take(b broker.CommitBatch) {
 	terms := e.link.terms()
 	for _, c := range b.Commits {
+		topic, ok := e.names.known(c.Topic)
 		switch {
-		case !terms.KeepsGroup(c.Group):
+		case !ok || !terms.KeepsGroup(c.Group):
 		case c.Kind == broker.Committed:
-			e.book.set(c.Group, c.Topic, c.Partition, &groupPosition{offset: c.Offset, metadata: c.Metadata, time: c.Time})
+			e.book.set(c.Group, topic, c.Partition, &groupPosition{offset: c.Offset, metadata: c.Metadata, time: c.Time})
 		case c.Kind == broker.Uncommitted:
-			e.book.set(c.Group, c.Topic, c.Partition, nil)
+			e.book.set(c.Group, topic, c.Partition, nil)
 		}
 	}
 	if was := e.heard.Swap(b.CaughtUp); b.CaughtUp && (!was || b.Restarted) {
@@ -185,8 +187,12 @@ func (e *ear) askOnce(ctx context.Context) (n int, err error) {
 				continue
 			}
 			n++
-			now[groupKey{group, topicPartition{o.Topic, o.Partition}}] = true
-			e.book.set(group, o.Topic, o.Partition, &groupPosition{offset: o.Offset, metadata: o.Metadata, time: -1})
+			topic, ok := e.names.known(o.Topic)
+			if !ok {
+				continue
+			}
+			now[groupKey{group, topicPartition{topic, o.Partition}}] = true
+			e.book.set(group, topic, o.Partition, &groupPosition{offset: o.Offset, metadata: o.Metadata, time: -1})
 		}
 	}
 	if err == nil { // else a broker that did not answer may have more

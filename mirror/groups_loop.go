@@ -25,14 +25,14 @@ func (l *Link) keepsGroups() bool { return len(l.terms().Groups) > 0 }
 func (l *Link) keepGroups(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	k := newGroupKeeper(l, [2]groupEnd{clusterEnd{l.from}, clusterEnd{l.to}})
+	k := newGroupKeeper(l, l.clusterEnds())
 	var heard sync.WaitGroup
 	for _, name := range k.names {
 		l.metrics.groupBegin(name)
 	}
 	for end, c := range []*broker.Cluster{l.from, l.to} {
 		heard.Go(func() {
-			newEar(l, c, k.books[end]).run(ctx)
+			newEar(l, c, k.books[end], groupNames{l, end == atTargetEnd}).run(ctx)
 		})
 	}
 	k.run(ctx, func() bool { return !l.keepsGroups() })

@@ -20,8 +20,8 @@ const (
 	handItems = 2000
 	// handRuns bounds the runs of the map of one pump: with more the new owner finds them on the target.
 	handRuns = 64
-	// handName bounds names of clusters and topics.
-	handName = 255
+	// handName bounds names of clusters, and of topics, of which two may stand together.
+	handName = 2*255 + 1
 )
 
 // ErrHandOver is wrapped by errors of messages between the mirrors of two nodes that cannot be read.
@@ -44,7 +44,7 @@ type handMessage struct {
 func (e *encoder) pump(p PumpID) {
 	e.str(p.From)
 	e.str(p.To)
-	e.str(p.Topic)
+	e.str(p.named())
 	e.int(int64(p.Partition))
 }
 
@@ -57,7 +57,11 @@ func (d *decoder) name() string {
 }
 
 func (d *decoder) pump() PumpID {
-	p := PumpID{From: d.name(), To: d.name(), Topic: d.name()}
+	p := PumpID{From: d.name(), To: d.name()}
+	p.Topic, p.As = parted(d.name())
+	if d.err == nil && p.Topic == "" {
+		d.err = errors.New("a topic without a name")
+	}
 	n := d.int()
 	if d.err == nil && (n < 0 || n > 1<<24) {
 		d.err = fmt.Errorf("partition %d", n)

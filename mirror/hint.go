@@ -17,7 +17,7 @@ const (
 )
 
 func (l *Link) hint(ctx context.Context, p *pump, at Checkpoint) int {
-	producers, err := l.to.Producers(ctx, p.id.Topic, p.id.Partition)
+	producers, err := l.to.Producers(ctx, p.id.Target(), p.id.Partition)
 	if err != nil {
 		return hintNone
 	}
@@ -59,7 +59,7 @@ func (l *Link) proven(ctx context.Context, p *pump, s search) bool {
 	if !s.old {
 		return l.hint(ctx, p, s.base) == hintEqual
 	}
-	end, err := l.to.ListOffsets(ctx, p.id.Topic, p.id.Partition, broker.Latest, false)
+	end, err := l.to.ListOffsets(ctx, p.id.Target(), p.id.Partition, broker.Latest, false)
 	return err == nil && end.Offset == s.base.TargetFrom
 }
 
@@ -75,7 +75,7 @@ func (l *Link) confirmed(ctx context.Context, p *pump, s search) bool {
 	var all sync.WaitGroup
 	all.Go(func() { changed = l.sameTopics(ctx, p, s.base) })
 	all.Go(func() { remembered = l.hint(ctx, p, s.base) })
-	all.Go(func() { end, failed = l.to.ListOffsets(ctx, p.id.Topic, p.id.Partition, broker.Latest, false) })
+	all.Go(func() { end, failed = l.to.ListOffsets(ctx, p.id.Target(), p.id.Partition, broker.Latest, false) })
 	all.Wait()
 	ends := failed == nil && end.Offset == s.base.TargetFrom
 	switch {

@@ -22,10 +22,10 @@ func (l *Link) sameTopics(ctx context.Context, p *pump, base Checkpoint) error {
 		return recreated(false, p.id.Topic, l.from.Name(), base.SourceTopicID, source)
 	}
 	if target != none && base.TargetTopicID != none && target != base.TargetTopicID {
-		return recreated(true, p.id.Topic, l.to.Name(), base.TargetTopicID, target)
+		return recreated(true, p.id.Target(), l.to.Name(), base.TargetTopicID, target)
 	}
 	if base.TargetEpoch >= 0 && base.TargetLast >= 0 {
-		epoch, end, err := l.to.EpochEnd(ctx, p.id.Topic, p.id.Partition, base.TargetEpoch)
+		epoch, end, err := l.to.EpochEnd(ctx, p.id.Target(), p.id.Partition, base.TargetEpoch)
 		switch {
 		case err != nil && broker.Classify(err) == broker.Retry:
 			return err // what is written on unseen could never be compared again
@@ -45,7 +45,7 @@ func (l *Link) sameTopics(ctx context.Context, p *pump, base Checkpoint) error {
 // epoch of the target that ends before it does not say that it is gone: the leader may have been elected anew
 // before we wrote it, and an acknowledgement does not tell its epoch. What cannot be read proves nothing: that is an error.
 func (l *Link) holdsLast(ctx context.Context, p *pump, base Checkpoint) (bool, error) {
-	frame, err := l.to.FetchOnce(ctx, p.id.Topic, p.id.Partition, base.TargetLast, 1, false)
+	frame, err := l.to.FetchOnce(ctx, p.id.Target(), p.id.Partition, base.TargetLast, 1, false)
 	if errors.Is(err, kerr.OffsetOutOfRange) {
 		return false, nil
 	}

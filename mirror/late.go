@@ -61,12 +61,12 @@ func (l *Link) copiedMeanwhile(ctx context.Context, p *pump, at Checkpoint, foun
 		}
 		missing = append(missing, records...)
 	}
-	end, err := l.to.ListOffsets(ctx, p.id.Topic, p.id.Partition, broker.Latest, false)
+	end, err := l.to.ListOffsets(ctx, p.id.Target(), p.id.Partition, broker.Latest, false)
 	if err != nil || len(missing) == 0 {
 		return nil, err
 	}
 	for from := at.TargetFrom; from < end.Offset; {
-		frame, err := l.to.FetchOnce(ctx, p.id.Topic, p.id.Partition, from, recoveryFetchBytes, false)
+		frame, err := l.to.FetchOnce(ctx, p.id.Target(), p.id.Partition, from, recoveryFetchBytes, false)
 		if err != nil {
 			return nil, err
 		}

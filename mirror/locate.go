@@ -315,7 +315,7 @@ func (l *Link) survey(ctx context.Context, p *pump, s *search) (target broker.Po
 	var changed, noTarget, noSource error
 	var all sync.WaitGroup
 	all.Go(func() { changed = l.sameTopics(ctx, p, s.base) })
-	all.Go(func() { target, noTarget = l.to.ListOffsets(ctx, p.id.Topic, p.id.Partition, -1, false) })
+	all.Go(func() { target, noTarget = l.to.ListOffsets(ctx, p.id.Target(), p.id.Partition, -1, false) })
 	if s.examineFrom < 0 {
 		all.Go(func() { source, noSource = l.sourceBounds(ctx, p, s.base, s.hurt) })
 	}

@@ -28,12 +28,12 @@ func (l *Link) readAll(ctx context.Context, p *pump, end int64, fd *finder) (bus
 		if l.hint(ctx, p, fd.at) != hintAhead {
 			return false, max(end, from), nil
 		}
-		now, err := l.to.ListOffsets(ctx, p.id.Topic, p.id.Partition, -1, false)
+		now, err := l.to.ListOffsets(ctx, p.id.Target(), p.id.Partition, -1, false)
 		if err != nil {
 			return false, end, err
 		}
 		if now.Offset <= max(end, from) {
-			_, written, err := l.to.EpochEnd(ctx, p.id.Topic, p.id.Partition, now.LeaderEpoch)
+			_, written, err := l.to.EpochEnd(ctx, p.id.Target(), p.id.Partition, now.LeaderEpoch)
 			if err == nil && written == now.Offset && fd.overtaken {
 				return false, end, l.believe(ctx, p, fd)
 			}
@@ -48,7 +48,7 @@ func (l *Link) readAll(ctx context.Context, p *pump, end int64, fd *finder) (bus
 // and returns where it stopped.
 func (l *Link) readOwn(ctx context.Context, p *pump, at, end int64, fd *finder) (int64, error) {
 	for at < end {
-		frame, err := l.to.FetchOnce(ctx, p.id.Topic, p.id.Partition, at, recoveryFetchBytes, false)
+		frame, err := l.to.FetchOnce(ctx, p.id.Target(), p.id.Partition, at, recoveryFetchBytes, false)
 		if errors.Is(err, kerr.OffsetOutOfRange) {
 			first, err := l.afterRetention(ctx, p, at, err)
 			if err != nil {
@@ -124,17 +124,17 @@ func (l *Link) noStrays(ctx context.Context, p *pump, base Checkpoint) error {
 	stray := &haltError{"unanchored", fmt.Sprintf("the target already holds records of this link before offset %d, but %s has no checkpoint for them", base.TargetFrom, topicCheckpoints)}
 	// The memory of the broker does not say where a producer wrote: what it knows now may be another owner's that began behind the beginning.
 	if !base.Fresh {
-		if producers, err := l.to.Producers(ctx, p.id.Topic, p.id.Partition); err == nil && l.knownIn(producers) {
+		if producers, err := l.to.Producers(ctx, p.id.Target(), p.id.Partition); err == nil && l.knownIn(producers) {
 			return stray
 		}
 	}
-	start, err := l.to.ListOffsets(ctx, p.id.Topic, p.id.Partition, -2, false)
+	start, err := l.to.ListOffsets(ctx, p.id.Target(), p.id.Partition, -2, false)
 	if err != nil {
 		return err
 	}
 	read := 0
 	for at := max(start.Offset, base.TargetFrom-strayOffsets); at < base.TargetFrom && read < strayBytes; {
-		frame, err := l.to.FetchOnce(ctx, p.id.Topic, p.id.Partition, at, recoveryFetchBytes, false)
+		frame, err := l.to.FetchOnce(ctx, p.id.Target(), p.id.Partition, at, recoveryFetchBytes, false)
 		if err != nil {
 			return err
 		}
@@ -167,7 +167,7 @@ func (l *Link) knownIn(producers []broker.ProducerState) bool {
 // the broker took because it had forgotten the sequence.
 func (l *Link) othersIn(ctx context.Context, p *pump, from, to int64) (there bool, err error) {
 	for at := from; at < to && !there; {
-		frame, err := l.to.FetchOnce(ctx, p.id.Topic, p.id.Partition, at, recoveryFetchBytes, false)
+		frame, err := l.to.FetchOnce(ctx, p.id.Target(), p.id.Partition, at, recoveryFetchBytes, false)
 		if errors.Is(err, kerr.OffsetOutOfRange) {
 			if at, err = l.afterRetention(ctx, p, at, err); err != nil {
 				return false, err

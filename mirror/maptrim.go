@@ -37,7 +37,7 @@ func (l *Link) trimMaps(ctx context.Context, pumps []*pump, s *settled) error {
 			if err != nil {
 				return nil // another time
 			}
-			target, err := l.to.ListOffsets(ctx, p.id.Topic, p.id.Partition, broker.Earliest, false)
+			target, err := l.to.ListOffsets(ctx, p.id.Target(), p.id.Partition, broker.Earliest, false)
 			if err == nil {
 				starts[i] = logStarts{p, source.Offset, target.Offset}
 			}
@@ -45,16 +45,16 @@ func (l *Link) trimMaps(ctx context.Context, pumps []*pump, s *settled) error {
 		})
 	}
 	_ = calls.Wait() // none gives an error: who is not answered asks again
-	var topics []string
+	var topics, targetTopics []string
 	for _, p := range pumps {
-		topics = append(topics, p.id.Topic)
+		topics, targetTopics = append(topics, p.id.Topic), append(targetTopics, p.id.Target())
 	}
 	// After the starts: a topic that is this one still was this one then, because ids never come back.
 	sources, err := l.from.Metadata(ctx, topics...)
 	if err != nil {
 		return fmt.Errorf("trim maps: %w", err)
 	}
-	targets, err := l.to.Metadata(ctx, topics...)
+	targets, err := l.to.Metadata(ctx, targetTopics...)
 	if err != nil {
 		return fmt.Errorf("trim maps: %w", err)
 	}
@@ -62,8 +62,8 @@ func (l *Link) trimMaps(ctx context.Context, pumps []*pump, s *settled) error {
 		if at.pump == nil {
 			continue
 		}
-		topic := at.pump.id.Topic
-		if at, ok := at.pump.trim(at, sources.Topics[topic].ID, targets.Topics[topic].ID); ok {
+		id := at.pump.id
+		if at, ok := at.pump.trim(at, sources.Topics[id.Topic].ID, targets.Topics[id.Target()].ID); ok {
 			if err := l.trimChunks(ctx, at, s); err != nil {
 				return err
 			}

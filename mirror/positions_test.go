@@ -78,17 +78,17 @@ func TestTranslate_Positions(t *testing.T) {
 	} {
 		topo := fabricOf(t, "eu>us")
 		get := func(from, to, _ string, _ int32) (mapView, bool) { return tc.m, from == "eu" && to == "us" }
-		for _, way := range []struct {
+		for _, ends := range []struct {
 			from, to string
 			cases    []positionCase
 		}{{"eu", "us", tc.along}, {"us", "eu", tc.against}} {
-			if !slices.ContainsFunc(way.cases, func(c positionCase) bool { return c.name == "the log end" || c.name == "offset 0" }) {
+			if !slices.ContainsFunc(ends.cases, func(c positionCase) bool { return c.name == "the log end" || c.name == "offset 0" }) {
 				t.Errorf("%s: nothing of the log end", tc.name)
 			}
-			for _, c := range way.cases {
-				got, err := translate(topo, get, way.from, way.to, "orders", 0, c.at)
+			for _, c := range ends.cases {
+				got, err := translate(topo, get, way{ends.from, ends.to, "orders", "orders"}, 0, c.at)
 				if err != nil || got.Result != c.want || got.Exact != c.exact {
-					t.Errorf("%s: %s %d (%s) is %s %d, exact %v, %v, want %d, exact %v", tc.name, way.from, c.at, c.name, way.to, got.Result, got.Exact, err, c.want, c.exact)
+					t.Errorf("%s: %s %d (%s) is %s %d, exact %v, %v, want %d, exact %v", tc.name, ends.from, c.at, c.name, ends.to, got.Result, got.Exact, err, c.want, c.exact)
 				}
 			}
 		}

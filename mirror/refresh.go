@@ -73,7 +73,11 @@ func (l *Link) refresh(ctx context.Context, g *errgroup.Group, since time.Time) 
 	var errs []error
 	known := l.askSettings(call, own, target)
 	for _, topic := range own {
-		if err := l.ensure(call, l.flow(topic), source.Topics[topic], target, known); err != nil {
+		f := l.flow(topic)
+		if !f.takes(l.routing()) { // by its name of before; it is let go first
+			continue
+		}
+		if err := l.ensure(call, f, source.Topics[topic], target, known); err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -84,7 +88,7 @@ func (l *Link) refresh(ctx context.Context, g *errgroup.Group, since time.Time) 
 		l.directAll(f)
 		l.watchLag(f)
 		f.freeScout(l.now())
-		l.assign(ctx, g, f, source.Topics[f.topic], target.Topics[f.topic])
+		l.assign(ctx, g, f, source.Topics[f.topic], target.Topics[f.target()])
 	}
 	l.unneeded()
 	l.relent()
@@ -116,7 +120,7 @@ func (l *Link) own(topic string, partitions int) bool {
 	}
 	f := l.flow(topic)
 	for i := range int32(max(1, partitions)) { // of a topic that cannot be described, the first one's owner tells
-		if l.shared.owner(PumpID{From: l.spec.From, To: l.spec.To, Topic: topic, Partition: i}) == "" {
+		if l.shared.owner(f.pumpID(i)) == "" {
 			return true
 		}
 	}
@@ -184,7 +188,7 @@ func (l *Link) gone(source broker.Metadata) {
 // dismiss lets the pumps go whose topics the link does not take any longer.
 func (l *Link) dismiss(wanted []string, source broker.Metadata) {
 	for _, f := range l.flowList() {
-		if _, there := source.Topics[f.topic]; there && slices.Contains(wanted, f.topic) {
+		if _, there := source.Topics[f.topic]; there && slices.Contains(wanted, f.topic) && l.routing().as(l.spec, f.topic) == f.as {
 			continue
 		}
 		pumps := f.pumpList()

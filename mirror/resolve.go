@@ -107,7 +107,7 @@ func (l *Link) wayOut(ctx context.Context, p *pump, s search, d *damage) (wayOut
 	if err != nil {
 		return w, err
 	}
-	end, err := l.to.ListOffsets(ctx, p.id.Topic, p.id.Partition, broker.Latest, false)
+	end, err := l.to.ListOffsets(ctx, p.id.Target(), p.id.Partition, broker.Latest, false)
 	if err != nil {
 		return w, err
 	}
@@ -145,12 +145,13 @@ func (l *Link) stillThis(ctx context.Context, p *pump, d *damage) error {
 	if d.target {
 		c = l.to
 	}
-	m, err := c.Metadata(ctx, p.id.Topic)
+	topic := p.id.on(c.Name())
+	m, err := c.Metadata(ctx, topic)
 	if err != nil {
 		return err
 	}
-	if t := m.Topics[p.id.Topic]; t.Err != nil || t.ID != d.topicID {
-		return fmt.Errorf("topic %s changes on %s while it is looked at", p.id.Topic, c.Name())
+	if t := m.Topics[topic]; t.Err != nil || t.ID != d.topicID {
+		return fmt.Errorf("topic %s changes on %s while it is looked at", topic, c.Name())
 	}
 	return nil
 }
@@ -193,7 +194,7 @@ func (l *Link) lossEntries(p *pump, w *wayOut, loss targetLoss, detail string) {
 func (l *Link) countBehind(ctx context.Context, p *pump, w *wayOut, next, from, to int64) error {
 	n := int64(0)
 	for at := from; at < to; {
-		frame, err := l.to.FetchOnce(ctx, p.id.Topic, p.id.Partition, at, recoveryFetchBytes, false)
+		frame, err := l.to.FetchOnce(ctx, p.id.Target(), p.id.Partition, at, recoveryFetchBytes, false)
 		if err != nil {
 			return err
 		}

@@ -44,10 +44,30 @@ func (r *routing) carries(link topology.Link, origin, topic string) bool {
 	return r.topo.Carries(link, origin, topic)
 }
 
+// as is what a link calls a topic of its source on the target; empty: by the same name, or the link does not take it.
+func (r *routing) as(link topology.Link, topic string) string {
+	now, ok := r.topo.Link(link.Name)
+	if !ok || now.Naming.Keeps() {
+		return ""
+	}
+	if target, ok := r.topo.TargetTopic(now, topic); ok && target != topic {
+		return target
+	}
+	return ""
+}
+
+// pumpID names the pump of a partition of a link's source.
+func (r *routing) pumpID(link topology.Link, topic string, partition int32) PumpID {
+	return PumpID{From: link.From, To: link.To, Topic: topic, As: r.as(link, topic), Partition: partition}
+}
+
 // takes reports whether a link copies batches of any origin.
 func (r *routing) takes(link topology.Link, topic string) bool {
 	now, ok := r.topo.Link(link.Name)
-	if !ok || !now.Matches(topic) {
+	if !ok {
+		return false
+	}
+	if _, ok := r.topo.TargetTopic(now, topic); !ok {
 		return false
 	}
 	for _, c := range r.topo.Clusters {

@@ -244,15 +244,23 @@ func (s *Set) pump(id PumpID) *pump {
 		if l.spec.From != id.From || l.spec.To != id.To {
 			continue
 		}
-		l.mu.Lock()
-		f := l.flows[id.Topic]
-		l.mu.Unlock()
-		if f == nil {
-			continue
+		if p := l.pump(id.Topic, id.Partition); p != nil && p.id == id {
+			return p
 		}
-		if pumps := f.pumpList(); id.Partition >= 0 && int(id.Partition) < len(pumps) {
-			return pumps[id.Partition]
-		}
+	}
+	return nil
+}
+
+// pump finds what stands for a partition of the source; nil: nothing.
+func (l *Link) pump(topic string, partition int32) *pump {
+	l.mu.Lock()
+	f := l.flows[topic]
+	l.mu.Unlock()
+	if f == nil {
+		return nil
+	}
+	if pumps := f.pumpList(); partition >= 0 && int(partition) < len(pumps) {
+		return pumps[partition]
 	}
 	return nil
 }

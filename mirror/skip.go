@@ -81,7 +81,7 @@ func (f *flow) omits(partition int32) omitted {
 	if f.link.store.omitting.Load() == 0 {
 		return nil
 	}
-	return f.link.store.omittedOf(PumpID{From: f.link.spec.From, To: f.link.spec.To, Topic: f.topic, Partition: partition})
+	return f.link.store.omittedOf(f.pumpID(partition))
 }
 
 // omittedOf returns what a pump leaves out.

@@ -23,7 +23,8 @@ type LinkStatus struct {
 
 // FlowStatus is one topic of a link.
 type FlowStatus struct {
-	Topic   string
+	Topic   string // the source's
+	As      string // its name on the target, where it has another; else empty
 	Blocked string // why the whole topic does not run; empty = it runs
 	Pumps   []PumpStatus
 }
@@ -70,7 +71,7 @@ func (l *Link) Status() LinkStatus {
 	st.Guarantee, st.GuaranteeWhy = l.promise()
 	for _, f := range l.flowList() {
 		lim := f.limits()
-		fs := FlowStatus{Topic: f.topic}
+		fs := FlowStatus{Topic: f.topic, As: f.as}
 		if lim.blockedName != "" {
 			fs.Blocked = lim.blockedName + ": " + lim.blocked
 		}

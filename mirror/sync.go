@@ -325,7 +325,7 @@ func (l *Link) tellTo(log *slog.Logger, kind string, due []work, refused map[try
 			log.Info("target brought in line", "kind", kind, "what", w.key.say(""), "changes", strings.Join(done, ", "))
 		}
 		if kind == DriftConfig {
-			l.rejudge(w.key.topic)
+			l.rejudge(w.key.source())
 		}
 	}
 	if lines > mostLines {
@@ -404,7 +404,7 @@ func (l *Link) sayTrouble(kind string, err error) {
 // say names an item.
 func (k noteKey) say(name string) string {
 	var parts []string
-	for _, p := range []string{k.topic, k.subject, name} {
+	for _, p := range []string{k.target(), k.subject, name} {
 		if p != "" {
 			parts = append(parts, p)
 		}

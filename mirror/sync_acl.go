@@ -18,9 +18,10 @@ import (
 // aclScope is what rules may concern.
 type aclScope struct {
 	topics, exclude, groups topology.Patterns
-	names                   []string                // of the link's topics that are there
-	writable                func(topic string) bool // clients write to the topic on the target too
-	self                    self                    // whom the target takes the mirror for
+	names                   []string                                    // of the link's topics that are there
+	writable                func(topic string) bool                     // clients write to the topic on the target too
+	self                    self                                        // whom the target takes the mirror for
+	as                      func(topic string) (target string, ok bool) // what the link calls topics, if it gives them other names; nil: it does not
 }
 
 // leftACL is a rule, or a part of it, that is not copied.
@@ -50,8 +51,13 @@ func (s aclScope) wantedACLs(source []broker.ACL) (want map[broker.ACL]bool, lef
 			left = append(left, leftACL{a, why, true})
 			continue
 		}
+		renamed := s.as != nil && a.Resource == kmsg.ACLResourceTypeTopic
 		if !a.Allow {
-			want[a] = true
+			if renamed && a.Name != "*" {
+				s.single(a, func(one broker.ACL) { want[one] = true })
+			} else {
+				want[a] = true
+			}
 			continue
 		}
 		reads, writes := sensible(a)
@@ -62,7 +68,7 @@ func (s aclScope) wantedACLs(source []broker.ACL) (want map[broker.ACL]bool, lef
 		for _, op := range operations(a, reads, writes) {
 			one := a
 			one.Operation = op
-			if s.wholly(patterns, one) {
+			if !renamed && s.wholly(patterns, one) {
 				want[one] = true
 				continue
 			}
@@ -71,13 +77,11 @@ func (s aclScope) wantedACLs(source []broker.ACL) (want map[broker.ACL]bool, lef
 				continue
 			}
 			n := 0
-			for _, name := range s.names {
-				if covers(one, name) && (op != kmsg.ACLOperationWrite || s.writable(name)) && narrowed < maxNarrowed {
-					single := one
-					single.Pattern, single.Name = kmsg.ACLResourcePatternTypeLiteral, name
-					n, want[single] = n+1, true
+			s.single(one, func(one broker.ACL) {
+				if narrowed+n < maxNarrowed {
+					n, want[one] = n+1, true
 				}
-			}
+			})
 			switch narrowed += n; {
 			case op == kmsg.ACLOperationWrite && n == 0:
 				leave(a, "clients do not write to a mirror")
@@ -87,6 +91,30 @@ func (s aclScope) wantedACLs(source []broker.ACL) (want map[broker.ACL]bool, lef
 		}
 	}
 	return want, left
+}
+
+// single makes rules for single topics of the target of a rule that is about some of the link's. A topic that is not there yet has a rule
+// of its own name only.
+func (s aclScope) single(a broker.ACL, each func(broker.ACL)) {
+	names := s.names
+	if a.Pattern == kmsg.ACLResourcePatternTypeLiteral && a.Name != "*" {
+		names = []string{a.Name}
+	}
+	for _, name := range names {
+		if !covers(a, name) || a.Allow && a.Operation == kmsg.ACLOperationWrite && !s.writable(name) {
+			continue
+		}
+		one := a
+		one.Pattern, one.Name = kmsg.ACLResourcePatternTypeLiteral, name
+		if s.as != nil {
+			target, ok := s.as(name)
+			if !ok {
+				continue
+			}
+			one.Name = target
+		}
+		each(one)
+	}
 }
 
 // patterns are those of what a rule is about: of nothing, where it is about the cluster.
@@ -104,6 +132,12 @@ func (s aclScope) patterns(a broker.ACL) topology.Patterns {
 func (s aclScope) concerns(a broker.ACL) bool {
 	known := a.Pattern == kmsg.ACLResourcePatternTypeLiteral || a.Pattern == kmsg.ACLResourcePatternTypePrefixed
 	return known && s.touches(s.patterns(a), a)
+}
+
+// about reports whether a rule of the target may be about something that the link brings there. Where topics have other names there, only those
+// are that the link made.
+func (s aclScope) about(a broker.ACL) bool {
+	return s.concerns(a) && !(s.as != nil && a.Resource == kmsg.ACLResourceTypeTopic)
 }
 
 // sensible reports what of a rule that allows makes sense on a mirror.

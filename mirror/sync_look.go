@@ -25,16 +25,19 @@ func (l *Link) wayBack(r *routing, topic string, keeps func(topology.Keeps) bool
 	return len(back) > 0 && !slices.ContainsFunc(back, func(l topology.Link) bool { return !keeps(l.Keeps) })
 }
 
-// keptTopics are the link's topics that are on both sides; own: of those only the ones that this node brings in line.
-func (l *Link) keptTopics(own bool) (topics []string) {
+// keptTopics are the link's topics that are on both sides, by the pump of their first partition; own: of those only the ones that this node brings in line.
+func (l *Link) keptTopics(own bool) (topics []PumpID) {
 	l.mu.Lock()
 	source, target := l.source, l.target
 	l.mu.Unlock()
 	for _, topic := range l.wanted(l.routing(), source) {
-		at, there := target.Topics[topic]
-		if there && at.Err == nil && source.Topics[topic].Err == nil &&
-			(!own || l.shared.owner(PumpID{From: l.spec.From, To: l.spec.To, Topic: topic}) == "") {
-			topics = append(topics, topic)
+		if l.terms().Merges(topic) { // whose settings they are to be, of all that are one there, nobody can say
+			continue
+		}
+		first := l.routing().pumpID(l.spec, topic, 0)
+		at, there := target.Topics[first.Target()]
+		if there && at.Err == nil && source.Topics[topic].Err == nil && (!own || l.shared.owner(first) == "") {
+			topics = append(topics, first)
 		}
 	}
 	return topics
@@ -46,10 +49,10 @@ func (l *Link) names() []string {
 	l.mu.Lock()
 	source, target := l.source, l.target
 	l.mu.Unlock()
-	names, terms := l.wanted(l.routing(), source), l.terms()
-	for _, topic := range l.store.topics() {
-		if at, there := target.Topics[topic]; there && at.Err == nil && terms.Matches(topic) {
-			names = append(names, topic)
+	names := l.wanted(l.routing(), source)
+	for _, first := range l.store.firsts() {
+		if at, there := target.Topics[first.Target()]; there && at.Err == nil && l.stillTakes(first) {
+			names = append(names, first.Topic)
 		}
 	}
 	slices.Sort(names)
@@ -61,24 +64,29 @@ func (l *Link) lookConfigs(ctx context.Context, own bool) (glance, error) {
 	if len(topics) == 0 {
 		return glance{}, nil
 	}
-	source, err := l.from.TopicConfigs(ctx, topics...)
+	var names, targets []string
+	for _, first := range topics {
+		names, targets = append(names, first.Topic), append(targets, first.Target())
+	}
+	source, err := l.from.TopicConfigs(ctx, names...)
 	if source == nil {
 		return glance{}, err
 	}
-	target, wrong := l.to.TopicConfigs(ctx, topics...)
+	target, wrong := l.to.TopicConfigs(ctx, targets...)
 	if err = errors.Join(err, wrong); target == nil {
 		return glance{}, err
 	}
 	seen := glance{cost: time.Duration(len(topics)) * topicCost, change: l.changeConfigs}
 	r, keeps := l.routing(), l.terms().Keeps
-	for _, topic := range topics {
-		there, here := source[topic], target[topic]
+	for _, first := range topics {
+		topic := first.Topic
+		there, here := source[topic], target[first.Target()]
 		if there == nil || here == nil {
 			seen.left = append(seen.left, Drift{Kind: DriftConfig, Topic: topic, Verdict: CannotTell, Why: "one side does not tell its settings"})
 			continue
 		}
 		back := l.wayBack(r, topic, func(k topology.Keeps) bool { return len(k.Configs) > 0 })
-		seen.sides = append(seen.sides, compareConfigs(topic, keeps, l.merging(back), there, here))
+		seen.sides = append(seen.sides, compareConfigs(first.named(), keeps, l.merging(back), there, here))
 	}
 	return seen, err
 }
@@ -89,7 +97,7 @@ const oneByOne = 20
 func (l *Link) changeConfigs(ctx context.Context, dry bool, due []work) (map[tryKey]error, error) {
 	topics := make([]broker.TopicChanges, len(due))
 	for i, w := range due {
-		topics[i] = configChanges(w.key.topic, w.items)
+		topics[i] = configChanges(w.key.target(), w.items)
 	}
 	refused, err := l.to.AlterTopicConfigs(ctx, dry, topics)
 	if err != nil && len(topics) <= 1 {
@@ -98,7 +106,7 @@ func (l *Link) changeConfigs(ctx context.Context, dry bool, due []work) (map[try
 	out := make(map[tryKey]error)
 	alone := 0
 	for i, w := range due {
-		why := refused[w.key.topic]
+		why := refused[w.key.target()]
 		if why == nil && err != nil {
 			why = err // not asked for, as far as is known; it is looked at again
 		}
@@ -113,8 +121,8 @@ func (l *Link) changeConfigs(ctx context.Context, dry bool, due []work) (map[try
 			key := tryKey{w.key, j.name}
 			out[key] = why
 			if single { // one that the target does not take is not to keep the others out
-				one, err := l.to.AlterTopicConfigs(ctx, dry, []broker.TopicChanges{{Topic: w.key.topic, Changes: topics[i].Changes[n : n+1]}})
-				if out[key] = errors.Join(err, one[w.key.topic]); out[key] == nil {
+				one, err := l.to.AlterTopicConfigs(ctx, dry, []broker.TopicChanges{{Topic: w.key.target(), Changes: topics[i].Changes[n : n+1]}})
+				if out[key] = errors.Join(err, one[w.key.target()]); out[key] == nil {
 					delete(out, key)
 				}
 			}
@@ -145,6 +153,9 @@ func (l *Link) lookACLs(ctx context.Context, _ bool) (glance, error) {
 	terms := l.terms()
 	scope := aclScope{topics: terms.Topics, exclude: terms.Exclude, groups: terms.Groups, names: names, self: l.self(r.topo),
 		writable: func(topic string) bool { return l.wayBack(r, topic, func(topology.Keeps) bool { return true }) }}
+	if !terms.Naming.Keeps() {
+		scope.as = func(topic string) (string, bool) { return r.topo.TargetTopic(terms, topic) }
+	}
 	want, left := scope.wantedACLs(source)
 	seen := glance{cost: time.Duration(len(source)+len(target)) * ruleCost}
 	noted := func(key noteKey) bool { return l.store.notesOf(key) != nil }
@@ -160,7 +171,7 @@ func (l *Link) lookACLs(ctx context.Context, _ bool) (glance, error) {
 		stays[a.String()] = stays[a.String()] || a.asIs
 	}
 	ours := func(a broker.ACL) bool {
-		return !scope.self.is(a.Principal) && !stays[a.String()] && (scope.concerns(a) || noted(noteKey{kind: DriftACL, subject: a.String()}))
+		return !scope.self.is(a.Principal) && !stays[a.String()] && (scope.about(a) || noted(noteKey{kind: DriftACL, subject: a.String()}))
 	}
 	subjects := slices.DeleteFunc(l.store.subjects(DriftACL), func(key noteKey) bool { return stays[key.subject] })
 	var rules map[string]broker.ACL

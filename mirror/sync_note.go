@@ -16,11 +16,18 @@ const kindNote = 'k'
 // noteKey is what notes are about: the settings of a topic, a rule, or a quota's entity.
 type noteKey struct {
 	kind    string // DriftConfig, DriftACL or DriftQuota
-	topic   string // of settings
+	topic   string // of settings, with both of its names: see PumpID.named
 	subject string // the rule, or the entity
 }
 
-func (k noteKey) pump(at path) PumpID { return PumpID{From: at.from, To: at.to, Topic: k.topic} }
+func (k noteKey) pump(at path) PumpID {
+	topic, as := parted(k.topic)
+	return PumpID{From: at.from, To: at.to, Topic: topic, As: as}
+}
+
+// source is the topic's name at the source, target that on the target.
+func (k noteKey) source() string { return k.pump(path{}).Topic }
+func (k noteKey) target() string { return k.pump(path{}).Target() }
 
 func (k noteKey) record(at path, notes map[string]noted) broker.Record {
 	p := k.pump(at)
@@ -61,7 +68,7 @@ func decodeNotes(b []byte) (map[string]noted, error) {
 
 // takeNote applies one state record with notes.
 func (s *stateLog) takeNote(r batch.Record, p PumpID, rest []string) error {
-	key := noteKey{kind: rest[0], topic: p.Topic, subject: rest[1]}
+	key := noteKey{kind: rest[0], topic: p.named(), subject: rest[1]}
 	var notes map[string]noted
 	if r.Value != nil {
 		var err error

@@ -18,14 +18,14 @@ func (l *Link) limitsStand(ctx context.Context, f *flow, cause Cause) (bool, err
 	if err != nil {
 		return false, fmt.Errorf("compare the limits of topic %s before records are left out: %w", f.topic, err)
 	}
-	target, err := l.to.TopicConfigs(ctx, f.topic)
+	target, err := l.to.TopicConfigs(ctx, f.target())
 	if err != nil {
 		return false, fmt.Errorf("compare the limits of topic %s before records are left out: %w", f.topic, err)
 	}
-	raises := compareConfigs(f.topic, l.terms().Keeps, l.merging(false), source[f.topic], target[f.topic]).decided
+	raises := compareConfigs(f.first().named(), l.terms().Keeps, l.merging(false), source[f.topic], target[f.target()]).decided
 	raises = slices.DeleteFunc(raises, func(j judged) bool { return j.do != doSet })
 	if len(raises) > 0 {
-		due := []work{{noteKey{kind: DriftConfig, topic: f.topic}, raises}}
+		due := []work{{noteKey{kind: DriftConfig, topic: f.first().named()}, raises}}
 		refused, err := l.changeConfigs(ctx, false, due)
 		if err != nil {
 			return false, err
@@ -36,7 +36,7 @@ func (l *Link) limitsStand(ctx context.Context, f *flow, cause Cause) (bool, err
 			return false, nil
 		}
 	}
-	was, now := f.limits(), limitsOf(f.topic, source[f.topic], target[f.topic], 0, 0)
+	was, now := f.limits(), limitsOf(f.target(), source[f.topic], target[f.target()], 0, 0)
 	if was.maxBytes != now.maxBytes || was.afterMax != now.afterMax || was.beforeMax != now.beforeMax {
 		f.rejudge()
 		l.poke()

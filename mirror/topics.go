@@ -105,8 +105,8 @@ func (l *Link) askSettings(ctx context.Context, topics []string, target broker.M
 			continue
 		}
 		source = append(source, topic)
-		if t, there := target.Topics[topic]; there && t.Err == nil {
-			both = append(both, topic)
+		if t, there := target.Topics[f.target()]; there && t.Err == nil {
+			both = append(both, f.target())
 		}
 	}
 	known := make(settings)
@@ -131,9 +131,9 @@ func (l *Link) ensure(ctx context.Context, f *flow, source broker.Topic, target 
 		f.block("source-topic", fmt.Sprintf("%s answers for topic %s: %v", l.spec.From, f.topic, source.Err), source.Err)
 		return nil
 	}
-	goal, there := target.Topics[f.topic]
+	goal, there := target.Topics[f.target()]
 	if there && goal.Err != nil && !errors.Is(goal.Err, errUnknownTopic) {
-		f.block("target-topic", fmt.Sprintf("%s answers for topic %s: %v", l.spec.To, f.topic, goal.Err), goal.Err)
+		f.block("target-topic", fmt.Sprintf("%s answers for topic %s: %v", l.spec.To, f.target(), goal.Err), goal.Err)
 		return nil
 	}
 	there = there && goal.Err == nil
@@ -147,8 +147,8 @@ func (l *Link) ensure(ctx context.Context, f *flow, source broker.Topic, target 
 		f.block(name, detail)
 		return nil
 	}
-	if !there && l.hasState(f.topic) {
-		f.block("target-deleted", fmt.Sprintf("topic %s was deleted on %s; what was mirrored is gone there. Create it again only together with a new start", f.topic, l.spec.To))
+	if !there && l.hasState(f.first()) {
+		f.block("target-deleted", fmt.Sprintf("topic %s was deleted on %s; what was mirrored is gone there. Create it again only together with a new start", f.target(), l.spec.To))
 		return nil
 	}
 	lim := f.limits()
@@ -166,17 +166,17 @@ func (l *Link) ensure(ctx context.Context, f *flow, source broker.Topic, target 
 	if !there {
 		return l.create(ctx, f, source, sourceConfigs, len(target.Brokers))
 	}
-	targetConfigs, err := known.of(ctx, l.to, f.topic)
+	targetConfigs, err := known.of(ctx, l.to, f.target())
 	if err != nil {
-		f.block("target-configs", fmt.Sprintf("read the settings of topic %s on %s: %v", f.topic, l.spec.To, err), err)
+		f.block("target-configs", fmt.Sprintf("read the settings of topic %s on %s: %v", f.target(), l.spec.To, err), err)
 		return err
 	}
-	lim = limitsOf(f.topic, sourceConfigs, targetConfigs, len(source.Partitions), len(goal.Partitions))
+	lim = limitsOf(f.target(), sourceConfigs, targetConfigs, len(source.Partitions), len(goal.Partitions))
 	if lim.blockedName == "cleanup-policy" && l.willFollow(f, sourceConfigs["cleanup.policy"]) {
 		return nil
 	}
 	if lim.blockedName == "fewer-partitions" && l.wasWhole(f, len(goal.Partitions)) {
-		if err := l.to.GrowTopic(ctx, f.topic, len(source.Partitions)); err != nil {
+		if err := l.to.GrowTopic(ctx, f.target(), len(source.Partitions)); err != nil {
 			f.block("fewer-partitions", err.Error())
 			return err
 		}
@@ -220,20 +220,20 @@ func (l *Link) create(ctx context.Context, f *flow, source broker.Topic, configs
 		factor = len(source.Partitions[0].Replicas)
 	}
 	if factor > brokers {
-		l.log.Warn("replication factor lowered to the target's brokers", "topic", f.topic, "wanted", factor, "brokers", brokers)
+		l.log.Warn("replication factor lowered to the target's brokers", "topic", f.target(), "wanted", factor, "brokers", brokers)
 		factor = brokers
 	}
 	want := targetConfigs(configs, l.terms().Keeps.ConfigsExclude)
-	err := l.to.CreateTopic(ctx, f.topic, len(source.Partitions), max(1, factor), want)
+	err := l.to.CreateTopic(ctx, f.target(), len(source.Partitions), max(1, factor), want)
 	if errors.Is(err, kerr.InvalidConfig) {
-		l.dropUnknown(ctx, f.topic, want)
-		err = l.to.CreateTopic(ctx, f.topic, len(source.Partitions), max(1, factor), want)
+		l.dropUnknown(ctx, f.target(), want)
+		err = l.to.CreateTopic(ctx, f.target(), len(source.Partitions), max(1, factor), want)
 	}
 	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
-		f.block("create-topic", fmt.Sprintf("create topic %s on %s: %v", f.topic, l.spec.To, err), err)
+		f.block("create-topic", fmt.Sprintf("create topic %s on %s: %v", f.target(), l.spec.To, err), err)
 		return err
 	}
-	l.log.Info("topic created on the target", "topic", f.topic, "partitions", len(source.Partitions), "replication_factor", factor)
+	l.log.Info("topic created on the target", "topic", f.target(), "partitions", len(source.Partitions), "replication_factor", factor)
 	l.poke()
 	return nil
 }
@@ -258,8 +258,8 @@ func (l *Link) dropUnknown(ctx context.Context, topic string, want map[string]st
 }
 
 // hasState reports whether this link ever mirrored the topic.
-func (l *Link) hasState(topic string) bool {
-	_, ok := l.store.best(PumpID{From: l.spec.From, To: l.spec.To, Topic: topic})
+func (l *Link) hasState(first PumpID) bool {
+	_, ok := l.store.best(first)
 	return ok
 }
 
@@ -270,7 +270,7 @@ func (l *Link) begin(ctx context.Context, f *flow, source, target broker.Topic, 
 	have := f.pumpList()
 	var missing []PumpID
 	for i := range n { // a partition is not shown before its beginning is durable
-		id := PumpID{From: l.spec.From, To: l.spec.To, Topic: f.topic, Partition: int32(i)}
+		id := f.pumpID(int32(i))
 		if i < len(have) && have[i].wantsPlace() || i >= len(have) && l.shared.owner(id) == "" {
 			missing = append(missing, id)
 		}
@@ -353,13 +353,13 @@ func (l *Link) beginning(ctx context.Context, id PumpID, source, target [16]byte
 			return Checkpoint{}, err
 		}
 	}
-	end, err := l.to.ListOffsets(ctx, id.Topic, id.Partition, -1, false)
+	end, err := l.to.ListOffsets(ctx, id.Target(), id.Partition, -1, false)
 	if err != nil {
 		return Checkpoint{}, err
 	}
 	fresh := end.Offset == 0
 	if !fresh { // after its end was asked for: whatever is known here may be before it
-		producers, err := l.to.Producers(ctx, id.Topic, id.Partition)
+		producers, err := l.to.Producers(ctx, id.Target(), id.Partition)
 		fresh = err == nil && !l.knownIn(producers)
 	}
 	return Checkpoint{Pump: id, SourceTopicID: source, SourceEpoch: -1, SourceNext: from.Offset,
@@ -422,7 +422,7 @@ func (p *pump) sized(n int32) {
 // depend on their number, so that only somebody can change it.
 func (l *Link) wasWhole(f *flow, targetPartitions int) bool {
 	known := int32(0)
-	if c, ok := l.store.best(PumpID{From: l.spec.From, To: l.spec.To, Topic: f.topic}); ok {
+	if c, ok := l.store.best(f.first()); ok {
 		known = c.SourcePartitions
 	}
 	if pumps := f.pumpList(); len(pumps) > 0 && pumps[0].here() {

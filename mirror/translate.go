@@ -35,18 +35,35 @@ var (
 // and what is not copied included. A record of the target that is nobody's copy
 // is like a hole.
 type Translation struct {
-	From, To, Topic string
-	Partition       int32
-	Offset          int64
-	Result          int64
+	From, To string
+	// Topic is what the topic is called on From, and As what it is called on To.
+	Topic, As string
+	Partition int32
+	Offset    int64
+	Result    int64
 	// Exact: a record lies at Result and is the copy of the one asked for. Not
 	// exact: the highest position that skips nothing (a hole at the source, the
 	// end, or orders that differ because both clusters take writes).
 	Exact bool
 }
 
+// way is from where to where a position is taken, and what its topic is called at both ends.
+type way struct{ from, to, topic, as string }
+
+// way is the one over a link, or back over it, of a topic of its source.
+func (r *routing) way(link topology.Link, topic string, reverse bool) way {
+	first := r.pumpID(link, topic, 0)
+	if reverse {
+		return way{link.To, link.From, first.Target(), topic}
+	}
+	return way{link.From, link.To, topic, first.Target()}
+}
+
+// ErrMerged: the answer would depend on topics that a rule makes one, and of which nothing tells the names.
+var ErrMerged = errors.New("topics that a rule makes one")
+
 // findMap is where translation finds the offset maps of a partition: that of the
-// pump from → to, and how far that pump has read at from.
+// pump from → to of a topic of from, and how far that pump has read there.
 type findMap func(from, to, topic string, partition int32) (m mapView, ok bool)
 
 // mapView is a pump's offset map at one moment.
@@ -66,19 +83,30 @@ type mapView interface {
 // (those that to produced itself, or a third cluster did) are bounded through
 // their origin's order: the first of them that from had not received before
 // offset, found at to by the map of the link that brought them there.
-func translate(topo *topology.Topology, get findMap, from, to, topic string, partition int32, offset int64) (Translation, error) {
-	t := Translation{From: from, To: to, Topic: topic, Partition: partition, Offset: offset}
-	fwd, hasForward := get(from, to, topic, partition)
-	back, hasBack := get(to, from, topic, partition)
+//
+// Where the link makes many topics one, the reader is one of the one topic among
+// them that is named: no other bounds the answer.
+func translate(topo *topology.Topology, get findMap, w way, partition int32, offset int64) (Translation, error) {
+	from, to, topic := w.from, w.to, w.topic
+	t := Translation{From: from, To: to, Topic: topic, As: w.as, Partition: partition, Offset: offset}
+	there, thereMerges := linkAs(topo, from, to, topic, w.as)
+	here, hereMerges := linkAs(topo, to, from, w.as, topic)
+	var fwd, back mapView
+	var hasForward, hasBack bool
+	if there {
+		fwd, hasForward = get(from, to, topic, partition)
+	}
+	if here {
+		back, hasBack = get(to, from, w.as, partition)
+	}
 	if !hasForward && !hasBack {
 		return t, fmt.Errorf("translate %s:%d from %s to %s: %w", topic, partition, from, to, ErrUnknownPump)
 	}
 	if offset < 0 {
 		return t, fmt.Errorf("translate %s:%d: offset %d is negative; use a record's offset or the log end", topic, partition, offset)
 	}
-	if route := topo.Route(to, from, topic); !hasBack && len(route) == 1 {
-		_, err := hopMap(get, route[0], t)
-		return t, err
+	if here && !hasBack && topo.CarriesBetween(to, from, to, w.as) {
+		return t, t.lacks(to, from)
 	}
 	best, bounded := int64(0), false
 	bound := func(at int64) {
@@ -104,7 +132,11 @@ func translate(topo *topology.Topology, get findMap, from, to, topic string, par
 			exact = at
 		}
 	}
-	for _, c := range topo.Clusters {
+	others := topo.Clusters
+	if thereMerges || hereMerges {
+		others = nil
+	}
+	for _, c := range others {
 		record, err := boundRoutes(topo, get, c.Name, t, bound)
 		if err != nil {
 			return t, err
@@ -125,11 +157,17 @@ func translate(topo *topology.Topology, get findMap, from, to, topic string, par
 // along the route to to. At its own cluster an origin's route is empty. It
 // returns where the record at the asked offset lies, -1 if it is none of these.
 func boundRoutes(topo *topology.Topology, get findMap, origin string, t Translation, bound func(int64)) (record int64, err error) {
-	toFrom := topo.Route(origin, t.From, t.Topic)
-	toTo := topo.Route(origin, t.To, t.Topic)
-	if origin != t.From && (len(toFrom) == 0 || toFrom[len(toFrom)-1].From == t.To) ||
-		origin != t.To && (len(toTo) == 0 || toTo[len(toTo)-1].From == t.From) {
+	toFrom, atFrom, someFrom := topo.Hops(origin, t.From, t.Topic)
+	toTo, atTo, someTo := topo.Hops(origin, t.To, t.As)
+	if !atFrom || !atTo || topo.CarriesBetween(t.To, t.From, origin, t.As) || topo.CarriesBetween(t.From, t.To, origin, t.Topic) {
 		return -1, nil // not at both ends, or in the map of the link between them
+	}
+	if someFrom || someTo {
+		return -1, fmt.Errorf("translate %s:%d from %s to %s: %w, produced in %s, come to both; ask along the links over which they come",
+			t.Topic, t.Partition, t.From, t.To, ErrMerged, origin)
+	}
+	if first(toFrom, t.Topic) != first(toTo, t.As) {
+		return -1, nil // other topics of the origin
 	}
 	at, same := t.Offset, true // same: the record at the asked offset was met at every hop
 	for i := len(toFrom) - 1; i >= 0; i-- {
@@ -170,11 +208,37 @@ func across(m mapView, side int, at int64, origin string) (to int64, exact, ok b
 
 // hopMap returns the map of one hop. Without it the answer might skip records,
 // so there is none.
-func hopMap(get findMap, hop topology.Link, t Translation) (mapView, error) {
-	m, ok := get(hop.From, hop.To, t.Topic, t.Partition)
+func hopMap(get findMap, hop topology.Hop, t Translation) (mapView, error) {
+	m, ok := get(hop.Link.From, hop.Link.To, hop.Topic, t.Partition)
 	if !ok {
-		return nil, fmt.Errorf("translate %s:%d from %s to %s: it also depends on link %s, which does not copy it here now (not begun, or on another node): %w",
-			t.Topic, t.Partition, t.From, t.To, hop.Name, ErrUnknownPump)
+		return nil, t.lacks(hop.Link.From, hop.Link.To)
 	}
 	return m, nil
+}
+
+// lacks says which map there is none of.
+func (t Translation) lacks(from, to string) error {
+	return fmt.Errorf("translate %s:%d from %s to %s: it also depends on what comes from %s to %s, which is not copied here now (not begun, or on another node): %w",
+		t.Topic, t.Partition, t.From, t.To, from, to, ErrUnknownPump)
+}
+
+// linkAs reports whether a link brings a topic from one cluster to another under a name, and whether it makes others the same there.
+func linkAs(topo *topology.Topology, from, to, topic, as string) (there, merges bool) {
+	for _, l := range topo.Links {
+		if l.From != from || l.To != to {
+			continue
+		}
+		if target, ok := topo.TargetTopic(l, topic); ok && target == as {
+			return true, l.Merges(topic)
+		}
+	}
+	return false, false
+}
+
+// first is what a topic is called where its way begins; here, if it is no way.
+func first(hops []topology.Hop, here string) string {
+	if len(hops) == 0 {
+		return here
+	}
+	return hops[0].Topic
 }

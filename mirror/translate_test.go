@@ -123,7 +123,7 @@ func (w *world) checkAll(t *testing.T, seed uint64, tight bool) {
 func (w *world) check(t *testing.T, seed uint64, from, to string, tight bool) {
 	t.Helper()
 	for offset := range int64(len(w.logs[from]) + 1) {
-		got, err := translate(w.topo, w.get, from, to, "orders", 0, offset)
+		got, err := translate(w.topo, w.get, way{from, to, "orders", "orders"}, 0, offset)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -145,10 +145,10 @@ func (w *world) check(t *testing.T, seed uint64, from, to string, tight bool) {
 
 func TestTranslate_Refuses(t *testing.T) {
 	w := newWorld(t, rand.New(rand.NewPCG(1, 1)), "eu>us", "us>ap")
-	if _, err := translate(w.topo, w.get, "eu", "ap", "orders", 0, 1); !errors.Is(err, ErrUnknownPump) {
+	if _, err := translate(w.topo, w.get, way{"eu", "ap", "orders", "orders"}, 0, 1); !errors.Is(err, ErrUnknownPump) {
 		t.Errorf("no link between: %v", err)
 	}
-	if _, err := translate(w.topo, w.get, "eu", "us", "orders", 0, -1); err == nil {
+	if _, err := translate(w.topo, w.get, way{"eu", "us", "orders", "orders"}, 0, -1); err == nil {
 		t.Error("a negative offset is translated")
 	}
 }

@@ -112,7 +112,7 @@ func (l *Link) targetLost(ctx context.Context, p *pump, base Checkpoint, suspect
 	if err != nil {
 		return err
 	}
-	return orRecreated(ctx, l.to, base.TargetTopicID, p.id.Topic, &damage{target: true, at: at, halt: &haltError{"truncated-target",
+	return orRecreated(ctx, l.to, base.TargetTopicID, p.id.Target(), &damage{target: true, at: at, halt: &haltError{"truncated-target",
 		fmt.Sprintf("the target holds what it was given up to offset %d, our last record was at %d: acknowledged records are gone there", at, base.TargetLast)}})
 }
 
@@ -129,9 +129,9 @@ func (l *Link) oursBefore(ctx context.Context, p *pump, runs []Run, at int64) (b
 	if last < 0 {
 		return true, nil
 	}
-	frame, err := l.to.FetchOnce(ctx, p.id.Topic, p.id.Partition, last, 1, false)
+	frame, err := l.to.FetchOnce(ctx, p.id.Target(), p.id.Partition, last, 1, false)
 	if errors.Is(err, kerr.OffsetOutOfRange) {
-		start, err := l.to.ListOffsets(ctx, p.id.Topic, p.id.Partition, broker.Earliest, false)
+		start, err := l.to.ListOffsets(ctx, p.id.Target(), p.id.Partition, broker.Earliest, false)
 		return err == nil && last < start.Offset, err // retention took it, which says nothing
 	}
 	if err != nil {

@@ -177,7 +177,7 @@ func (l *Link) toVerify(r VerifyRequest) (todo []*verifying, err error) {
 		n := len(f.pumpList())
 		for i := range n {
 			if len(r.Partitions) == 0 || slices.Contains(r.Partitions, int32(i)) {
-				todo = append(todo, &verifying{link: l, flow: f, id: PumpID{From: l.spec.From, To: l.spec.To, Topic: f.topic, Partition: int32(i)}})
+				todo = append(todo, &verifying{link: l, flow: f, id: f.pumpID(int32(i))})
 			}
 		}
 		for _, p := range r.Partitions {

@@ -145,7 +145,7 @@ const (
 // patient waits for what heals by itself: a leader that moves, a broker that restarts.
 func (r *logReader) patient(ctx context.Context) (*broker.Frame, error) {
 	for attempt := 1; ; attempt++ {
-		frame, err := r.cluster.FetchOnce(ctx, r.v.id.Topic, r.v.id.Partition, r.at, verifyBytes, r.committed)
+		frame, err := r.cluster.FetchOnce(ctx, r.v.id.on(r.cluster.Name()), r.v.id.Partition, r.at, verifyBytes, r.committed)
 		if err == nil || attempt == verifyAttempts || ctx.Err() != nil || broker.Classify(err) != broker.Retry || errors.Is(err, kerr.OffsetOutOfRange) {
 			return frame, err
 		}
@@ -163,7 +163,7 @@ const (
 
 // overtaken goes on where a log begins by now: retention has passed the reader.
 func (r *logReader) overtaken(ctx context.Context, cause error) error {
-	start, err := r.cluster.ListOffsets(ctx, r.v.id.Topic, r.v.id.Partition, broker.Earliest, false)
+	start, err := r.cluster.ListOffsets(ctx, r.v.id.on(r.cluster.Name()), r.v.id.Partition, broker.Earliest, false)
 	switch {
 	case err != nil:
 		return err

@@ -132,7 +132,7 @@ func (v *verifying) begin(ctx context.Context, r VerifyRequest) error {
 	if err != nil {
 		return err
 	}
-	tstart, err := v.link.to.ListOffsets(ctx, v.id.Topic, v.id.Partition, broker.Earliest, false)
+	tstart, err := v.link.to.ListOffsets(ctx, v.id.Target(), v.id.Partition, broker.Earliest, false)
 	if err != nil {
 		return err
 	}
@@ -247,16 +247,17 @@ func (v *verifying) sameTopics(ctx context.Context) error {
 		c  *broker.Cluster
 		id [16]byte
 	}{{v.link.from, v.place.SourceTopicID}, {v.link.to, v.place.TargetTopicID}} {
-		m, err := side.c.Metadata(ctx, v.id.Topic)
+		topic := v.id.on(side.c.Name())
+		m, err := side.c.Metadata(ctx, topic)
 		if err != nil {
 			return err
 		}
-		t := m.Topics[v.id.Topic]
+		t := m.Topics[topic]
 		if t.Err != nil {
-			return fmt.Errorf("topic %s of %s: %w", v.id.Topic, side.c.Name(), t.Err)
+			return fmt.Errorf("topic %s of %s: %w", topic, side.c.Name(), t.Err)
 		}
 		if side.id != [16]byte{} && t.ID != [16]byte{} && t.ID != side.id {
-			v.out.Notes = append(v.out.Notes, VerifyNote{Records: -1, Why: fmt.Sprintf("topic %s of %s was deleted and created again since it was copied", v.id.Topic, side.c.Name())})
+			v.out.Notes = append(v.out.Notes, VerifyNote{Records: -1, Why: fmt.Sprintf("topic %s of %s was deleted and created again since it was copied", topic, side.c.Name())})
 		}
 	}
 	return nil
@@ -320,11 +321,11 @@ func (v *verifying) settleDebts(ctx context.Context) (*Difference, error) {
 		if len(side.owed) == 0 {
 			continue
 		}
-		start, err := side.c.ListOffsets(ctx, v.id.Topic, v.id.Partition, broker.Earliest, false)
+		start, err := side.c.ListOffsets(ctx, v.id.on(side.c.Name()), v.id.Partition, broker.Earliest, false)
 		if err != nil {
 			return nil, err
 		}
-		err = side.c.ReadRange(ctx, v.id.Topic, v.id.Partition, max(start.Offset, earliest(side.owed)), -1, side.committed, func(r broker.Record) error {
+		err = side.c.ReadRange(ctx, v.id.on(side.c.Name()), v.id.Partition, max(start.Offset, earliest(side.owed)), -1, side.committed, func(r broker.Record) error {
 			v.c.settle(side.owed, batch.Record{Offset: r.Offset, Key: r.Key})
 			if len(side.owed) == 0 {
 				return io.EOF

@@ -283,7 +283,7 @@ func (w *window) gather() (request []broker.ProduceBatch, began time.Time, doubt
 			w.charge(p, int64(len(b.bytes)))
 		}
 		id, alone := p.target()
-		request = append(request, broker.ProduceBatch{Topic: p.id.Topic, TopicID: id, Partition: p.id.Partition, Bytes: b.bytes, Token: b})
+		request = append(request, broker.ProduceBatch{Topic: p.id.Target(), TopicID: id, Partition: p.id.Partition, Bytes: b.bytes, Token: b})
 		doubtful = doubtful || alone
 		p.again()
 	}

@@ -139,6 +139,21 @@ func (l Link) merged(target string) bool {
 	return slices.ContainsFunc(l.Naming.Renames, func(r Rename) bool { return r.merges() && r.To == target })
 }
 
+// Makes tells whether topics of the link's source may have that name on the target.
+func (l Link) Makes(target string) bool {
+	if l.merged(target) {
+		return true
+	}
+	_, ok := l.SourceTopic(target)
+	return ok
+}
+
+// Takes tells whether a link takes a topic of its source.
+func (t *Topology) Takes(l Link, source string) bool {
+	_, ok := t.TargetTopic(l, source)
+	return ok
+}
+
 // makes tells whether the link gives a topic of its target that name, which it has not on the source.
 func (l Link) makes(target string) bool {
 	return l.merged(target) || slices.ContainsFunc(l.Naming.origins(target), func(source string) bool {

@@ -356,9 +356,11 @@ func TestCarries_OnceUnderOtherNames(t *testing.T) {
 					if at[c.Name] == "" || c.Name == origin.Name {
 						continue
 					}
-					hops, ok := top.Hops(origin.Name, c.Name, at[c.Name])
+					hops, ok, many := top.Hops(origin.Name, c.Name, at[c.Name])
 					switch {
 					case !ok:
+						t.Fatalf("seed %d %q: no way from %s of %s to %s", seed, randomNames(seed), name, origin.Name, c.Name)
+					case many:
 						merged++
 					case hops[0].Topic != name || hops[len(hops)-1].As != at[c.Name] || len(hops) != len(top.Route(origin.Name, c.Name, name)):
 						t.Fatalf("seed %d %q: %s of %s comes to %s by %+v", seed, randomNames(seed), name, origin.Name, c.Name, hops)

@@ -156,38 +156,40 @@ func (t *Topology) carriesNamed(link, origin int32, topic string) bool {
 
 // Hops gives the way by which records that were first produced at origin come to a topic of a cluster, with the topic's name at each
 // end of each link. topic is the name at the cluster; the first hop's is the origin's. It is nil, and ok is true, from a cluster to
-// itself. ok is false if there is no way, if a cluster is unknown, and where a rule makes many topics one on the way: then there
-// are as many ways as topics.
-func (t *Topology) Hops(origin, cluster, topic string) (hops []Hop, ok bool) {
+// itself. ok is false if there is no way, or a cluster is unknown. merged: a rule makes many topics one on the way, so that there are as many ways
+// as topics, and none is given.
+func (t *Topology) Hops(origin, cluster, topic string) (hops []Hop, ok, merged bool) {
 	r := t.routes
 	if r == nil {
-		return nil, false
+		return nil, false, false
 	}
 	from, known := r.clusters[origin]
 	to, also := r.clusters[cluster]
 	if !known || !also {
-		return nil, false
+		return nil, false, false
+	}
+	if from == to {
+		return nil, true, false
 	}
 	name := topic
 	if r.renames() {
 		names := t.originals(from, to, topic)
-		if len(names) != 1 || t.mergedOnTheWay(from, to, names[0]) {
-			return nil, false
+		if len(names) == 0 {
+			return nil, false, false
 		}
-		name = names[0]
-	}
-	if from == to {
-		return nil, true
+		if name = names[0]; len(names) > 1 || t.mergedOnTheWay(from, to, name) {
+			return nil, true, true
+		}
 	}
 	for _, l := range t.Route(origin, cluster, name) {
 		as, takes := t.TargetTopic(l, name)
 		if !takes {
-			return nil, false
+			return nil, false, false
 		}
 		hops = append(hops, Hop{l, name, as})
 		name = as
 	}
-	return hops, len(hops) > 0
+	return hops, len(hops) > 0, false
 }
 
 // mergedOnTheWay tells whether a rule that makes many topics one is on the way of a topic.
@@ -201,6 +203,11 @@ func (t *Topology) mergedOnTheWay(from, to int32, topic string) bool {
 		at = r.from[l]
 	}
 	return false
+}
+
+// CarriesBetween tells whether some link between two clusters carries a topic's records of an origin. topic is the name on from.
+func (t *Topology) CarriesBetween(from, to, origin, topic string) bool {
+	return slices.ContainsFunc(t.Links, func(l Link) bool { return l.From == from && l.To == to && t.Carries(l, origin, topic) })
 }
 
 // Merges tells whether a link makes a topic of its source one with others on the target.

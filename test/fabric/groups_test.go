@@ -128,9 +128,15 @@ func TestGroups_BothWays(t *testing.T) {
 // commit sets a group's position in partition 0 of orders.
 func commit(t *testing.T, f *Fabric, cluster, group string, at int64, metadata string) {
 	t.Helper()
+	commitIn(t, f, cluster, "orders", group, at, metadata)
+}
+
+// commitIn is commit in another topic.
+func commitIn(t *testing.T, f *Fabric, cluster, topic, group string, at int64, metadata string) {
+	t.Helper()
 	admin(t, f, cluster, func(ctx context.Context, a *kadm.Client) error {
 		var o kadm.Offsets
-		o.Add(kadm.Offset{Topic: "orders", At: at, LeaderEpoch: -1, Metadata: metadata})
+		o.Add(kadm.Offset{Topic: topic, At: at, LeaderEpoch: -1, Metadata: metadata})
 		res, err := a.CommitOffsets(ctx, group, o)
 		if err == nil {
 			err = res.Error()
@@ -142,9 +148,14 @@ func commit(t *testing.T, f *Fabric, cluster, group string, at int64, metadata s
 // position is a group's in partition 0 of orders; nil: none.
 func position(t *testing.T, f *Fabric, cluster, group string) (at *kadm.Offset) {
 	t.Helper()
+	return positionIn(t, f, cluster, "orders", group)
+}
+
+func positionIn(t *testing.T, f *Fabric, cluster, topic, group string) (at *kadm.Offset) {
+	t.Helper()
 	admin(t, f, cluster, func(ctx context.Context, a *kadm.Client) error {
 		res, err := a.FetchOffsets(ctx, group)
-		if o, ok := res.Lookup("orders", 0); ok && o.At >= 0 {
+		if o, ok := res.Lookup(topic, 0); ok && o.At >= 0 {
 			at = &o.Offset
 		}
 		if err == kerr.GroupIDNotFound {
@@ -158,9 +169,14 @@ func position(t *testing.T, f *Fabric, cluster, group string) (at *kadm.Offset) 
 // stands waits until a group stands where it should.
 func stands(t *testing.T, f *Fabric, cluster, group string, want int64, metadata string) {
 	t.Helper()
+	standsIn(t, f, cluster, "orders", group, want, metadata)
+}
+
+func standsIn(t *testing.T, f *Fabric, cluster, topic, group string, want int64, metadata string) {
+	t.Helper()
 	var last error
 	for range 40 {
-		at := position(t, f, cluster, group)
+		at := positionIn(t, f, cluster, topic, group)
 		if at != nil && at.At == want && at.Metadata == metadata {
 			return
 		}

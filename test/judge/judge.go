@@ -29,6 +29,17 @@ type Case struct {
 	Ways []Way
 	// Positions are those of groups at a target, by its name.
 	Positions map[string][]checker.Position
+	// Class says which topics of different names are one: a name for all of them, by a record of any. nil = the topic's own. Of a position's topic it is
+	// asked with no more than the topic.
+	Class func(cluster string, r checker.Record) string
+}
+
+// of gives a record of a cluster the name under which its topic is judged.
+func (c Case) of(cluster string, r checker.Record) checker.Record {
+	if c.Class != nil {
+		r.Topic = c.Class(cluster, r)
+	}
+	return r
 }
 
 // Verdict is the outcome of a case, by target cluster.
@@ -68,14 +79,14 @@ func (c Case) Check(ctx context.Context) (Verdict, error) {
 			if r.Origin != cl.Name {
 				return nil
 			}
-			return src.Add(cl.Name, r)
+			return src.Add(cl.Name, c.of(cl.Name, r))
 		})
 		if err != nil {
 			return v, err
 		}
 	}
 	if c.Log != nil {
-		if err := c.Log.Tell(src); err != nil {
+		if err := c.Log.tell(src, c.of); err != nil {
 			return v, err
 		}
 	}
@@ -93,7 +104,7 @@ func (c Case) Check(ctx context.Context) (Verdict, error) {
 		if err := c.ask(ctx, cl, t); err != nil {
 			return v, err
 		}
-		if err := Read(ctx, cl, c.Topics, t.Add); err != nil {
+		if err := Read(ctx, cl, c.Topics, func(r checker.Record) error { return t.Add(c.of(cl.Name, r)) }); err != nil {
 			return v, err
 		}
 		v.Reports[cl.Name] = t.Report()

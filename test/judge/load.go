@@ -87,11 +87,15 @@ func (l *Log) Add(c Client, r *kgo.Record, o checker.Outcome) {
 
 // Tell tells a truth what producers know.
 func (l *Log) Tell(src *checker.Sources) error {
+	return l.tell(src, func(_ string, r checker.Record) checker.Record { return r })
+}
+
+func (l *Log) tell(src *checker.Sources, named func(cluster string, r checker.Record) checker.Record) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for name, es := range l.entries {
 		for _, e := range es {
-			if err := src.Produced(name, e.record, e.outcome); err != nil {
+			if err := src.Produced(name, named(name, e.record), e.outcome); err != nil {
 				return err
 			}
 		}

@@ -20,6 +20,15 @@ type Way struct {
 	// Translate says where somebody goes on at To who has read everything at From before an offset. It returns ErrNoWay for a topic
 	// that nobody carries on this way.
 	Translate func(ctx context.Context, topic string, partition int32, offset int64) (int64, error)
+	// As is what a topic of From is called at To; nil = the same.
+	As func(topic string) string
+}
+
+func (w Way) as(topic string) string {
+	if w.As == nil {
+		return topic
+	}
+	return w.As(topic)
 }
 
 // ErrNoWay is returned by [Way.Translate] for what has no translation, and need not have any.
@@ -50,7 +59,7 @@ func (c Case) ask(ctx context.Context, target Client, t *checker.Target) error {
 			if from.Name != w.From {
 				continue
 			}
-			if err := w.ask(ctx, from, c.Topics, here, t); err != nil {
+			if err := w.ask(ctx, from, c, here, t); err != nil {
 				return fmt.Errorf("translate from %s to %s: %w", w.From, w.To, err)
 			}
 			read[from.Name] = true
@@ -61,7 +70,7 @@ func (c Case) ask(ctx context.Context, target Client, t *checker.Target) error {
 			continue
 		}
 		err := Read(ctx, from, c.Topics, func(r checker.Record) error {
-			t.Hop(from.Name, r)
+			t.Hop(from.Name, c.of(from.Name, r))
 			return nil
 		})
 		if err != nil {
@@ -72,13 +81,13 @@ func (c Case) ask(ctx context.Context, target Client, t *checker.Target) error {
 }
 
 // ask asks about the partitions of one cluster.
-func (w Way) ask(ctx context.Context, from Client, topics []string, here kadm.ListedOffsets, t *checker.Target) error {
-	ends, err := logEnds(ctx, from, topics)
+func (w Way) ask(ctx context.Context, from Client, c Case, here kadm.ListedOffsets, t *checker.Target) error {
+	ends, err := logEnds(ctx, from, c.Topics)
 	if err != nil {
 		return err
 	}
 	for _, end := range ends.Offsets().Sorted() {
-		there, ok := here.Lookup(end.Topic, end.Partition)
+		there, ok := here.Lookup(w.as(end.Topic), end.Partition)
 		if !ok || there.Err != nil {
 			continue
 		}
@@ -91,7 +100,8 @@ func (w Way) ask(ctx context.Context, from Client, topics []string, here kadm.Li
 			if err != nil {
 				return err
 			}
-			err = t.Position(checker.Position{Group: fmt.Sprintf("at %d of %d", at, end.At), Cluster: w.From, Topic: end.Topic, Partition: end.Partition, Source: at, Target: to, End: there.Offset})
+			topic := c.of(w.From, checker.Record{Topic: end.Topic}).Topic
+			err = t.Position(checker.Position{Group: fmt.Sprintf("at %d of %d", at, end.At), Cluster: w.From, Topic: topic, Partition: end.Partition, Source: at, Target: to, End: there.Offset})
 			if err != nil {
 				return err
 			}
@@ -116,18 +126,31 @@ func logEnds(ctx context.Context, c Client, topics []string) (kadm.ListedOffsets
 
 // bothWays are those between the ends of a link that carries topics over one hop. ask answers along the link or against it; what is not carried may
 // be refused.
-func bothWays(l topology.Link, route func(from, to, topic string) []topology.Link, ask func(ctx context.Context, topic string, partition int32, offset int64, reverse bool) (int64, error)) (ways []Way) {
+func bothWays(topo *topology.Topology, l topology.Link, ask func(ctx context.Context, topic string, partition int32, offset int64, reverse bool) (int64, error)) (ways []Way) {
 	for _, reverse := range []bool{false, true} {
 		w := Way{From: l.From, To: l.To}
 		if reverse {
 			w.From, w.To = l.To, l.From
 		}
+		source := func(topic string) string {
+			if reverse {
+				topic, _ = l.SourceTopic(topic)
+			}
+			return topic
+		}
+		w.As = func(topic string) string {
+			if reverse {
+				return source(topic)
+			}
+			topic, _ = topo.TargetTopic(l, topic)
+			return topic
+		}
 		w.Translate = func(ctx context.Context, topic string, partition int32, offset int64) (int64, error) {
-			if !l.Matches(topic) {
+			if !topo.Takes(l, source(topic)) {
 				return 0, ErrNoWay
 			}
-			to, err := ask(ctx, topic, partition, offset, reverse)
-			if err != nil && len(route(l.From, l.To, topic)) != 1 {
+			to, err := ask(ctx, source(topic), partition, offset, reverse)
+			if err != nil && len(topo.Route(l.From, l.To, source(topic))) != 1 {
 				return 0, ErrNoWay
 			}
 			return to, err
@@ -149,7 +172,7 @@ func Ways(topo *topology.Topology, nodes ...Translator) (ways []Way) {
 		return nil
 	}
 	for _, l := range topo.Links {
-		ways = append(ways, bothWays(l, topo.Route, func(ctx context.Context, topic string, partition int32, offset int64, reverse bool) (int64, error) {
+		ways = append(ways, bothWays(topo, l, func(ctx context.Context, topic string, partition int32, offset int64, reverse bool) (int64, error) {
 			var all error
 			for _, n := range nodes {
 				res, err := n.Translate(ctx, &adminpb.TranslateRequest{Link: l.Name, Topic: topic, Partition: partition, Offset: offset, Reverse: reverse})
