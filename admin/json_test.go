@@ -20,7 +20,7 @@ func TestJSON(t *testing.T) {
 		want string
 	}{
 		{"big numbers are numbers", &adminpb.TranslateResponse{From: "eu", To: "us", Topic: `a"b`, Offset: math.MaxInt64, Result: -1},
-			`{"from":"eu","to":"us","topic":"a\"b","partition":0,"offset":9223372036854775807,"result":-1,"exact":false}`},
+			`{"from":"eu","to":"us","topic":"a\"b","partition":0,"offset":9223372036854775807,"result":-1,"exact":false,"as":""}`},
 		{"times and lists", &adminpb.StatusResponse{Node: &adminpb.Node{Name: "n", Started: at}, Links: []*adminpb.Link{{Name: "l", Up: true}}},
 			`{"node":{"name":"n","writer":"","version":"","started":"2026-03-04T05:06:07.008Z","now":null},` +
 				`"links":[{"name":"l","from":"","to":"","up":true,"trouble":"","since":null,"flows":[],"guarantee":"unspecified","guarantee_why":""}],"unanswered":[]}`},

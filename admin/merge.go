@@ -122,7 +122,7 @@ func mergeFlows(voters, parts []partOf) []*adminpb.Flow {
 	for _, p := range parts {
 		for _, f := range p.link.GetFlows() {
 			if flows[f.GetTopic()] == nil {
-				flows[f.GetTopic()] = &adminpb.Flow{Topic: f.GetTopic()}
+				flows[f.GetTopic()] = &adminpb.Flow{Topic: f.GetTopic(), As: f.GetAs()}
 				best[f.GetTopic()] = make(map[int32]*adminpb.Partition)
 			}
 			for _, one := range f.GetPartitions() {

@@ -301,7 +301,7 @@ func (l *Link) sourceEnds(ctx context.Context, p *pump) (bounds, error) {
 func (l *Link) countOwn(ctx context.Context, p *pump, w *wayOut, end int64) error {
 	if producers, err := l.to.Producers(ctx, p.id.Target(), p.id.Partition); err == nil { // not every broker tells
 		for _, s := range producers {
-			if origin, ours := l.wroteThis(s.ID); ours {
+			if origin, ours := p.flow.wroteThis(s.ID); ours {
 				lane := w.at.lane(origin)
 				lane.Epoch = max(lane.Epoch, s.Epoch)
 				w.at.setLane(lane)
@@ -327,7 +327,7 @@ func (l *Link) countOwn(ctx context.Context, p *pump, w *wayOut, end int64) erro
 		if err != nil {
 			return err
 		}
-		next, err := l.ownIn(frame.Partitions[0].Batches, at, func(h batch.Header, _ []byte, origin string) error {
+		next, err := p.flow.ownIn(frame.Partitions[0].Batches, at, func(h batch.Header, _ []byte, origin string) error {
 			lane := w.at.lane(origin)
 			if h.ProducerEpoch > lane.Epoch {
 				lane.Epoch = h.ProducerEpoch // its base is not known, and is not needed behind it

@@ -218,7 +218,7 @@ func (l *Link) held(ctx context.Context, p *pump, s readback) (held AuditSum, re
 			return held, read, err
 		}
 		read += int64(len(frame.Partitions[0].Batches))
-		next, err := l.ownIn(frame.Partitions[0].Batches, at, func(h batch.Header, raw []byte, _ string) error {
+		next, err := p.flow.ownIn(frame.Partitions[0].Batches, at, func(h batch.Header, raw []byte, _ string) error {
 			switch {
 			case h.BaseOffset >= s.to:
 			case !batch.VerifyCRC(raw):

@@ -47,7 +47,7 @@ func (l *Link) believe(ctx context.Context, p *pump, fd *finder) error {
 		return err
 	}
 	for _, s := range producers {
-		origin, ours := l.wroteThis(s.ID)
+		origin, ours := p.flow.wroteThis(s.ID)
 		lane := fd.at.lane(origin)
 		if !ours || s.Epoch < lane.Epoch {
 			continue
@@ -108,7 +108,7 @@ func (l *Link) remembered(ctx context.Context, p *pump, fd *finder) error {
 		return err
 	}
 	known := func(origin string) bool {
-		id := l.producerID(origin)
+		id := p.flow.producerID(origin)
 		return slices.ContainsFunc(producers, func(s broker.ProducerState) bool { return s.ID == id })
 	}
 	forgotten := !fd.at.started() // without a lane there is nothing that could be known

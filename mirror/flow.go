@@ -79,12 +79,11 @@ type flow struct {
 	topic string // of the source
 	as    string // its name on the target; empty: the same
 	lim   atomic.Pointer[limits]
+	ids   atomic.Pointer[flowIDs]
 	tap   tap // of the topic: see Rates.Flows
 
-	mu       sync.Mutex
-	verdicts map[int64]verdict // by these routes:
-	judgedBy *routing
-	taken    bool    // the link copies some of the topic by them
+	mu sync.Mutex
+	verdicts
 	pumps    []*pump // index = partition
 	sourceID [16]byte
 	targetID [16]byte
@@ -92,6 +91,13 @@ type flow struct {
 	forged   map[int32]*forgery
 	scout    *pump   // tries for all partitions that lack a right; nil = none does
 	raised   telling // what was done about limits for the sake of single records
+}
+
+// verdicts is what some routes say of a flow.
+type verdicts struct {
+	by    *routing
+	byID  map[int64]verdict // of producers
+	taken bool              // the link copies some of the topic
 }
 
 // verdict is what a producer id says about a batch on this flow.
@@ -102,7 +108,7 @@ type verdict struct {
 }
 
 func newFlow(l *Link, topic string) *flow {
-	f := &flow{link: l, topic: topic, as: l.routing().as(l.spec, topic), verdicts: make(map[int64]verdict)}
+	f := &flow{link: l, topic: topic, as: l.routing().as(l.spec, topic), verdicts: verdicts{byID: make(map[int64]verdict)}}
 	f.tap.credit = tapCredit
 	f.lim.Store(&limits{})
 	return f
@@ -141,26 +147,26 @@ func (f *flow) judge(r *routing, producerID int64) verdict {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.followLocked(r)
-	if v, ok := f.verdicts[producerID]; ok {
+	if v, ok := f.byID[producerID]; ok {
 		return v
 	}
 	v := verdict{origin: prov.Origin, carried: r.carries(f.link.spec, prov.Origin, f.topic)}
 	if prov.Kind == topology.Forged || prov.Origin == here || prov.From == here {
 		v = verdict{origin: here, carried: r.carries(f.link.spec, here, f.topic), forged: true}
 	}
-	if len(f.verdicts) >= verdictsKept {
-		clear(f.verdicts)
+	if len(f.byID) >= verdictsKept {
+		clear(f.byID)
 	}
 	v = filtered(v)
-	f.verdicts[producerID] = v
+	f.byID[producerID] = v
 	return v
 }
 
 // followLocked forgets what was known by other routes.
 func (f *flow) followLocked(r *routing) {
-	if f.judgedBy != r {
-		clear(f.verdicts)
-		f.judgedBy, f.taken = r, r.takes(f.link.spec, f.topic) && r.as(f.link.spec, f.topic) == f.as
+	if f.by != r {
+		clear(f.byID)
+		f.by, f.taken = r, r.takes(f.link.spec, f.topic) && r.as(f.link.spec, f.topic) == f.as
 	}
 }
 

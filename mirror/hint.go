@@ -28,7 +28,7 @@ func (l *Link) hint(ctx context.Context, p *pump, at Checkpoint) int {
 		}
 	}
 	for _, s := range producers {
-		origin, ours := l.wroteThis(s.ID)
+		origin, ours := p.flow.wroteThis(s.ID)
 		if !ours {
 			continue
 		}

@@ -57,7 +57,7 @@ func (l *Link) holdsLast(ctx context.Context, p *pump, base Checkpoint) (bool, e
 	if err != nil || h.LastOffset() != base.TargetLast {
 		return false, nil
 	}
-	origin, ours := l.wroteThis(h.ProducerID)
+	origin, ours := p.flow.wroteThis(h.ProducerID)
 	lane := base.lane(origin)
 	if !ours || h.ProducerEpoch > lane.Epoch {
 		return false, nil

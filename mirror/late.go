@@ -70,7 +70,7 @@ func (l *Link) copiedMeanwhile(ctx context.Context, p *pump, at Checkpoint, foun
 		if err != nil {
 			return nil, err
 		}
-		next, err := l.ownIn(frame.Partitions[0].Batches, from, func(_ batch.Header, raw []byte, _ string) error {
+		next, err := p.flow.ownIn(frame.Partitions[0].Batches, from, func(_ batch.Header, raw []byte, _ string) error {
 			records, err := batch.Decode(raw, finderDecodeBytes)
 			for _, r := range records {
 				for _, m := range missing {

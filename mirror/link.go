@@ -256,14 +256,6 @@ func (l *Link) terms() topology.Link {
 	return l.spec
 }
 
-func (l *Link) producerID(origin string) int64 { return l.routing().ids[l.spec.From][origin] }
-
-// wroteThis reports whether a batch on the target is this link's, and its origin.
-func (l *Link) wroteThis(producerID int64) (origin string, ok bool) {
-	origin, ok = l.routing().origins[l.spec.From][producerID]
-	return origin, ok
-}
-
 // jitter spreads d over [d/2, 3d/2).
 func (l *Link) jitter(d time.Duration) time.Duration {
 	return d/2 + time.Duration(l.random.float()*float64(d))

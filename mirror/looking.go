@@ -62,7 +62,7 @@ func (l *Link) readOwn(ctx context.Context, p *pump, at, end int64, fd *finder) 
 		if err != nil {
 			return at, err
 		}
-		next, err := l.ownIn(frame.Partitions[0].Batches, at, func(h batch.Header, raw []byte, origin string) error {
+		next, err := p.flow.ownIn(frame.Partitions[0].Batches, at, func(h batch.Header, raw []byte, origin string) error {
 			return fd.own(h, raw, origin)
 		})
 		fd.targetHoles = fd.targetHoles || fd.mayJump && gapped(frame.Partitions[0].Batches, at)
@@ -83,7 +83,7 @@ func (l *Link) readOwn(ctx context.Context, p *pump, at, end int64, fd *finder) 
 }
 
 // ownIn walks target batches and reports those that this link wrote.
-func (l *Link) ownIn(raw []byte, from int64, fn func(batch.Header, []byte, string) error) (next int64, err error) {
+func (f *flow) ownIn(raw []byte, from int64, fn func(batch.Header, []byte, string) error) (next int64, err error) {
 	for next = from; len(raw) > 0; {
 		h, one, rest, err := batch.Next(raw)
 		if errors.Is(err, batch.ErrMagic) { // somebody's before Kafka 0.11
@@ -97,7 +97,7 @@ func (l *Link) ownIn(raw []byte, from int64, fn func(batch.Header, []byte, strin
 		}
 		raw = rest
 		if h.BaseOffset >= from {
-			if origin, ok := l.wroteThis(h.ProducerID); ok {
+			if origin, ok := f.wroteThis(h.ProducerID); ok {
 				if err := fn(h, one, origin); err != nil {
 					return next, err
 				}
@@ -124,7 +124,7 @@ func (l *Link) noStrays(ctx context.Context, p *pump, base Checkpoint) error {
 	stray := &haltError{"unanchored", fmt.Sprintf("the target already holds records of this link before offset %d, but %s has no checkpoint for them", base.TargetFrom, topicCheckpoints)}
 	// The memory of the broker does not say where a producer wrote: what it knows now may be another owner's that began behind the beginning.
 	if !base.Fresh {
-		if producers, err := l.to.Producers(ctx, p.id.Target(), p.id.Partition); err == nil && l.knownIn(producers) {
+		if producers, err := l.to.Producers(ctx, p.id.Target(), p.id.Partition); err == nil && p.flow.knownIn(producers) {
 			return stray
 		}
 	}
@@ -139,7 +139,7 @@ func (l *Link) noStrays(ctx context.Context, p *pump, base Checkpoint) error {
 			return err
 		}
 		read += len(frame.Partitions[0].Batches)
-		next, err := l.ownIn(frame.Partitions[0].Batches, at, func(h batch.Header, _ []byte, _ string) error {
+		next, err := p.flow.ownIn(frame.Partitions[0].Batches, at, func(h batch.Header, _ []byte, _ string) error {
 			if h.BaseOffset < base.TargetFrom {
 				return stray
 			}
@@ -155,9 +155,9 @@ func (l *Link) noStrays(ctx context.Context, p *pump, base Checkpoint) error {
 }
 
 // knownIn reports whether ids of ours are among the producers of a partition.
-func (l *Link) knownIn(producers []broker.ProducerState) bool {
+func (f *flow) knownIn(producers []broker.ProducerState) bool {
 	return slices.ContainsFunc(producers, func(s broker.ProducerState) bool {
-		_, ours := l.wroteThis(s.ID)
+		_, ours := f.wroteThis(s.ID)
 		return ours
 	})
 }
@@ -177,7 +177,7 @@ func (l *Link) othersIn(ctx context.Context, p *pump, from, to int64) (there boo
 		if err != nil {
 			return false, err
 		}
-		next, err := l.ownIn(frame.Partitions[0].Batches, at, func(h batch.Header, _ []byte, _ string) error {
+		next, err := p.flow.ownIn(frame.Partitions[0].Batches, at, func(h batch.Header, _ []byte, _ string) error {
 			there = there || h.BaseOffset < to
 			return nil
 		})

@@ -102,7 +102,7 @@ func (h *history) copySome() {
 		for most := 1 + h.rng.IntN(12); n < most && i+n < h.copied && h.wanted[i+n].origin == h.wanted[i].origin; n++ {
 		}
 		origin := h.wanted[i].origin
-		s := batchSpec{base: at, id: h.flow.link.producerID(origin), sequence: int32(h.lanes[origin])}
+		s := batchSpec{base: at, id: h.flow.producerID(origin), sequence: int32(h.lanes[origin])}
 		for j := i; j < i+n; j++ {
 			r := h.wanted[j].Record
 			r.Offset, h.wanted[j].target = at, at
@@ -187,7 +187,7 @@ func (h *history) finder(t testing.TB, base Checkpoint) (*finder, *[]Run, func()
 				continue
 			}
 			raw := rawBatch(s)
-			if origin, ok := h.flow.link.wroteThis(s.id); ok {
+			if origin, ok := h.flow.wroteThis(s.id); ok {
 				if err := fd.own(header(t, raw), raw, origin); err != nil {
 					return err
 				}

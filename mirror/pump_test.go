@@ -118,7 +118,7 @@ func TestPump_OneBatchAloneAfterFinding(t *testing.T) {
 		t.Errorf("%d batches in flight, want %d", sent, pumpInFlight)
 	}
 	for i, o := range b.pump.out.inflight {
-		if h := header(t, o.bytes); int64(h.BaseSequence) != 2+2*int64(i) || h.ProducerID != b.link.producerID("eu") {
+		if h := header(t, o.bytes); int64(h.BaseSequence) != 2+2*int64(i) || h.ProducerID != b.pump.flow.producerID("eu") {
 			t.Errorf("batch %d has sequence %d of id %d", i, h.BaseSequence, h.ProducerID)
 		}
 	}

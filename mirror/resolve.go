@@ -198,7 +198,7 @@ func (l *Link) countBehind(ctx context.Context, p *pump, w *wayOut, next, from, 
 		if err != nil {
 			return err
 		}
-		after, err := l.ownIn(frame.Partitions[0].Batches, at, func(h batch.Header, _ []byte, _ string) error {
+		after, err := p.flow.ownIn(frame.Partitions[0].Batches, at, func(h batch.Header, _ []byte, _ string) error {
 			n += int64(h.Records)
 			return nil
 		})

@@ -121,7 +121,7 @@ func (p *pump) stampLocked(b *outBatch) {
 	}
 	b.sent = p.link.now()
 	b.generation, b.epoch, b.count = p.out.generation, lane.Epoch, lane.Count
-	batch.Patch(b.bytes, batch.Stamp{ProducerID: p.link.producerID(b.origin), Epoch: lane.Epoch, Sequence: lane.sequence()})
+	batch.Patch(b.bytes, batch.Stamp{ProducerID: p.flow.producerID(b.origin), Epoch: lane.Epoch, Sequence: lane.sequence()})
 	b.crc = batch.CRC(b.bytes)
 	p.out.sent[b.origin] = lane.Count + int64(b.records)
 }

@@ -147,6 +147,11 @@ func (l *Link) ensure(ctx context.Context, f *flow, source broker.Topic, target 
 		f.block(name, detail)
 		return nil
 	}
+	if other := l.alikeTopic(f); other != "" {
+		f.block("same-producer-id", fmt.Sprintf("topics %s and %s both are %s on %s, and would be written under one producer id, so that their copies could not be told apart: give one of them a name of its own there, or exclude it",
+			other, f.topic, f.target(), l.spec.To))
+		return nil
+	}
 	if !there && l.hasState(f.first()) {
 		f.block("target-deleted", fmt.Sprintf("topic %s was deleted on %s; what was mirrored is gone there. Create it again only together with a new start", f.target(), l.spec.To))
 		return nil
@@ -190,6 +195,20 @@ func (l *Link) ensure(ctx context.Context, f *flow, source broker.Topic, target 
 	}
 	f.set(lim, len(source.Partitions), l.now())
 	return err
+}
+
+// alikeTopic is another topic that is the same as a flow's on the target and written under the same ids, which of some millions of names two may be; the
+// flow gives way to one whose name comes first. Empty: there is none.
+func (l *Link) alikeTopic(f *flow) string {
+	if f.as == "" {
+		return ""
+	}
+	for _, other := range l.flowList() {
+		if other.as == f.as && other.topic < f.topic && topology.SameID(l.spec.From, other.topic, f.topic) {
+			return other.topic
+		}
+	}
+	return ""
 }
 
 // followsWithin is how long a topic that runs may differ from the source in what it must not, while that is being set there.
@@ -292,7 +311,7 @@ func (l *Link) begin(ctx context.Context, f *flow, source, target broker.Topic, 
 			continue
 		}
 		g.Go(func() (err error) {
-			starts[i], err = l.beginning(calls, id, source.ID, target.ID)
+			starts[i], err = l.beginning(calls, f, id, source.ID, target.ID)
 			starts[i].SourcePartitions = int32(len(source.Partitions))
 			return err
 		})
@@ -335,7 +354,7 @@ func (l *Link) begin(ctx context.Context, f *flow, source, target broker.Topic, 
 }
 
 // beginning is the first checkpoint of a pump: where the policy says to start.
-func (l *Link) beginning(ctx context.Context, id PumpID, source, target [16]byte) (Checkpoint, error) {
+func (l *Link) beginning(ctx context.Context, f *flow, id PumpID, source, target [16]byte) (Checkpoint, error) {
 	at := int64(-2)
 	start := l.terms().Start
 	switch start.Kind {
@@ -360,7 +379,7 @@ func (l *Link) beginning(ctx context.Context, id PumpID, source, target [16]byte
 	fresh := end.Offset == 0
 	if !fresh { // after its end was asked for: whatever is known here may be before it
 		producers, err := l.to.Producers(ctx, id.Target(), id.Partition)
-		fresh = err == nil && !l.knownIn(producers)
+		fresh = err == nil && !f.knownIn(producers)
 	}
 	return Checkpoint{Pump: id, SourceTopicID: source, SourceEpoch: -1, SourceNext: from.Offset,
 		TargetTopicID: target, TargetEpoch: -1, TargetLast: -1, TargetFrom: end.Offset, Fresh: fresh, Writer: l.writer}, nil
@@ -422,12 +441,15 @@ func (p *pump) sized(n int32) {
 // depend on their number, so that only somebody can change it.
 func (l *Link) wasWhole(f *flow, targetPartitions int) bool {
 	known := int32(0)
-	if c, ok := l.store.best(f.first()); ok {
-		known = c.SourcePartitions
+	for _, first := range l.store.firsts() { // of topics that are one there, any may have been the whole of it
+		if first.Target() == f.target() {
+			c, _ := l.store.best(first)
+			known = max(known, c.SourcePartitions)
+		}
 	}
 	if pumps := f.pumpList(); len(pumps) > 0 && pumps[0].here() {
 		pumps[0].mu.Lock()
-		known = pumps[0].safe.SourcePartitions
+		known = max(known, pumps[0].safe.SourcePartitions)
 		pumps[0].mu.Unlock()
 	}
 	return known > 0 && int(known) <= targetPartitions

@@ -142,7 +142,7 @@ func (l *Link) oursBefore(ctx context.Context, p *pump, runs []Run, at int64) (b
 	if err != nil || h.BaseOffset > last {
 		return false, nil
 	}
-	origin, ours := l.wroteThis(h.ProducerID)
+	origin, ours := p.flow.wroteThis(h.ProducerID)
 	if !ours || origin != run.Origin || h.ProducerEpoch != run.Epoch {
 		return false, nil
 	}

@@ -50,7 +50,7 @@ func (v *verifying) walkTarget(got *broker.Fetched, from int64, take func(*sourc
 			return next, fmt.Errorf("read target after offset %d: %w", next, err)
 		}
 		raw = rest
-		if origin, ours := v.link.wroteThis(h.ProducerID); ours && h.NextOffset() > from {
+		if origin, ours := v.flow.wroteThis(h.ProducerID); ours && h.NextOffset() > from {
 			take(&sourceBatch{raw: one, header: h, act: actRebuild, origin: origin, from: from})
 		}
 		next = max(next, h.NextOffset())

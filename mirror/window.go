@@ -274,7 +274,13 @@ func (w *window) gather() (request []broker.ProduceBatch, began time.Time, doubt
 		}
 	}
 	began = w.link.now()
+	var full map[topicPartition]bool // a request has one batch for a partition, and of topics that are one there several pumps write to it
 	for _, p := range packed {
+		at := topicPartition{p.id.As, p.id.Partition}
+		if full[at] {
+			p.later()
+			continue
+		}
 		b := p.next(w, began)
 		if b == nil {
 			continue
@@ -285,6 +291,12 @@ func (w *window) gather() (request []broker.ProduceBatch, began time.Time, doubt
 		id, alone := p.target()
 		request = append(request, broker.ProduceBatch{Topic: p.id.Target(), TopicID: id, Partition: p.id.Partition, Bytes: b.bytes, Token: b})
 		doubtful = doubtful || alone
+		if p.id.As != "" {
+			if full == nil {
+				full = make(map[topicPartition]bool)
+			}
+			full[at] = true
+		}
 		p.again()
 	}
 	return request, began, doubtful
@@ -352,6 +364,15 @@ func (p *pump) again() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.state == StateRunning && len(p.out.queue) > 0 && !p.out.solo && len(p.out.inflight) < pumpInFlight {
+		p.window.ready(p)
+	}
+}
+
+// later lists a pump again of which nothing was taken.
+func (p *pump) later() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.state == StateRunning && len(p.out.queue) > 0 {
 		p.window.ready(p)
 	}
 }

@@ -27,6 +27,18 @@ func (n Naming) Merges() bool { return slices.ContainsFunc(n.Renames, Rename.mer
 
 func (r Rename) merges() bool { return strings.HasSuffix(r.From, "*") && !strings.HasSuffix(r.To, "*") }
 
+// String tells people what becomes of names; empty: they are kept.
+func (n Naming) String() string {
+	if n.Prefix != "" {
+		return n.Prefix + "*"
+	}
+	var rules []string
+	for _, r := range n.Renames {
+		rules = append(rules, r.From+" → "+r.To)
+	}
+	return strings.Join(rules, ", ")
+}
+
 // head is what a rule's side has before its star; star is false for a whole name.
 func head(side string) (head string, star bool) { return strings.CutSuffix(side, "*") }
 

@@ -14,6 +14,14 @@ import "hash/fnv"
 //	| 0| 1| 0| lay | 000 |  fabric (16)  |    origin (20)    |     from (20)     |
 //	+--+--+--+-----+-----+---------------+-------------------+-------------------+
 //
+// Of a topic that the link gives another name (lay 1), where several may become one, each under ids of its own: way is a tag of the link's
+// source and the topic's name there, the high bits first.
+//
+//	 63 62 61 60-59 58-56 55           40 39               20 19                0
+//	+--+--+--+-----+-----+---------------+-------------------+-------------------+
+//	| 0| 1| 0| lay | way |  fabric (16)  |    origin (20)    |     way (20)      |
+//	+--+--+--+-----+-----+---------------+-------------------+-------------------+
+//
 // Router client (kind 1): a producer behind a router; the salt changes with the generation of the set's home.
 //
 //	 63 62 61 60-59 58           43 42       33 32                    9 8       0
@@ -21,7 +29,7 @@ import "hash/fnv"
 //	| 0| 1| 1| lay |  fabric (16)  | router(10)|     counter (24)      | salt (9)|
 //	+--+--+--+-----+---------------+-----------+-----------------------+---------+
 //
-// lay is the version of the layout, 0; a later layout keeps marker, kind, version and fabric where they are. Tags are
+// lay is the version of the layout, 0 or 1; a later layout keeps marker, kind, version and fabric where they are. Tags are
 // the FNV-1a hash (64 bits) of a name, folded by xor. They never change: they are in the logs.
 const (
 	markerBit = 1 << 62
@@ -30,6 +38,8 @@ const (
 	layoutShift = 59
 	layoutMask  = 3
 	layout      = 0
+	// layoutNamed is that of a topic with another name.
+	layoutNamed = 1
 
 	fabricBits = 16
 
@@ -38,6 +48,7 @@ const (
 	mirrorFabricShift = 40
 	clusterBits       = 20
 	originShift       = clusterBits
+	wayBits           = clusterBits + 3
 
 	clientFabricShift = 43
 	routerBits        = 10
@@ -78,7 +89,7 @@ func (k IDKind) String() string {
 }
 
 // Provenance is what a producer id says. Origin and From are names of clusters and are set for the kind Mirror only: the
-// origin of every other batch is the cluster it lies in.
+// origin of every other batch is the cluster it lies in. From is empty where the topic was given another name.
 type Provenance struct {
 	Kind         IDKind
 	Origin, From string
@@ -119,6 +130,20 @@ func (t *Topology) MirrorID(origin, from string) int64 {
 		tag(origin, clusterBits)<<originShift | tag(from, clusterBits))
 }
 
+// NamedID is the producer id under which links from the cluster from write records that were first produced at the cluster origin and lie in a
+// topic there that has another name on the target. Two topics may have one id, if rarely; see SameID.
+func (t *Topology) NamedID(origin, from, topic string) int64 {
+	way := wayTag(from, topic)
+	return int64(markerBit | layoutNamed<<layoutShift | way>>clusterBits<<spareShift | tag(t.Fabric.Name, fabricBits)<<mirrorFabricShift |
+		tag(origin, clusterBits)<<originShift | way&low(clusterBits))
+}
+
+// wayTag is the tag of a topic of a cluster. No name has a zero byte in it.
+func wayTag(from, topic string) uint64 { return tag(from+"\x00"+topic, wayBits) }
+
+// SameID tells whether two topics of a cluster would be written under one id. Where they become one, their copies could not be told apart.
+func SameID(from, one, other string) bool { return wayTag(from, one) == wayTag(from, other) }
+
 // RouterClientID is the producer id a router gives to a client's producer. Only the low 24 bits of counter and the low
 // 9 of salt count; the caller sees to it that they do not come round while an id is remembered.
 func (t *Topology) RouterClientID(router string, counter uint32, salt uint16) int64 {
@@ -139,13 +164,16 @@ func (t *Topology) Provenance(id int64) Provenance {
 	if bits>>shift&low(fabricBits) != s.fabric {
 		return Provenance{}
 	}
-	if bits>>layoutShift&layoutMask != layout {
+	lay := bits >> layoutShift & layoutMask
+	origin, knowsOrigin := s.clusters[bits>>originShift&low(clusterBits)]
+	switch {
+	case lay == layoutNamed && bits&kindBit == 0 && knowsOrigin:
+		return Provenance{Kind: Mirror, Origin: origin}
+	case lay != layout:
 		return Provenance{Kind: Forged}
-	}
-	if bits&kindBit != 0 {
+	case bits&kindBit != 0:
 		return Provenance{Kind: RouterClient}
 	}
-	origin, knowsOrigin := s.clusters[bits>>originShift&low(clusterBits)]
 	from, knowsFrom := s.clusters[bits&low(clusterBits)]
 	if !knowsOrigin || !knowsFrom || bits>>spareShift&spareMask != 0 {
 		return Provenance{Kind: Forged}

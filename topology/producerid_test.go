@@ -41,6 +41,9 @@ func TestProvenance(t *testing.T) {
 	}{
 		{"mirror", mirror, Provenance{Mirror, "eu", "us"}},
 		{"mirror, the other way", top.MirrorID("us", "eu"), Provenance{Mirror, "us", "eu"}},
+		{"another name", top.NamedID("eu", "us", "orders"), Provenance{Mirror, "eu", ""}},
+		{"another name of another fabric", other.NamedID("eu", "us", "orders"), Provenance{}},
+		{"another name, unknown origin", top.NamedID("mars", "us", "orders"), Provenance{Kind: Forged}},
 		{"router client", client, Provenance{Kind: RouterClient}},
 		{"router client, all bits", top.RouterClientID("r1", math.MaxUint32, math.MaxUint16), Provenance{Kind: RouterClient}},
 		{"none", -1, Provenance{}},
@@ -55,7 +58,7 @@ func TestProvenance(t *testing.T) {
 		{"unknown origin", top.MirrorID("mars", "us"), Provenance{Kind: Forged}},
 		{"unknown from", top.MirrorID("eu", "mars"), Provenance{Kind: Forged}},
 		{"spare bit", mirror | 1<<spareShift, Provenance{Kind: Forged}},
-		{"unknown layout", mirror | 1<<layoutShift, Provenance{Kind: Forged}},
+		{"unknown layout", mirror | 2<<layoutShift, Provenance{Kind: Forged}},
 		{"unknown layout of a client", client | 2<<layoutShift, Provenance{Kind: Forged}},
 	} {
 		if got := top.Provenance(c.id); got != c.want {
@@ -74,9 +77,16 @@ func FuzzProvenance(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(top.MirrorID("eu", "ap"))
+	f.Add(top.NamedID("eu", "ap", "orders"))
 	f.Add(int64(-1))
 	f.Fuzz(func(t *testing.T, id int64) {
 		p := top.Provenance(id)
+		if p.Kind == Mirror && p.From == "" { // the rest is a tag
+			if base := top.NamedID(p.Origin, "eu", "x"); (base^id)&^(spareMask<<spareShift|int64(low(clusterBits))) != 0 {
+				t.Fatalf("%#x is %+v, which has ids like %#x", id, p, base)
+			}
+			return
+		}
 		if p.Kind == Mirror && top.MirrorID(p.Origin, p.From) != id {
 			t.Fatalf("%#x is %+v, which has %#x", id, p, top.MirrorID(p.Origin, p.From))
 		}

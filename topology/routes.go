@@ -32,6 +32,9 @@ type routes struct {
 	// Of a topology in which links give topics other names:
 	trails  map[spotOf]*trail // by where the topic was produced
 	carried map[carryKey]bool
+	// Names that stand for all, where rules make many topics one:
+	exampled     sync.Once
+	exampleNames []string
 }
 
 // plan holds the routes of all topics that match the same links.

@@ -71,12 +71,12 @@ func (t *Topology) trail(origin int32, topic string) *trail {
 // maxBackSteps bounds the way back from a name to those that it may have had. What links of one fabric make of one name is far less.
 const maxBackSteps = 10_000
 
-// originals are the names that a topic may have had at its origin; several where a rule makes many one, of which those stand for all
-// that checkNames has seen to go alike.
-func (t *Topology) originals(origin, at int32, topic string) (names []string) {
+// originals are the names that a topic may have had at its origin; several where a rule makes many one, of which those stand for all, because
+// what becomes one goes on alike (nameWalk.part). many: there may be more, such a rule is on the way.
+func (t *Topology) originals(origin, at int32, topic string) (names []string, many bool) {
 	r := t.routes
 	if origin == at {
-		return []string{topic}
+		return []string{topic}, false
 	}
 	steps := 0
 	begin := spotOf{at, topic}
@@ -85,9 +85,10 @@ func (t *Topology) originals(origin, at int32, topic string) (names []string) {
 		here := queue[0]
 		for _, i := range r.in[here.cluster] {
 			l, from := r.links[i], r.from[i]
-			for _, source := range l.sources(here.topic) {
+			many = many || l.merged(here.topic)
+			for _, source := range t.sources(l, here.topic) {
 				if steps++; steps > maxBackSteps {
-					return names
+					return names, many
 				}
 				before := spotOf{from, source}
 				if target, ok := t.TargetTopic(l, source); !ok || target != here.topic || seen[before] {
@@ -103,31 +104,27 @@ func (t *Topology) originals(origin, at int32, topic string) (names []string) {
 			}
 		}
 	}
-	return names
+	return names, many
 }
 
-// sources are names that may have become a target's; of a rule that makes many one some that stand for all.
-func (l Link) sources(target string) []string {
+// sources are names that may have become a target's; of a rule that makes many one some of each pattern that there is.
+func (t *Topology) sources(l Link, target string) []string {
 	names := l.Naming.origins(target)
-	for _, r := range l.Naming.Renames {
-		if !r.merges() || r.To != target {
-			continue
-		}
-		from, _ := head(r.From)
-		examples := []string{from, from + "zq"}
-		for _, p := range l.Topics {
-			examples = append(examples, p.examples()...)
-			if name, ok := meeting(p.text, r.From); ok && p.kind != expression {
-				examples = append(examples, name)
-			}
-		}
-		for _, name := range examples {
-			if l.Naming.name(name) == target && !slices.Contains(names, name) {
-				names = append(names, name)
-			}
+	if !l.merged(target) {
+		return names
+	}
+	for _, name := range t.routes.examples(t) {
+		if l.Naming.name(name) == target && !slices.Contains(names, name) {
+			names = append(names, name)
 		}
 	}
 	return names
+}
+
+// examples are names that stand for all that the links' patterns and rules tell apart.
+func (r *routes) examples(t *Topology) []string {
+	r.exampled.Do(func() { r.exampleNames = t.checkedNames() })
+	return r.exampleNames
 }
 
 // carriesNamed is Carries where links give topics other names.
@@ -141,9 +138,11 @@ func (t *Topology) carriesNamed(link, origin int32, topic string) bool {
 		return carries
 	}
 	if _, takes := t.TargetTopic(r.links[link], topic); takes && r.to[link] != origin {
-		carries = slices.ContainsFunc(t.originals(origin, r.from[link], topic), func(name string) bool {
-			return t.trail(origin, name).last[r.to[link]] == link
-		})
+		names, many := t.originals(origin, r.from[link], topic)
+		carries = slices.ContainsFunc(names, func(name string) bool { return t.trail(origin, name).last[r.to[link]] == link })
+		if len(names) == 0 && many { // of a name that no pattern tells: it goes on as if it were produced here
+			carries = t.trail(r.from[link], topic).last[r.to[link]] == link
+		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -173,7 +172,7 @@ func (t *Topology) Hops(origin, cluster, topic string) (hops []Hop, ok, merged b
 	}
 	name := topic
 	if r.renames() {
-		names := t.originals(from, to, topic)
+		names, _ := t.originals(from, to, topic)
 		if len(names) == 0 {
 			return nil, false, false
 		}

@@ -806,7 +806,9 @@ type Flow struct {
 	// Sum of the offsets that were mirrored so far. Its growth is the rate.
 	Position int64 `protobuf:"varint,8,opt,name=position,proto3" json:"position,omitempty"`
 	// Only where the request asks for them; by number.
-	Partitions    []*Partition `protobuf:"bytes,9,rep,name=partitions,proto3" json:"partitions,omitempty"`
+	Partitions []*Partition `protobuf:"bytes,9,rep,name=partitions,proto3" json:"partitions,omitempty"`
+	// What the target calls the topic; empty: the same.
+	As            string `protobuf:"bytes,10,opt,name=as,proto3" json:"as,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -902,6 +904,13 @@ func (x *Flow) GetPartitions() []*Partition {
 		return x.Partitions
 	}
 	return nil
+}
+
+func (x *Flow) GetAs() string {
+	if x != nil {
+		return x.As
+	}
+	return ""
 }
 
 // Partition is one partition of a flow.
@@ -1234,7 +1243,9 @@ type TranslateResponse struct {
 	// The record at result is the copy of the one at offset. False: the highest
 	// position that skips nothing, because offset is a hole or the end of the log,
 	// or because both clusters take writes and their orders differ.
-	Exact         bool `protobuf:"varint,7,opt,name=exact,proto3" json:"exact,omitempty"`
+	Exact bool `protobuf:"varint,7,opt,name=exact,proto3" json:"exact,omitempty"`
+	// What the topic is called at the cluster to; topic is what it is called at from.
+	As            string `protobuf:"bytes,8,opt,name=as,proto3" json:"as,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1316,6 +1327,13 @@ func (x *TranslateResponse) GetExact() bool {
 		return x.Exact
 	}
 	return false
+}
+
+func (x *TranslateResponse) GetAs() string {
+	if x != nil {
+		return x.As
+	}
+	return ""
 }
 
 // TranslateGroupRequest names a group on one end of a link. The link must keep the
@@ -1474,9 +1492,10 @@ func (x *TranslateGroupResponse) GetTrouble() string {
 
 // TranslatedPosition is one committed position, and where it is on the other end.
 type TranslatedPosition struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Topic     string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
-	Partition int32                  `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Topic, as it is named at the link's source.
+	Topic     string `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	Partition int32  `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
 	// As committed.
 	Offset int64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
 	// As in TranslateResponse; -1 where it cannot be told.
@@ -1784,7 +1803,9 @@ type GroupPosition struct {
 	Synced *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=synced,proto3" json:"synced,omitempty"`
 	// Offsets of the target that the group would read again if it moved there now; -1:
 	// not known, or it has no position there.
-	Reread        int64 `protobuf:"varint,9,opt,name=reread,proto3" json:"reread,omitempty"`
+	Reread int64 `protobuf:"varint,9,opt,name=reread,proto3" json:"reread,omitempty"`
+	// What the target calls the topic; empty: the same.
+	As            string `protobuf:"bytes,10,opt,name=as,proto3" json:"as,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1880,6 +1901,13 @@ func (x *GroupPosition) GetReread() int64 {
 		return x.Reread
 	}
 	return 0
+}
+
+func (x *GroupPosition) GetAs() string {
+	if x != nil {
+		return x.As
+	}
+	return ""
 }
 
 // GroupPlace is a group's position on one cluster.
@@ -5677,7 +5705,7 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"\x05since\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12,\n" +
 	"\x05flows\x18\a \x03(\v2\x16.isthmus.admin.v1.FlowR\x05flows\x129\n" +
 	"\tguarantee\x18\b \x01(\x0e2\x1b.isthmus.admin.v1.GuaranteeR\tguarantee\x12#\n" +
-	"\rguarantee_why\x18\t \x01(\tR\fguaranteeWhy\"\xb1\x02\n" +
+	"\rguarantee_why\x18\t \x01(\tR\fguaranteeWhy\"\xc1\x02\n" +
 	"\x04Flow\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x18\n" +
 	"\ablocked\x18\x02 \x01(\tR\ablocked\x12'\n" +
@@ -5691,7 +5719,9 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"\bposition\x18\b \x01(\x03R\bposition\x12;\n" +
 	"\n" +
 	"partitions\x18\t \x03(\v2\x1b.isthmus.admin.v1.PartitionR\n" +
-	"partitions\"\xe1\x05\n" +
+	"partitions\x12\x0e\n" +
+	"\x02as\x18\n" +
+	" \x01(\tR\x02as\"\xe1\x05\n" +
 	"\tPartition\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\x05R\tpartition\x12-\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x17.isthmus.admin.v1.StateR\x05state\x12\x16\n" +
@@ -5727,7 +5757,7 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x1c\n" +
 	"\tpartition\x18\x03 \x01(\x05R\tpartition\x12\x16\n" +
 	"\x06offset\x18\x04 \x01(\x03R\x06offset\x12\x18\n" +
-	"\areverse\x18\x05 \x01(\bR\areverse\"\xb1\x01\n" +
+	"\areverse\x18\x05 \x01(\bR\areverse\"\xc1\x01\n" +
 	"\x11TranslateResponse\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -5735,7 +5765,8 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"\tpartition\x18\x04 \x01(\x05R\tpartition\x12\x16\n" +
 	"\x06offset\x18\x05 \x01(\x03R\x06offset\x12\x16\n" +
 	"\x06result\x18\x06 \x01(\x03R\x06result\x12\x14\n" +
-	"\x05exact\x18\a \x01(\bR\x05exact\"[\n" +
+	"\x05exact\x18\a \x01(\bR\x05exact\x12\x0e\n" +
+	"\x02as\x18\b \x01(\tR\x02as\"[\n" +
 	"\x15TranslateGroupRequest\x12\x12\n" +
 	"\x04link\x18\x01 \x01(\tR\x04link\x12\x14\n" +
 	"\x05group\x18\x02 \x01(\tR\x05group\x12\x18\n" +
@@ -5768,7 +5799,7 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
 	"\x05keeps\x18\x06 \x01(\bR\x05keeps\x12\x18\n" +
 	"\atrouble\x18\a \x01(\tR\atrouble\x12=\n" +
-	"\tpositions\x18\b \x03(\v2\x1f.isthmus.admin.v1.GroupPositionR\tpositions\"\xb9\x02\n" +
+	"\tpositions\x18\b \x03(\v2\x1f.isthmus.admin.v1.GroupPositionR\tpositions\"\xc9\x02\n" +
 	"\rGroupPosition\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x1c\n" +
@@ -5778,7 +5809,9 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"\x05state\x18\x06 \x01(\tR\x05state\x12\x10\n" +
 	"\x03why\x18\a \x01(\tR\x03why\x122\n" +
 	"\x06synced\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x06synced\x12\x16\n" +
-	"\x06reread\x18\t \x01(\x03R\x06reread\"N\n" +
+	"\x06reread\x18\t \x01(\x03R\x06reread\x12\x0e\n" +
+	"\x02as\x18\n" +
+	" \x01(\tR\x02as\"N\n" +
 	"\n" +
 	"GroupPlace\x12\x16\n" +
 	"\x06offset\x18\x01 \x01(\x03R\x06offset\x12\x10\n" +

@@ -46,7 +46,7 @@ func statusAt(now time.Time, position int64) *adminpb.StatusResponse {
 						TargetLast: 999, LagRecords: 12, LagSeconds: 0.25, SeenSecondsAgo: 0.05, Runs: 3}},
 				}}},
 			{Name: "us-eu", From: "us", To: "eu", Trouble: "us: connection refused", Since: at(90 * time.Second), Flows: []*adminpb.Flow{
-				{Topic: "audit", Blocked: "cleanup-policy: differs"},
+				{Topic: "audit", As: "us.audit", Blocked: "cleanup-policy: differs"},
 				{Topic: "orders", PartitionCount: 2, Partitions: []*adminpb.Partition{
 					{State: adminpb.State_STATE_WAITING, Since: at(time.Minute), SourceNext: -1, SourceEnd: -1, TargetLast: -1, SeenSecondsAgo: -1},
 					{Partition: 1, State: adminpb.State_STATE_RETRYING, Reason: "NOT_ENOUGH_REPLICAS", Since: at(5 * time.Second), Attempts: 4,

@@ -43,7 +43,7 @@ func checkLive(ctx context.Context, topo *topology.Topology) []finding {
 	for _, l := range topo.Links {
 		from, to := by[l.From], by[l.To]
 		if from.err == nil && to.err == nil {
-			found = append(found, judgeLink(l, from, to)...)
+			found = append(found, judgeLink(topo, l, from, to)...)
 		}
 	}
 	slices.SortStableFunc(found, func(a, b finding) int { return cmp.Compare(a.Severity, b.Severity) }) // problems first
@@ -81,7 +81,7 @@ func concerned(topo *topology.Topology, cluster string, m broker.Metadata) []str
 	var topics []string
 	for _, name := range slices.Sorted(maps.Keys(m.Topics)) {
 		if slices.ContainsFunc(topo.Links, func(l topology.Link) bool {
-			return (l.From == cluster || l.To == cluster) && l.Matches(name)
+			return l.From == cluster && topo.Takes(l, name) || l.To == cluster && l.Makes(name)
 		}) {
 			topics = append(topics, name)
 		}
@@ -162,7 +162,7 @@ func unreachable(c topology.Cluster, err error) finding {
 }
 
 // judgeLink compares the topics of a link at both ends.
-func judgeLink(l topology.Link, from, to survey) []finding {
+func judgeLink(topo *topology.Topology, l topology.Link, from, to survey) []finding {
 	var found []finding
 	add := func(severity, kind, topic, format string, args ...any) {
 		f := finding{Severity: severity, Kind: kind, Link: l.Name, Cluster: l.To, Message: fmt.Sprintf(format, args...)}
@@ -173,25 +173,26 @@ func judgeLink(l topology.Link, from, to survey) []finding {
 	}
 	matched := 0
 	for _, name := range slices.Sorted(maps.Keys(from.meta.Topics)) {
-		if !l.Matches(name) {
+		as, takes := topo.TargetTopic(l, name)
+		if !takes {
 			continue
 		}
 		matched++
 		source := from.meta.Topics[name]
-		target, ok := to.meta.Topics[name]
+		target, ok := to.meta.Topics[as]
 		if !ok {
 			continue
 		}
 		if have, want := len(target.Partitions), len(source.Partitions); have < want {
-			add(problem, "fewer-partitions", name, "topic %s has %d partitions and the source %d: give it %d, or a topic of another name", name, have, want, want)
+			add(problem, "fewer-partitions", as, "topic %s has %d partitions and the source %d: give it %d, or a topic of another name", as, have, want, want)
 		}
-		if to.configs[name]["message.timestamp.type"].Value == "LogAppendTime" {
-			add(problem, "timestamp-type", name, "topic %s has message.timestamp.type LogAppendTime, which would restamp every copy: set CreateTime", name)
+		if to.configs[as]["message.timestamp.type"].Value == "LogAppendTime" {
+			add(problem, "timestamp-type", as, "topic %s has message.timestamp.type LogAppendTime, which would restamp every copy: set CreateTime", as)
 		}
 		sourceConfig, sourceKnown := from.configs[name]["cleanup.policy"]
-		targetConfig, targetKnown := to.configs[name]["cleanup.policy"]
+		targetConfig, targetKnown := to.configs[as]["cleanup.policy"]
 		if sourceKnown && targetKnown && policies(sourceConfig.Value) != policies(targetConfig.Value) {
-			add(problem, "cleanup-policy", name, "topic %s has cleanup.policy %s and the source %s: make them equal", name, targetConfig.Value, sourceConfig.Value)
+			add(problem, "cleanup-policy", as, "topic %s has cleanup.policy %s and the source %s: make them equal", as, targetConfig.Value, sourceConfig.Value)
 		}
 	}
 	if matched == 0 {

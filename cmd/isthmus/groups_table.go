@@ -98,7 +98,7 @@ func (v groupsView) lines(res *adminpb.GroupsResponse) (shown, groups []*groupLi
 			}
 			last.add(p, at)
 			last.what = fmt.Sprint(last.positions)
-			one := &groupLine{link: l.GetLink(), group: p.GetGroup(), what: fmt.Sprintf("%s:%d", p.GetTopic(), p.GetPartition())}
+			one := &groupLine{link: l.GetLink(), group: p.GetGroup(), what: fmt.Sprintf("%s:%d", bothNames(p.GetTopic(), p.GetAs()), p.GetPartition())}
 			one.add(p, at)
 			shown = append(shown, one)
 		}

@@ -33,7 +33,8 @@ type linkJSON struct {
 	To      string   `json:"to"`
 	Topics  []string `json:"topics"`
 	Exclude []string `json:"exclude,omitempty"`
-	Written string   `json:"written"` // where, and as what
+	Naming  string   `json:"naming,omitempty"` // what it calls the topics, if not by their names
+	Written string   `json:"written"`          // where, and as what
 }
 
 // topicRoutes is how the topics go that the same links take.
@@ -50,6 +51,7 @@ type topicRoutes struct {
 type routeJSON struct {
 	Origin string   `json:"origin"`
 	Target string   `json:"target"`
+	As     string   `json:"as,omitempty"` // what the sample is called there, where that is another name
 	Hops   int      `json:"hops"`
 	Links  []string `json:"links"`
 }
@@ -114,14 +116,14 @@ func routesOf(file string, topo *topology.Topology, topics []string) routing {
 		r.Clusters = append(r.Clusters, siteJSON{c.Name, c.DC})
 	}
 	for _, l := range topo.Links {
-		r.Links = append(r.Links, linkJSON{l.Name, l.From, l.To, l.Topics.Strings(), l.Exclude.Strings(), topo.Written(l.Name)})
+		r.Links = append(r.Links, linkJSON{l.Name, l.From, l.To, l.Topics.Strings(), l.Exclude.Strings(), l.Naming.String(), topo.Written(l.Name)})
 	}
 	plans, left := topo.RoutePlans(topics...)
 	r.Left = left
 	for _, p := range plans {
 		of := topicRoutes{Topics: p.Topics, Sample: p.Sample, Routes: []routeJSON{}, Links: []carriedJSON{}, Cycles: [][]string{}}
 		for _, route := range p.Routes {
-			of.Routes = append(of.Routes, routeJSON{route.Origin, route.Target, len(route.Links), route.Links})
+			of.Routes = append(of.Routes, routeJSON{route.Origin, route.Target, route.As, len(route.Links), route.Links})
 		}
 		for _, c := range p.Carried {
 			of.Links = append(of.Links, carriedJSON{c.Link, append([]string{}, c.Origins...)})

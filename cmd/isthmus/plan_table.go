@@ -20,6 +20,9 @@ func (r routing) text() string {
 		if len(l.Exclude) > 0 {
 			topics += " without " + strings.Join(l.Exclude, ", ")
 		}
+		if l.Naming != "" {
+			topics += " as " + l.Naming
+		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", l.Name, l.From, l.To, topics, l.Written)
 	}
 	w.Flush() // to a strings.Builder, which never fails
@@ -36,11 +39,14 @@ func (r routing) text() string {
 }
 
 func (r routing) plan(b *strings.Builder, p topicRoutes) {
-	most := 0
+	most, topics := 0, strings.Join(p.Topics, ", ")
 	for _, route := range p.Routes {
 		most = max(most, route.Hops)
 	}
-	fmt.Fprintf(b, "\ntopics %s: %d of %s, %s of at most %s\n\n", strings.Join(p.Topics, ", "), len(p.Links),
+	if slices.ContainsFunc(p.Routes, func(r routeJSON) bool { return r.As != "" }) && topics != p.Sample {
+		topics += ", such as " + p.Sample
+	}
+	fmt.Fprintf(b, "\ntopics %s: %d of %s, %s of at most %s\n\n", topics, len(p.Links),
 		plural(len(r.Links), "link"), plural(len(p.Routes), "route"), plural(most, "hop"))
 	for _, line := range r.graph(p) {
 		b.WriteString("  " + line + "\n")
@@ -157,7 +163,11 @@ func (r routing) tree(p topicRoutes, origin string) []string {
 				branch, below = "└─ ", "   "
 			}
 			names = append(names, indent+branch+child.Target)
-			rest = append(rest, fmt.Sprintf("%-6s  %s", plural(child.Hops, "hop"), child.Links[len(child.Links)-1]))
+			line := fmt.Sprintf("%-6s  %s", plural(child.Hops, "hop"), child.Links[len(child.Links)-1])
+			if child.As != "" {
+				line += "  as " + child.As
+			}
+			rest = append(rest, line)
 			grow(child.Target, indent+below)
 		}
 	}

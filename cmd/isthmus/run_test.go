@@ -186,7 +186,7 @@ func TestRun_UnreachableClusterStopsNoOther(t *testing.T) {
 		want string
 	}{
 		{"translate eu-us orders:0@42", exitOK, "eu orders:0@42 -> us orders:0@42 (exact)\n"},
-		{"translate eu-us orders:0@42 --reverse --json", exitOK, `{"from":"us","to":"eu","topic":"orders","partition":0,"offset":42,"result":42,"exact":true}` + "\n"},
+		{"translate eu-us orders:0@42 --reverse --json", exitOK, `{"from":"us","to":"eu","topic":"orders","partition":0,"offset":42,"result":42,"exact":true,"as":"orders"}` + "\n"},
 		{"translate eu-us orders:7@42", exitFailed, ""},
 		{"translate eu-mars orders:0@42", exitFailed, ""},
 		{"ledger", exitOK, "the ledger is empty: nothing was lost, repeated or reordered\n"},

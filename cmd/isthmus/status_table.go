@@ -85,7 +85,7 @@ func partitionRows(w *tabwriter.Writer, st *adminpb.StatusResponse) {
 				if h := headroom(p); h > 0 {
 					room = age(h)
 				}
-				fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%d\n", l.GetName(), f.GetTopic(), p.GetPartition(),
+				fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%d\n", l.GetName(), bothNames(f.GetTopic(), f.GetAs()), p.GetPartition(),
 					admin.Name(p.GetState()), orDash(p.GetCause()), nodes, offset(p.GetSourceNext()), offset(p.GetSourceEnd()), offset(p.GetTargetLast()),
 					p.GetLagRecords(), age(p.GetLagSeconds()), room, age(p.GetSeenSecondsAgo()), p.GetRuns())
 			}
@@ -106,7 +106,7 @@ func (v statusView) troubles(st *adminpb.StatusResponse) []string {
 		}
 		for _, f := range l.GetFlows() {
 			if f.GetBlocked() != "" {
-				blocked = append(blocked, fmt.Sprintf("%s %s: %s", l.GetName(), f.GetTopic(), f.GetBlocked()))
+				blocked = append(blocked, fmt.Sprintf("%s %s: %s", l.GetName(), bothNames(f.GetTopic(), f.GetAs()), f.GetBlocked()))
 			}
 		}
 	}
@@ -154,4 +154,12 @@ func size(bytes int64) string {
 		return fmt.Sprintf("%.0f %s", n, units[u])
 	}
 	return fmt.Sprintf("%.1f %s", n, units[u])
+}
+
+// bothNames is a topic with what the target calls it, if that is another name.
+func bothNames(topic, as string) string {
+	if as == "" {
+		return topic
+	}
+	return topic + " as " + as
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,7 +58,7 @@ log or a hole, or both clusters take writes and their orders differ) it is the h
 					how = "not exact: the highest position that skips nothing"
 				}
 				_, err = fmt.Fprintf(t.out, "%s %s:%d@%d -> %s %s:%d@%d (%s)\n", res.GetFrom(), res.GetTopic(), res.GetPartition(),
-					res.GetOffset(), res.GetTo(), res.GetTopic(), res.GetPartition(), res.GetResult(), how)
+					res.GetOffset(), res.GetTo(), cmp.Or(res.GetAs(), res.GetTopic()), res.GetPartition(), res.GetResult(), how)
 				return err
 			})
 		}),

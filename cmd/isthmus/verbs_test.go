@@ -79,7 +79,7 @@ func TestAsk_TablesAndJSON(t *testing.T) {
 	f.on("Drift", drifts(), nil)
 	f.on("Groups", groupsOf(), nil)
 	f.on("TranslateGroup", translatedGroup(), nil)
-	f.on("Translate", &adminpb.TranslateResponse{From: "eu", To: "us", Topic: "orders", Partition: 3, Offset: 7, Result: 9}, nil)
+	f.on("Translate", &adminpb.TranslateResponse{From: "eu", To: "us", Topic: "orders", As: "eu.orders", Partition: 3, Offset: 7, Result: 9}, nil)
 	for name, lines := range map[string][]string{
 		"nodes":    {"nodes", "nodes --json"},
 		"owners":   {"owners", "owners eu-us orders --json"},

@@ -181,6 +181,11 @@ func renamed(t *testing.T, g naming, seed uint64) {
 		c.Ways = []judge.Way{}
 	}
 	v := verdict(t, f, c)
+	for _, l := range f.Topology.Links {
+		if entries, err := n.Set.Ledger(l.Name); err != nil || len(entries) > 0 {
+			t.Errorf("seed %d: the ledger of %s: %+v, %v; nothing went wrong there", seed, l.Name, entries, err)
+		}
+	}
 	for cluster, r := range v.Reports {
 		if r.Copied == 0 && g.carries(cluster, "", "") {
 			t.Errorf("seed %d: nothing was copied to %s", seed, cluster)
@@ -265,4 +270,109 @@ func TestNames_ChangedLive(t *testing.T) {
 			counts(step.x, step.y)
 		}
 	})
+}
+
+// TestNames_ManyIntoOne: the topic that many become has the partitions of the largest, positions of each are its own, both ways, and of two whose copies
+// could not be told apart one waits.
+func TestNames_ManyIntoOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := New(t, Options{Clusters: []string{"eu", "us"}, Verbose: testing.Verbose(),
+			More: "[[link]]\nfrom = \"eu\"\nto = \"us\"\ntopics = [\"t-*\"]\nrename = { \"t-*\" = \"all\" }\ngroups = [\"*\"]\n"})
+		defer f.Close()
+		one, other := alike()
+		sizes := map[string]int32{"t-1": 2, "t-2": 5, one: 1, other: 1}
+		for topic, n := range sizes {
+			createTopic(t, f, "eu", topic, n, nil)
+		}
+		log := judge.NewLog()
+		n := f.Start("n1")
+		defer n.Stop()
+		for i := range uint64(3) {
+			for topic, size := range sizes {
+				write(t, f, log, "eu", judge.Load{Topic: topic, Partitions: size, Records: 40, Size: 100, Seed: i})
+			}
+		}
+		eventually(t, time.Minute, "all but one topic's records", func() bool { return holds(t, f, "us", "all") == 3*3*40 })
+		commitIn(t, f, "eu", "t-1", "shop", 3, "")
+		blocked := 0
+		for _, flow := range n.Set.Status()[0].Flows {
+			switch {
+			case flow.As != "all":
+				t.Errorf("topic %s is called %q", flow.Topic, flow.As)
+			case flow.Blocked == "":
+			case flow.Topic == max(one, other) && strings.HasPrefix(flow.Blocked, "same-producer-id: topics "+min(one, other)+" and "+flow.Topic+" both are all on us"):
+				blocked++
+			default:
+				t.Errorf("topic %s is blocked: %s", flow.Topic, flow.Blocked)
+			}
+		}
+		if blocked != 1 {
+			t.Errorf("%d topics are blocked, want the second of %s and %s", blocked, one, other)
+		}
+		for _, topic := range []string{"t-1", "t-2"} {
+			for p := range sizes[topic] {
+				positionsOf(t, f, n, topic, p)
+			}
+		}
+		time.Sleep(10 * time.Second)
+		for _, topic := range []string{"t-1", "all"} {
+			if at := positionIn(t, f, "us", topic, "shop"); at != nil {
+				t.Errorf("the position of a group in t-1 became %+v in %s; whose it is nobody could tell there", at, topic)
+			}
+		}
+	})
+}
+
+// alike are two names of topics that are written under one id.
+func alike() (one, other string) {
+	seen := make(map[string]string)
+	top := &topology.Topology{Fabric: topology.Fabric{Name: "alike"}}
+	for i := 0; ; i++ {
+		name := fmt.Sprintf("t-x%d", i)
+		id := strconv.FormatInt(top.NamedID("eu", "eu", name), 10)
+		if before, ok := seen[id]; ok {
+			return before, name
+		}
+		seen[id] = name
+	}
+}
+
+// positionsOf compares each position of a partition with where its record is on the target, and back.
+func positionsOf(t *testing.T, f *Fabric, n *Node, topic string, p int32) {
+	t.Helper()
+	var source, target []checker.Record
+	for cluster, into := range map[string]*[]checker.Record{"eu": &source, "us": &target} {
+		name := topic
+		if cluster == "us" {
+			name = "all"
+		}
+		err := judge.Read(t.Context(), f.Client(cluster), []string{name}, func(r checker.Record) error {
+			if r.Partition == p && strings.HasPrefix(r.UID, "eu/"+topic+"-") {
+				*into = append(*into, r)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(source) == 0 || len(source) != len(target) {
+		t.Fatalf("%s:%d has %d records and %d copies", topic, p, len(source), len(target))
+	}
+	behind := int64(-1)
+	for i, r := range source {
+		if r.UID != target[i].UID {
+			t.Fatalf("%s:%d: record %d is %s, its copy %s", topic, p, i, r.UID, target[i].UID)
+		}
+		for _, c := range []struct {
+			at, want int64
+			reverse  bool
+		}{{r.Offset, target[i].Offset, false}, {target[i].Offset, r.Offset, true}, {behind + 1, r.Offset, true}} {
+			got, err := n.Set.Translate(t.Context(), "eu-us", topic, p, c.at, c.reverse)
+			if err != nil || got.Result != c.want {
+				t.Fatalf("%s:%d: %d (reverse %v) is %+v, %v, want %d", topic, p, c.at, c.reverse, got, err, c.want)
+			}
+		}
+		behind = target[i].Offset
+	}
 }

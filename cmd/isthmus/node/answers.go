@@ -44,7 +44,7 @@ func (a *answers) Status(context.Context) (*adminpb.StatusResponse, error) {
 		link := &adminpb.Link{Name: l.Name, From: l.From, To: l.To, Up: l.Up, Trouble: l.Trouble, Since: moment(l.Since),
 			Guarantee: guarantees[l.Guarantee], GuaranteeWhy: l.GuaranteeWhy}
 		for _, f := range l.Flows {
-			flow := &adminpb.Flow{Topic: f.Topic, Blocked: f.Blocked}
+			flow := &adminpb.Flow{Topic: f.Topic, As: f.As, Blocked: f.Blocked}
 			for _, p := range f.Pumps {
 				flow.Partitions = append(flow.Partitions, partition(p))
 			}
@@ -88,7 +88,7 @@ func (a *answers) Translate(ctx context.Context, req *adminpb.TranslateRequest) 
 		return nil, known(err)
 	}
 	return &adminpb.TranslateResponse{
-		From: t.From, To: t.To, Topic: t.Topic, Partition: t.Partition, Offset: t.Offset, Result: t.Result, Exact: t.Exact,
+		From: t.From, To: t.To, Topic: t.Topic, As: t.As, Partition: t.Partition, Offset: t.Offset, Result: t.Result, Exact: t.Exact,
 	}, nil
 }
 

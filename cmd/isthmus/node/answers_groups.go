@@ -51,7 +51,7 @@ func groupPosition(g mirror.GroupStatus) *adminpb.GroupPosition {
 	place := func(p mirror.GroupPlace) *adminpb.GroupPlace {
 		return &adminpb.GroupPlace{Offset: p.Offset, Lag: p.Lag, Active: p.Active}
 	}
-	return &adminpb.GroupPosition{Group: text([]byte(g.Group)), Topic: g.Topic, Partition: g.Partition, Source: place(g.Source), Target: place(g.Target),
+	return &adminpb.GroupPosition{Group: text([]byte(g.Group)), Topic: g.Topic, As: g.As, Partition: g.Partition, Source: place(g.Source), Target: place(g.Target),
 		State: string(g.State), Why: text([]byte(g.Why)), Synced: moment(g.Synced), Reread: g.Reread}
 }
 
