@@ -181,6 +181,7 @@ func renamed(t *testing.T, g naming, seed uint64) {
 		c.Ways = []judge.Way{}
 	}
 	v := verdict(t, f, c)
+	identical(t, n, 1)
 	for _, l := range f.Topology.Links {
 		if entries, err := n.Set.Ledger(l.Name); err != nil || len(entries) > 0 {
 			t.Errorf("seed %d: the ledger of %s: %+v, %v; nothing went wrong there", seed, l.Name, entries, err)

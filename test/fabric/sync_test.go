@@ -528,3 +528,61 @@ func largerGoSoon(t *testing.T, settings string) {
 		}
 	})
 }
+
+// TestSync_UnderOtherNames: settings, rules and the end of a topic go to the one that it is called on the target, and to no other.
+func TestSync_UnderOtherNames(t *testing.T) {
+	scenario(t, Options{Topics: []string{"orders", "other"}, On: []string{"eu", "us"}, Settings: keepsAll + "\nprefix = \"eu.\"\ndeleted = \"follow\"\ndeleted_after = \"5m\""}, func(t *testing.T, f *Fabric, log *judge.Log) {
+		eu, us := sync.Hand{TB: t, Cluster: f.cluster(t, "eu")}, sync.Hand{TB: t, Cluster: f.cluster(t, "us")}
+		eu.Set("orders", "retention.ms", "1000000000")
+		us.Set("orders", "retention.ms", "5000000000")
+		forbids := sync.Reads("x", "ord")
+		forbids.Allow, forbids.Pattern = false, kmsg.ACLResourcePatternTypePrefixed
+		eu.Allow(sync.Reads("a", "orders"), sync.Reads("b", "*"), forbids)
+		us.Allow(sync.Reads("local", "orders"), sync.Reads("local", "eu.orders"))
+		write(t, f, log, "eu", judge.Load{Topic: "orders", Partitions: 1, Records: 10, Size: 50, Seed: 1})
+		n := f.Start("n1")
+		defer n.Stop()
+		if err := CaughtUp(time.Minute, n); err != nil {
+			t.Fatal(err)
+		}
+		forbidden := sync.Reads("x", "eu.orders")
+		forbidden.Allow = false
+		local := []broker.ACL{sync.Reads("local", "orders"), sync.Reads("local", "eu.orders")}
+		rules := func(want ...broker.ACL) func() error {
+			return func() error {
+				got, want := us.Rules(), append(want, local...)
+				if len(got) != len(want) || slices.ContainsFunc(want, func(a broker.ACL) bool { return !slices.Contains(got, a) }) {
+					return fmt.Errorf("rules %v, want %v", got, want)
+				}
+				return nil
+			}
+		}
+		within5s(t, "the rules", rules(sync.Reads("a", "eu.orders"), sync.Reads("b", "eu.orders"), sync.Reads("b", "eu.other"), forbidden))
+		eu.Set("orders", "segment.ms", "300000")
+		within5s(t, "the settings", func() error {
+			return errors.Join(sync.Same(us.Own("eu.orders"), map[string]string{"retention.ms": "1000000000", "segment.ms": "300000"}),
+				sync.Same(us.Own("orders"), map[string]string{"retention.ms": "5000000000"}))
+		})
+		eu.Forget(sync.Reads("b", "*"), forbids)
+		within5s(t, "the rules that are left", rules(sync.Reads("a", "eu.orders")))
+		if err := f.Clusters["eu"].DeleteTopic("orders"); err != nil {
+			t.Fatal(err)
+		}
+		there := func(topic string) (yes bool) {
+			admin(t, f, "us", func(ctx context.Context, a *kadm.Client) error {
+				all, err := a.ListTopics(ctx)
+				yes = all.Has(topic)
+				return err
+			})
+			return yes
+		}
+		time.Sleep(4 * time.Minute)
+		if !there("eu.orders") {
+			t.Error("the topic is gone before its time")
+		}
+		eventually(t, 3*time.Minute, "the topic is gone from the target", func() bool { return !there("eu.orders") })
+		if !there("orders") || !there("eu.other") {
+			t.Error("another topic is gone, too")
+		}
+	})
+}
