@@ -33,6 +33,9 @@ func TestPairs_OtherBrokersPassTheSame(t *testing.T) {
 				})
 			}
 			t.Run("settings", func(t *testing.T) { settings(t, from, to, pair+"-settings", own[tc.from]...) })
+			if tc.to == "v43" {
+				t.Run("names", func(t *testing.T) { names(t, from, to, pair+"-names") })
+			}
 			if tc.from < tc.to { // both ways is the same for both
 				t.Run("both ways", func(t *testing.T) {
 					everywhere(t, pair, []*node.Site{from, to}, []string{tc.from + ">" + tc.to, tc.to + ">" + tc.from}, node.Pick(3*time.Second, time.Minute), seed)
