@@ -86,8 +86,9 @@ func translate(topo *topology.Topology, get findMap, from, to, topic string, par
 			best, bounded = at, true
 		}
 	}
-	exact := int64(-1)
+	exact, behind := int64(-1), int64(0) // behind: of what other links brought all before it was read
 	if hasForward {
+		behind = fwd.end()
 		if at, same, ok := across(fwd, bySource, offset, ""); ok {
 			bound(at)
 			if same {
@@ -105,7 +106,7 @@ func translate(topo *topology.Topology, get findMap, from, to, topic string, par
 		}
 	}
 	for _, c := range topo.Clusters {
-		record, err := boundRoutes(topo, get, c.Name, t, bound)
+		record, err := boundRoutes(topo, get, c.Name, t, bound, func(end int64) { behind = max(behind, end) })
 		if err != nil {
 			return t, err
 		}
@@ -114,7 +115,7 @@ func translate(topo *topology.Topology, get findMap, from, to, topic string, par
 	switch {
 	case bounded:
 	case hasForward:
-		best = fwd.end()
+		best = behind
 	}
 	t.Result, t.Exact = best, best == exact
 	return t, nil
@@ -123,8 +124,9 @@ func translate(topo *topology.Topology, get findMap, from, to, topic string, par
 // boundRoutes bounds the answer by the records of an origin that reach both ends
 // without passing a link between them: back along the route to from, then forward
 // along the route to to. At its own cluster an origin's route is empty. It
-// returns where the record at the asked offset lies, -1 if it is none of these.
-func boundRoutes(topo *topology.Topology, get findMap, origin string, t Translation, bound func(int64)) (record int64, err error) {
+// returns where the record at the asked offset lies, -1 if it is none of these. behind gets the end of an origin's copies at to where
+// all of them were read.
+func boundRoutes(topo *topology.Topology, get findMap, origin string, t Translation, bound, behind func(int64)) (record int64, err error) {
 	toFrom := topo.Route(origin, t.From, t.Topic)
 	toTo := topo.Route(origin, t.To, t.Topic)
 	if origin != t.From && (len(toFrom) == 0 || toFrom[len(toFrom)-1].From == t.To) ||
@@ -150,7 +152,10 @@ func boundRoutes(topo *topology.Topology, get findMap, origin string, t Translat
 		}
 		target, exact, ok := across(m, bySource, at, origin)
 		if !ok {
-			return -1, nil
+			if m, err = hopMap(get, toTo[len(toTo)-1], t); err == nil {
+				behind(m.end())
+			}
+			return -1, err
 		}
 		at, same = target, same && exact
 	}

@@ -90,6 +90,7 @@ func TestTranslate_NeverSkips(t *testing.T) {
 		"one way":   {[]string{"eu>us"}},
 		"both ways": {[]string{"eu>us", "us>eu"}},
 		"relay":     {[]string{"eu>us", "us>ap"}},
+		"triangle":  {[]string{"eu>us", "us>ap", "eu>ap"}},
 		"hub":       {[]string{"eu>us", "us>eu", "us>ap", "ap>us"}},
 		"mesh":      {[]string{"eu>us", "us>eu", "eu>ap", "ap>eu", "us>ap", "ap>us"}},
 		"ring":      {[]string{"eu>us", "us>ap", "ap>eu"}},
