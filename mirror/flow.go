@@ -242,7 +242,7 @@ func (f *flow) walk(got *broker.Fetched, from int64, fn func(*sourceBatch) error
 	slices.SortFunc(aborted.pending, func(a, b abortedTxn) int {
 		return int(min(max(a.firstOffset-b.firstOffset, -1), 1))
 	})
-	lim, left := f.limits(), f.omits(got.Partition)
+	lim, left, ways := f.limits(), f.omits(got.Partition), f.waysOf(got.Partition, routes)
 	for rest := got.Batches; len(rest) > 0; {
 		h, raw, after, err := batch.Next(rest)
 		var old []batch.Record
@@ -260,6 +260,9 @@ func (f *flow) walk(got *broker.Fetched, from int64, fn func(*sourceBatch) error
 		}
 		rest = after
 		v := f.judge(routes, h.ProducerID)
+		if ways != nil {
+			v.carried = ways.copies(v.origin, h.BaseOffset)
+		}
 		s := &sourceBatch{raw: raw, header: h, origin: v.origin, from: from, forged: v.forged, packing: lim.packing, old: old}
 		if len(left) > 0 {
 			s.omitted = left.within(h.BaseOffset, h.LastOffset())

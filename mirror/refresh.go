@@ -85,6 +85,7 @@ func (l *Link) refresh(ctx context.Context, g *errgroup.Group, since time.Time) 
 		l.watchLag(f)
 		f.freeScout(l.now())
 		l.assign(ctx, g, f, source.Topics[f.topic], target.Topics[f.topic])
+		errs = append(errs, l.reroute(call, f))
 	}
 	l.unneeded()
 	l.relent()

@@ -68,6 +68,8 @@ type mapView interface {
 // offset, found at to by the map of the link that brought them there.
 func translate(topo *topology.Topology, get findMap, from, to, topic string, partition int32, offset int64) (Translation, error) {
 	t := Translation{From: from, To: to, Topic: topic, Partition: partition, Offset: offset}
+	var missing error
+	get = spliced(topo, get, &missing, maxSplices)
 	fwd, hasForward := get(from, to, topic, partition)
 	back, hasBack := get(to, from, topic, partition)
 	if !hasForward && !hasBack {
@@ -113,6 +115,8 @@ func translate(topo *topology.Topology, get findMap, from, to, topic string, par
 		exact = max(exact, record)
 	}
 	switch {
+	case missing != nil:
+		return t, fmt.Errorf("translate %s:%d from %s to %s: %w", topic, partition, from, to, missing)
 	case bounded:
 	case hasForward:
 		best = behind
