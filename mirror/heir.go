@@ -135,7 +135,7 @@ func (l *Link) predecessors(id PumpID) (all []brought) {
 func (l *Link) broughtBy(id PumpID, best Checkpoint, facts laneFacts) []string {
 	held := make(map[string]bool)
 	for _, lane := range best.Lanes {
-		if lane.Count > 0 || lane.Epoch > 0 {
+		if lane.held() {
 			held[lane.Origin] = true
 		}
 	}

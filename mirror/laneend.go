@@ -99,6 +99,7 @@ func decodeSuccession(p PumpID, writer, which string, b []byte) (succession, err
 // takeEnd keeps a record of either kind.
 func (s *stateLog) takeEnd(kind byte, r batch.Record, p PumpID, rest []string) error {
 	s.lanes.changes.Add(1)
+	s.relaysLocked(p)
 	st := s.stateLocked(p)
 	if kind == kindSuccession {
 		st.successions = slices.DeleteFunc(st.successions, func(o stored[succession]) bool { return string(o.value.key()) == string(r.Key) })

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-func (m *worldMap) inherits() []inherited                         { return m.before }
+func (m *worldMap) inherits(func(string) bool) []inherited        { return m.before }
+func (m *worldMap) beside(string) (mapView, bool)                 { return nil, false }
 func (m *worldMap) sourceOf(target int64) (source int64, ok bool) { return m.SourceOf(target) }
 func (m *worldMap) first() (source int64, ok bool)                { return m.First() }
 

@@ -64,6 +64,7 @@ type stateLog struct {
 type laneIndex struct {
 	changes atomic.Int64               // counts what may change who carries what in the pumps' lanes
 	sources map[string]map[string]bool // by target: the sources of all pumps
+	relays  map[copyKey][]string       // the sources of those that have copied what was not produced there
 }
 
 func newStateLog(c *broker.Cluster, log *slog.Logger) *stateLog {
@@ -71,7 +72,7 @@ func newStateLog(c *broker.Cluster, log *slog.Logger) *stateLog {
 		pumps: make(map[PumpID]*pumpState), ledger: make(map[path]map[string]LedgerEntry),
 		omitted: make(map[PumpID]omitted), omissions: make(map[PumpID]omissions),
 		notes: make(map[path]map[noteKey]map[string]noted), faults: make(map[string]bool),
-		lanes: laneIndex{sources: make(map[string]map[string]bool)}}
+		lanes: laneIndex{sources: make(map[string]map[string]bool), relays: make(map[copyKey][]string)}}
 }
 
 // refresh reads what was added to the state topics until now. Who waits for his turn meanwhile may find it done.
@@ -242,15 +243,7 @@ func (s *stateLog) takeLocked(r batch.Record) error {
 	}
 	switch kind {
 	case kindCheckpoint:
-		c, err := decodeCheckpoint(p, rest[0], r.Value)
-		if err != nil {
-			return err
-		}
-		at := r.Offset
-		if was, ok := st.checkpoints[rest[0]]; ok && !c.started() {
-			at = was.offset // who was elected stays it, while all that he finds is left out
-		}
-		st.checkpoints[rest[0]] = stored[Checkpoint]{c, at}
+		return s.takeCheckpoint(st, r, p, rest[0])
 	case kindIncarnation:
 		i, err := decodeIncarnation(p, rest[0], r.Value)
 		if err != nil {
@@ -277,6 +270,22 @@ func (s *stateLog) takeLocked(r batch.Record) error {
 		return st.takeGroup(rest[0], r.Value)
 	case kindMap:
 		return st.takeChunk(r, rest)
+	}
+	return nil
+}
+
+func (s *stateLog) takeCheckpoint(st *pumpState, r batch.Record, p PumpID, writer string) error {
+	c, err := decodeCheckpoint(p, writer, r.Value)
+	if err != nil {
+		return err
+	}
+	at := r.Offset
+	if was, ok := st.checkpoints[writer]; ok && !c.started() {
+		at = was.offset // who was elected stays it, while all that he finds is left out
+	}
+	st.checkpoints[writer] = stored[Checkpoint]{c, at}
+	if slices.ContainsFunc(c.Lanes, func(l Lane) bool { return l.Origin != p.From && l.held() }) {
+		s.relaysLocked(p)
 	}
 	return nil
 }

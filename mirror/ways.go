@@ -146,7 +146,7 @@ func (l *Link) heirOf(r *routing, id PumpID, origin string) heir {
 func (p *pump) heldLocked() map[string]bool {
 	held := make(map[string]bool)
 	for _, l := range p.acked.Lanes {
-		if l.Count > 0 || l.Epoch > 0 {
+		if l.held() {
 			held[l.Origin] = true
 		}
 	}

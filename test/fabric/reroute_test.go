@@ -1,11 +1,15 @@
 package fabric
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/isthmus-project/isthmus/mirror"
 	"github.com/isthmus-project/isthmus/test/judge"
@@ -155,4 +159,130 @@ func TestReroute_NodeForEachLink(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Nodes share the work, and share it otherwise while they hear of the change, each at its own time.
+func TestReroute_WhileWorkMoves(t *testing.T) {
+	for seed := range seeds(2) {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			rerouting(t, seed, func(t *testing.T, f *Fabric, rng *rand.Rand, change func(*Node), busy func() bool) []*Node {
+				names := []string{"n1", "n2", "n3"}
+				team := f.Share(Spread(0, names...), names...)
+				time.Sleep(3 * time.Second)
+				for i, name := range names {
+					team.Move(Spread(i+1, names...), 300*time.Millisecond)
+					time.Sleep(time.Duration(rng.IntN(300)) * time.Millisecond)
+					change(team.Node(name))
+				}
+				for i := 0; busy(); i++ {
+					if i < 5 {
+						team.Move(Spread(i, names...), 300*time.Millisecond)
+					}
+					time.Sleep(400 * time.Millisecond)
+				}
+				return team.Alive()
+			})
+		})
+	}
+}
+
+// of lists the partitions of a topic on a link of a node.
+func of(n *Node, link, topic string) (out []mirror.PumpStatus) {
+	for _, l := range n.Set.Status() {
+		for _, fl := range l.Flows {
+			if l.Name == link && fl.Topic == topic {
+				out = append(out, fl.Pumps...)
+			}
+		}
+	}
+	return out
+}
+
+// all reports whether a topic on a link has its partitions, and all are as is said.
+func all(n *Node, link, topic string, want func(mirror.PumpStatus) bool) bool {
+	list := of(n, link, topic)
+	for _, p := range list {
+		if !want(p) {
+			return false
+		}
+	}
+	return len(list) == 2
+}
+
+// The node of the relay is dead when the routes change: the direct link waits for it and says so, and begins when another node has the relay.
+func TestReroute_WaitsForTheRelay(t *testing.T) {
+	owner := func(p mirror.PumpID) string { return p.From + "-" + p.To }
+	rerouting(t, 1, func(t *testing.T, f *Fabric, _ *rand.Rand, change func(*Node), _ func() bool) []*Node {
+		team := f.Share(owner, "eu-us", "us-ap", "eu-ap")
+		time.Sleep(3 * time.Second)
+		team.Kill("us-ap")
+		for _, n := range team.Alive() {
+			change(n)
+		}
+		waits := func(p mirror.PumpStatus) bool {
+			return p.State == mirror.StateWaiting && p.Cause == mirror.CauseRelay && strings.Contains(p.Reason, "link us-ap has not given up yet what was produced in eu")
+		}
+		eventually(t, 10*time.Second, "the direct link waits and says for what", func() bool { return all(team.Node("eu-ap"), "eu-ap", "orders", waits) })
+		time.Sleep(5 * time.Second)
+		if !all(team.Node("eu-ap"), "eu-ap", "orders", waits) {
+			t.Errorf("it does not wait any more: %+v", of(team.Node("eu-ap"), "eu-ap", "orders"))
+		}
+		team.Start("us-ap", owner)
+		return team.Alive()
+	})
+}
+
+// The relay is taken away with the same change, so that nobody says where it stopped: the link halts, copies nothing, and goes on where somebody says,
+// for every later owner too.
+func TestReroute_UnanchoredWithoutTheRelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := New(t, Options{Clusters: []string{"eu", "us", "ap"}, Links: []string{"eu>us", "us>ap"}, Topics: []string{"orders"}, Verbose: testing.Verbose()})
+		defer f.Close()
+		n := f.Start("n")
+		defer func() { n.Stop() }()
+		log := judge.NewLog()
+		load := judge.Load{Topic: "orders", Partitions: 2, Records: 200, Size: 50, Seed: 1}
+		write(t, f, log, "eu", load)
+		if err := CaughtUp(time.Minute, n); err != nil {
+			t.Fatal(err)
+		}
+		var ends kadm.ListedOffsets
+		admin(t, f, "eu", func(ctx context.Context, a *kadm.Client) (err error) {
+			ends, err = a.ListEndOffsets(ctx, "orders")
+			return err
+		})
+		f.Topology = f.text(t, `eu-us eu>us topics = ["*"]`, `eu-ap eu>ap topics = ["*"]`)
+		if err := n.Set.Apply(t.Context(), f.Topology); err != nil {
+			t.Fatal(err)
+		}
+		load.Seed = 2
+		write(t, f, log, "eu", load)
+		halted := func(p mirror.PumpStatus) bool {
+			return p.State == mirror.StateHalted && p.Cause == mirror.CauseUnanchored && strings.Contains(p.Reason, "link us-ap brought what was produced in eu") &&
+				strings.Contains(p.Reason, "isthmus anchor")
+		}
+		was := holds(t, f, "ap", "orders")
+		for range 2 { // also after a restart
+			eventually(t, 20*time.Second, "the link halts as unanchored", func() bool { return all(n, "eu-ap", "orders", halted) })
+			time.Sleep(10 * time.Second)
+			if now := holds(t, f, "ap", "orders"); now != was {
+				t.Fatalf("%d records were copied though nobody knows where to begin", now-was)
+			}
+			n.Stop()
+			n = f.Start("n")
+		}
+		eventually(t, 20*time.Second, "the link halts as unanchored", func() bool { return all(n, "eu-ap", "orders", halted) })
+		for _, p := range []int32{0, 1} {
+			end, _ := ends.Lookup("orders", p) // the relay had copied all that was written until then
+			if _, err := n.Set.Anchor(t.Context(), mirror.AnchorRequest{Link: "eu-ap", Topic: "orders", Partition: p, At: mirror.AnchorAt(end.Offset), Why: "test"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		n.Kill()
+		n = f.Start("n")
+		if err := CaughtUp(time.Minute, n); err != nil {
+			t.Fatal(err)
+		}
+		verdict(t, f, judge.Case{Topics: []string{"orders"}, Log: log, Carries: f.carries})
+	})
 }
