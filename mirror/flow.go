@@ -80,10 +80,8 @@ type flow struct {
 	lim   atomic.Pointer[limits]
 	tap   tap // of the topic: see Rates.Flows
 
-	mu       sync.Mutex
-	verdicts map[int64]verdict // by these routes:
-	judgedBy *routing
-	taken    bool    // the link copies some of the topic by them
+	mu sync.Mutex
+	judging
 	pumps    []*pump // index = partition
 	sourceID [16]byte
 	targetID [16]byte
@@ -91,6 +89,14 @@ type flow struct {
 	forged   map[int32]*forgery
 	scout    *pump   // tries for all partitions that lack a right; nil = none does
 	raised   telling // what was done about limits for the sake of single records
+}
+
+// judging is what a flow knows by the routes of a moment.
+type judging struct {
+	verdicts map[int64]verdict // by these routes:
+	judgedBy *routing
+	taken    bool                     // the link copies some of the topic by them
+	plain    atomic.Pointer[laneWays] // of the pumps that copy what the routes say, by routes of its own
 }
 
 // verdict is what a producer id says about a batch on this flow.
@@ -101,7 +107,7 @@ type verdict struct {
 }
 
 func newFlow(l *Link, topic string) *flow {
-	f := &flow{link: l, topic: topic, verdicts: make(map[int64]verdict)}
+	f := &flow{link: l, topic: topic, judging: judging{verdicts: make(map[int64]verdict)}}
 	f.tap.credit = tapCredit
 	f.lim.Store(&limits{})
 	return f
@@ -261,7 +267,7 @@ func (f *flow) walk(got *broker.Fetched, from int64, fn func(*sourceBatch) error
 		rest = after
 		v := f.judge(routes, h.ProducerID)
 		if ways != nil {
-			v.carried = ways.copies(v.origin, h.BaseOffset)
+			v.carried = ways.copies(v.origin, h.BaseOffset, v.carried)
 		}
 		s := &sourceBatch{raw: raw, header: h, origin: v.origin, from: from, forged: v.forged, packing: lim.packing, old: old}
 		if len(left) > 0 {

@@ -22,8 +22,8 @@ import (
 
 // stranger reports whether own batches of an origin show that the pump copied it, of which nothing durable tells. From then on it is known.
 func (p *pump) stranger(origin string) bool {
-	w := p.waysBy(p.link.routing())
-	if _, known := w.till[origin]; known || w.carried(origin) {
+	r := p.link.routing()
+	if _, known := p.waysBy(r).till[origin]; known || r.carries(p.link.spec, origin, p.id.Topic) {
 		return false
 	}
 	p.mu.Lock()
@@ -109,7 +109,7 @@ func (l *Link) reroute(ctx context.Context, f *flow) error {
 			continue
 		}
 		w := p.waysBy(l.routing())
-		if len(w.till) == 0 {
+		if w.plain() {
 			continue
 		}
 		p.rerouted(w, l.now())

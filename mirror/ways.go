@@ -25,17 +25,18 @@ type laneWays struct {
 	surplus map[string]string
 	// regained are origins that were given up, and that the routes give back. Nothing tells where to go on with them.
 	regained []string
-	// carried are those that are copied by the routes.
-	carried func(origin string) bool
 }
 
-// copies reports whether a pump copies batches of an origin that begin at a source offset.
-func (w *laneWays) copies(origin string, at int64) bool {
+// copies reports whether a pump copies batches of an origin that begin at a source offset, which it would by the routes, or would not.
+func (w *laneWays) copies(origin string, at int64, routed bool) bool {
 	if till, ok := w.till[origin]; ok {
 		return at < till
 	}
-	return w.carried(origin)
+	return routed
 }
+
+// plain reports whether the pump copies what the routes say.
+func (w *laneWays) plain() bool { return len(w.till) == 0 }
 
 // gaveUp reports whether the origin's batches from a source offset on are not the pump's any more.
 func (w *laneWays) gaveUp(origin string, at int64) bool {
@@ -51,7 +52,7 @@ type heir struct {
 
 // divide says what a pump copies: of the origins that it has copied before, those of all clusters, and by what was decided about them. It is pure.
 func divide(origins []string, held map[string]bool, facts laneFacts, carries func(string) bool, next func(string) heir) *laneWays {
-	w := &laneWays{till: make(map[string]int64), surplus: make(map[string]string), carried: carries}
+	w := &laneWays{till: make(map[string]int64), surplus: make(map[string]string)}
 	lingers := make(map[string]bool) // by the source that has them now
 	ever := make(map[string]bool)
 	for _, o := range origins {
@@ -122,7 +123,12 @@ func (p *pump) waysBy(r *routing) *laneWays {
 	w := divide(slices.Compact(origins), held, facts, func(o string) bool { return r.carries(spec, o, p.id.Topic) }, func(o string) heir {
 		return p.link.heirOf(r, p.id, o)
 	})
-	w.routes, w.changes = r, changes
+	if plain := p.flow.plain.Load(); w.plain() && plain != nil && plain.routes == r && plain.changes == changes {
+		w = plain // as nearly all are: they share one
+	} else if w.routes, w.changes = r, changes; w.plain() {
+		w.till, w.surplus = nil, nil
+		p.flow.plain.Store(w)
+	}
 	p.way.ways.Store(w)
 	return w
 }
@@ -170,7 +176,7 @@ func (f *flow) waysOf(partition int32, r *routing) *laneWays {
 	if p == nil {
 		return nil
 	}
-	if w := p.waysBy(r); len(w.till) > 0 {
+	if w := p.waysBy(r); !w.plain() {
 		return w
 	}
 	return nil

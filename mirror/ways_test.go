@@ -60,10 +60,10 @@ func TestDivide(t *testing.T) {
 		var copies []string
 		for _, o := range origins {
 			for at := range int64(2) {
-				if w.copies(o, 9+at) {
+				if w.copies(o, 9+at, slices.Contains(tc.carries, o)) {
 					copies = append(copies, fmt.Sprintf("%s:%d", o, 9+at))
 				}
-				if w.gaveUp(o, 9+at) && w.copies(o, 9+at) {
+				if w.gaveUp(o, 9+at) && w.copies(o, 9+at, true) {
 					t.Errorf("%s: %s at %d is given up and copied", tc.name, o, 9+at)
 				}
 			}
@@ -93,7 +93,7 @@ func TestPump_StrangersAreItsOwn(t *testing.T) {
 		t.Error("an origin that it does not copy is one, and then known")
 	}
 	w := f.waysOf(0, l.routing())
-	if w == nil || !w.copies("eu", 1<<40) || !w.lingering() || w.surplus["eu"] != "eu" {
+	if w == nil || !w.copies("eu", 1<<40, false) || !w.lingering() || w.surplus["eu"] != "eu" {
 		t.Errorf("it copies on what is its own, to give it up: %+v", w)
 	}
 }
