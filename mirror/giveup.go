@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/isthmus-project/isthmus/topology"
@@ -51,6 +52,7 @@ func (l *Link) regained(p *pump) error {
 // giveUp decides at the place of a search that the pump gives up what another link is to carry.
 func (l *Link) giveUp(ctx context.Context, p *pump, s search, f *found) error {
 	ways := p.waysBy(l.routing())
+	p.way.calm.looked(s.began)
 	if !ways.lingering() || f.busy || f.rewound || f.anchored != nil || f.advanced && s.contended && !s.first {
 		return nil
 	}
@@ -61,7 +63,7 @@ func (l *Link) giveUp(ctx context.Context, p *pump, s search, f *found) error {
 	bySource := make(map[string][]Lane)
 	for _, origin := range slices.Sorted(maps.Keys(ways.surplus)) {
 		next := ways.surplus[origin]
-		bySource[next] = append(bySource[next], Lane{Origin: origin, Epoch: f.place.lane(origin).Epoch})
+		bySource[next] = append(bySource[next], f.place.lane(origin))
 	}
 	for _, next := range slices.Sorted(maps.Keys(bySource)) {
 		e := laneEnd{Pump: p.id, At: f.place.SourceNext, Next: next, Lanes: bySource[next], Writer: l.writer}
@@ -135,7 +137,7 @@ func (l *Link) succeed(ctx context.Context, p *pump) error {
 		if won, _, _ := l.store.laneFacts(p.id).of(e.Lanes[0].Origin); string(won.key()) != string(e.key()) {
 			continue // another one was decided
 		}
-		if v, known := l.store.succession(e); known && v.Place >= 0 || !p.passed(e.At) {
+		if v, known := l.store.succession(e); known && v.Place >= 0 || !p.passed(e.At) || !p.calmSince(e.which(), l.now()) {
 			continue
 		}
 		v := succession{Pump: p.id, which: e.which(), Writer: l.writer}
@@ -148,7 +150,8 @@ func (l *Link) succeed(ctx context.Context, p *pump) error {
 				last = max(last, o.place)
 			}
 		}
-		place, err := l.behind(ctx, p.id, e, last-1)
+		v.Last = last - 1
+		place, err := l.behind(ctx, p.id, e, v.Last)
 		var lost *lostError
 		switch {
 		case errors.As(err, &lost):
@@ -167,6 +170,126 @@ func (l *Link) succeed(ctx context.Context, p *pump) error {
 		l.log.Info("succession", "pump", p.id.String(), "to", e.Next, "place", v.Place, "why", v.Why)
 	}
 	return nil
+}
+
+// calmFor is how long after an end the target is looked at once more, before it is said where the next link goes on: an owner who has
+// not heard of the end, or of the routes, may have copied on for a moment. It is as long as one may be idle who writes without looking.
+const calmFor = staleAfter
+
+// calming is the wait for the last look behind an end.
+type calming struct {
+	mu    sync.Mutex
+	which string
+	since time.Time // the end was known here
+	done  bool      // there was a look that began late enough
+}
+
+// looked takes a look at the target that found the place, and when it began.
+func (c *calming) looked(began time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.done = c.done || c.which != "" && began.Sub(c.since) >= calmFor
+}
+
+// of begins the wait for an end, and reports whether it is over, and whether a look is due.
+func (c *calming) of(which string, now time.Time) (over, due, began bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.which != which {
+		c.which, c.since, c.done, began = which, now, false, true
+	}
+	return c.done, now.Sub(c.since) >= calmFor, began
+}
+
+// calmSince reports whether the target was looked at late enough after an end, and has it looked at.
+func (p *pump) calmSince(which string, now time.Time) bool {
+	over, due, began := p.way.calm.of(which, now)
+	if began {
+		time.AfterFunc(calmFor, p.link.poke)
+	}
+	if over || !due {
+		return over
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.state == StateRunning {
+		p.out.contended = true // what others have decided counts
+		p.drainLocked("", "looks once more at what another link goes on with", now)
+		p.fetcher.mark(p)
+	}
+	return false
+}
+
+// overruns finds the sources of own records that came after the end of their origin: sequences say that they are the next ones there. What was
+// copied before the succession is counted in it; the rest is on the target twice.
+func (l *Link) overruns(ctx context.Context, p *pump, runs []Run, out *found) (twice []Run, err error) {
+	for _, r := range runs {
+		e, ended, _ := l.store.laneFacts(p.id).of(r.Origin)
+		if !ended {
+			continue
+		}
+		first := int64(0)
+		for _, lane := range e.Lanes {
+			if lane.Origin == r.Origin {
+				first = lane.Count
+			}
+		}
+		offsets, err := l.nextOf(ctx, p, r.Origin, e.At, r.Count-first+r.Records)
+		if err != nil {
+			return nil, err
+		}
+		v, known := l.store.succession(e)
+		for i, at := range offsets[min(max(0, r.Count-first), int64(len(offsets))):] {
+			one := Run{Source: at, Target: r.Target + int64(i), Records: 1, Origin: r.Origin, Epoch: r.Epoch, Count: r.Count + int64(i)}
+			out.runs = append(out.runs, one)
+			if known && v.Place >= 0 && at > v.Last {
+				twice = append(twice, one)
+			}
+		}
+	}
+	return joined(twice), nil
+}
+
+// joined are runs of which one continues the other as one.
+func joined(runs []Run) (out []Run) {
+	for _, r := range runs {
+		if n := len(out); n > 0 && out[n-1].continues(r) {
+			out[n-1].Records++
+			continue
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// nextOf are the source offsets of the next n records of an origin, from one on; fewer if the source has no more.
+func (l *Link) nextOf(ctx context.Context, p *pump, origin string, at, n int64) (offsets []int64, err error) {
+	for int64(len(offsets)) < n {
+		frame, err := l.from.FetchOnce(ctx, p.id.Topic, p.id.Partition, at, recoveryFetchBytes, true)
+		if err != nil {
+			return nil, atSource(err)
+		}
+		from := at
+		err = p.flow.walk(&frame.Partitions[0], from, func(s *sourceBatch) error {
+			at = max(at, s.header.NextOffset())
+			if s.origin != origin || s.act == actSkip && s.why != whyElsewhere {
+				return nil
+			}
+			records, err := s.decode(finderDecodeBytes)
+			for _, r := range records {
+				offsets = append(offsets, r.Offset)
+			}
+			return err
+		})
+		frame.Release()
+		if err != nil {
+			return nil, err
+		}
+		if at == from {
+			break
+		}
+	}
+	return offsets[:min(int64(len(offsets)), n)], nil
 }
 
 // passed reports whether all that the pump had to copy before a source offset is on the target.

@@ -23,7 +23,7 @@ type laneEnd struct {
 	Pump PumpID
 	At   int64  // of source batches that begin here or later none of the origins is copied
 	Next string // the source of the link that carries them now
-	// Lanes are the origins, each with the epoch that it ended in: an anchored one that comes later voids the end.
+	// Lanes are the origins, each with the epoch that it ended in, which a later anchored one voids, and the count of its records before At.
 	Lanes  []Lane
 	Writer string
 }
@@ -52,6 +52,7 @@ func (e laneEnd) encode() []byte {
 	for _, l := range e.Lanes {
 		b.str(l.Origin)
 		b.int(int64(l.Epoch))
+		b.int(l.Count)
 	}
 	return b
 }
@@ -60,7 +61,7 @@ func decodeLaneEnd(p PumpID, writer string, b []byte) (laneEnd, error) {
 	d := newDecoder(b)
 	e := laneEnd{Pump: p, Writer: writer, At: d.int(), Next: d.str()}
 	for range d.count() {
-		e.Lanes = append(e.Lanes, Lane{Origin: d.str(), Epoch: int16(d.int())})
+		e.Lanes = append(e.Lanes, Lane{Origin: d.str(), Epoch: int16(d.int()), Count: d.int()})
 	}
 	if d.err != nil {
 		return laneEnd{}, fmt.Errorf("decode the end of lanes of %s by %s: %w", p, writer, d.err)
@@ -73,6 +74,7 @@ type succession struct {
 	Pump  PumpID // that ended
 	which string // of its ends
 	Place int64  // source offset of the next link; -1: it cannot be known
+	Last  int64  // source offset of the pump's last record before it; -1: none
 	Why   string // it cannot
 	// Writer found it out.
 	Writer string
@@ -83,13 +85,14 @@ func (s succession) key() []byte { return stateKey(kindSuccession, s.Pump, s.Wri
 func (s succession) encode() []byte {
 	b := encoder{formatVersion}
 	b.int(s.Place)
+	b.int(s.Last)
 	b.str(s.Why)
 	return b
 }
 
 func decodeSuccession(p PumpID, writer, which string, b []byte) (succession, error) {
 	d := newDecoder(b)
-	s := succession{Pump: p, which: which, Writer: writer, Place: d.int(), Why: d.str()}
+	s := succession{Pump: p, which: which, Writer: writer, Place: d.int(), Last: d.int(), Why: d.str()}
 	if d.err != nil {
 		return succession{}, fmt.Errorf("decode the succession to %s by %s: %w", p, writer, d.err)
 	}

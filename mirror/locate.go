@@ -386,9 +386,13 @@ func (l *Link) settle(ctx context.Context, p *pump, s search, fd *finder, src *s
 		doubled += n
 		add(ReasonRepeated, first, max(first, now.end-1), n, "another owner wrote them in an earlier epoch when this one was anchored already: on the target once more")
 	}
-	for _, r := range fd.overruns {
+	twice, err := l.overruns(ctx, p, fd.overruns, out)
+	if err != nil {
+		return err
+	}
+	for _, r := range twice {
 		doubled += r.Records
-		add(ReasonRepeated, r.Source, max(r.Source, source.end-1), r.Records, fmt.Sprintf("another owner copied what %s produced when this link had given that up: another link copies it too", r.Origin))
+		add(ReasonRepeated, r.Source, r.sourceEnd()-1, r.Records, fmt.Sprintf("another owner copied what %s produced when this link had given that up: another link copies it too", r.Origin))
 	}
 	if fd.unlike > 0 {
 		add(ReasonOrderBreak, s.base.SourceNext, out.place.SourceNext, fd.unlike,

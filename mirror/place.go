@@ -115,7 +115,7 @@ type findings struct {
 	overtaken bool     // retention has passed the place on the target
 	unseen    int64    // target offsets that it took before they were read
 	strays    []Run    // own records of an epoch before an anchored one, behind its beginning: their sources are at Source or later
-	overruns  []Run    // own records of origins that were given up before: their sources are at Source or later
+	overruns  []Run    // own records of origins that were given up before; their sources are not looked for here
 	vouched   []string // origins of own batches behind that: their sequences count what was in it
 	// targetHoles: batches or records are missing on a target that is cleaned, since the checkpoint.
 	targetHoles bool
@@ -159,8 +159,13 @@ func (f *finder) own(h batch.Header, raw []byte, origin string) error {
 		return &strangerError{origin}
 	}
 	if at, _ := f.position(); f.gaveUp != nil && f.gaveUp(origin, at) {
-		f.overrun(lane, h, count, span)
-		return nil
+		// But for the rest of a batch that begins before the end.
+		if _, next, err := f.peek(); err != nil && !errors.Is(err, io.EOF) {
+			return err
+		} else if err != nil || next != origin {
+			f.overrun(lane, h, count, span)
+			return nil
+		}
 	}
 	if count > lane.Count {
 		if err := f.jump(&lane, count); err != nil {
@@ -177,12 +182,10 @@ func (f *finder) own(h batch.Header, raw []byte, origin string) error {
 	return nil
 }
 
-// overrun takes a batch of an origin that was given up before: an owner who had not heard of that wrote it. The link that has the origin now
-// copies what is in it too.
+// overrun takes a batch of an origin that was given up before: an owner who had not heard of that wrote it.
 func (f *finder) overrun(lane Lane, h batch.Header, count, span int64) {
-	at, _ := f.position()
 	first := max(count, lane.Count)
-	f.overruns = append(f.overruns, Run{Source: at, Origin: lane.Origin, Epoch: lane.Epoch, Count: first, Records: count + span - first})
+	f.overruns = append(f.overruns, Run{Target: h.BaseOffset + first - count, Origin: lane.Origin, Epoch: lane.Epoch, Count: first, Records: count + span - first})
 	lane.Count = count + span
 	f.at.setLane(lane)
 	f.passed(h)

@@ -91,6 +91,7 @@ type succeeding struct {
 	ways atomic.Pointer[laneWays]
 	// strangers are origins of own batches on the target of which nothing durable tells that the pump copied them.
 	strangers []string
+	calm      calming
 	// unled is why nobody can know where the pump begins; empty: it is known.
 	unled string
 }

@@ -3,6 +3,7 @@ package mirror
 import (
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"testing"
@@ -164,11 +165,12 @@ func TestFinder_NamesWhatComesAfterTheEnd(t *testing.T) {
 	h := header(t, rawBatch(batchSpec{base: 20, sequence: 5, records: records(20, 3)}))
 	fd := newFinder(Checkpoint{Pump: somePump, SourceNext: 40, TargetLast: 9, TargetFrom: 10, Lanes: []Lane{{Origin: "ap", Count: 4}, {Origin: "eu", Count: 7}}})
 	fd.gaveUp = func(origin string, at int64) bool { return origin == "ap" && at >= 40 }
+	fd.next = func() (*sourceBatch, error) { return nil, io.EOF }
 	fd.stranger = func(origin string) bool { return origin == "sa" }
 	if err := fd.own(h, nil, "ap"); err != nil {
 		t.Fatal(err)
 	}
-	want := []Run{{Source: 40, Origin: "ap", Count: 5, Records: 3}}
+	want := []Run{{Target: 20, Origin: "ap", Count: 5, Records: 3}}
 	if fd.at.SourceNext != 40 || fd.at.TargetFrom != 23 || fd.at.lane("ap").Count != 8 || !slices.Equal(fd.overruns, want) {
 		t.Errorf("place %+v, overruns %+v, want %+v", fd.at, fd.overruns, want)
 	}
