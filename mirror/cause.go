@@ -38,13 +38,14 @@ const (
 	CauseOrder      Cause = "order-break"        // the target's log is not in our order
 	CauseRoom       Cause = "near-retention"     // it runs, and the source is about to delete what is not copied yet
 	CauseStuck      Cause = "stuck-transaction"  // it runs, and a transaction at the source does not end
+	CauseRelay      Cause = "waiting-for-relay"  // the link that brought these records until now has not said where it stops
 	CauseAudit      Cause = "audit-mismatch"     // it runs, and the target does not hold what was written
 )
 
 // Causes lists all causes.
 var Causes = []Cause{CauseManual, CausePressure, CauseQuota, CauseTopic, CauseLeader, CauseRights, CauseSource, CauseTarget, CauseOwner,
 	CauseRetention, CauseSourceLost, CauseTargetLost, CauseRecreated, CauseDeleted, CauseUnanchored, CausePoison, CauseLarge, CauseLate, CauseEarly,
-	CauseNullKey, CauseOrder, CauseRoom, CauseStuck, CauseAudit}
+	CauseNullKey, CauseOrder, CauseRoom, CauseStuck, CauseRelay, CauseAudit}
 
 // sourceFault marks an error of the source where it is not told by where it was met.
 type sourceFault struct{ err error }

@@ -68,6 +68,9 @@ type Lane struct {
 // wrap from 2^31-1 to 0.
 func (l Lane) sequence() int32 { return int32((l.Count - l.Base) & 0x7fffffff) }
 
+// held reports whether the pump has copied the lane's origin, or begun to.
+func (l Lane) held() bool { return l.Count > 0 || l.Epoch > 0 }
+
 // countAt unwraps a wire sequence of the lane's own epoch into a count, taking
 // the candidate nearest to the lane's count.
 func (l Lane) countAt(sequence int32) int64 {
@@ -106,7 +109,7 @@ type Checkpoint struct {
 
 // started reports whether anything was ever copied.
 func (c Checkpoint) started() bool {
-	return slices.ContainsFunc(c.Lanes, func(l Lane) bool { return l.Count > 0 || l.Epoch > 0 })
+	return slices.ContainsFunc(c.Lanes, Lane.held)
 }
 
 func (c Checkpoint) lane(origin string) Lane {

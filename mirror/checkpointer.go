@@ -112,6 +112,9 @@ func (p *pump) progress() (progress, bool) {
 		return progress{}, false
 	}
 	p.dirty = false
+	if p.unledLocked() { // it has no beginning that anybody may find
+		return progress{}, false
+	}
 	chunks := cutUp(mapChunk{Pump: p.id, Writer: p.link.writer, First: p.chunk, Runs: p.offsets.Since(p.chunk)})
 	return progress{pump: p, safe: p.safe.clone(), chunk: p.chunk, chunks: chunks}, true
 }

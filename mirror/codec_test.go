@@ -30,7 +30,11 @@ func stateValues() map[string]struct {
 	l := LedgerEntry{Link: "a", Pump: somePump, First: 1, Last: 9, Records: -1, Reason: ReasonRetention, Detail: "why", At: time.UnixMilli(5000).UTC(), Writer: "n/1",
 		Policy: "dead-letter", Digest: "c0ffee", log: 3}
 	n := troubleNote{halted: true, cause: CausePoison, what: "why", since: time.UnixMilli(5000).UTC(), attempts: 12, next: time.UnixMilli(9000).UTC(), writer: "n/1"}
+	e := laneEnd{Pump: somePump, At: 1 << 40, Next: "ap", Lanes: []Lane{{Origin: "ap", Epoch: 3, Count: 7}, {Origin: "sa"}}, Writer: "n/1"}
+	s := succession{Pump: somePump, which: "7/ap", Place: -1, Last: 5, Why: "nobody knows", Writer: "n/1"}
 	return map[string]entry{
+		"end":         {e, e.encode(), func(b []byte) (any, error) { return decodeLaneEnd(somePump, "n/1", b) }},
+		"succession":  {s, s.encode(), func(b []byte) (any, error) { return decodeSuccession(somePump, "n/1", "7/ap", b) }},
 		"trouble":     {n, n.encode(), func(b []byte) (any, error) { return decodeTroubleNote(somePump, b) }},
 		"checkpoint":  {c, c.encode(), func(b []byte) (any, error) { return decodeCheckpoint(somePump, "n/1", b) }},
 		"beginning":   {first, first.encode(), func(b []byte) (any, error) { return decodeCheckpoint(somePump, "n/1", b) }},

@@ -83,7 +83,7 @@ type flow struct {
 	tap   tap // of the topic: see Rates.Flows
 
 	mu sync.Mutex
-	verdicts
+	judging
 	pumps    []*pump // index = partition
 	sourceID [16]byte
 	targetID [16]byte
@@ -93,11 +93,12 @@ type flow struct {
 	raised   telling // what was done about limits for the sake of single records
 }
 
-// verdicts is what some routes say of a flow.
-type verdicts struct {
-	by    *routing
-	byID  map[int64]verdict // of producers
-	taken bool              // the link copies some of the topic
+// judging is what a flow knows by the routes of a moment.
+type judging struct {
+	verdicts map[int64]verdict // by these routes:
+	judgedBy *routing
+	taken    bool                     // the link copies some of the topic by them
+	plain    atomic.Pointer[laneWays] // of the pumps that copy what the routes say, by routes of its own
 }
 
 // verdict is what a producer id says about a batch on this flow.
@@ -108,7 +109,7 @@ type verdict struct {
 }
 
 func newFlow(l *Link, topic string) *flow {
-	f := &flow{link: l, topic: topic, as: l.routing().as(l.spec, topic), verdicts: verdicts{byID: make(map[int64]verdict)}}
+	f := &flow{link: l, topic: topic, as: l.routing().as(l.spec, topic), judging: judging{verdicts: make(map[int64]verdict)}}
 	f.tap.credit = tapCredit
 	f.lim.Store(&limits{})
 	return f
@@ -147,26 +148,26 @@ func (f *flow) judge(r *routing, producerID int64) verdict {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.followLocked(r)
-	if v, ok := f.byID[producerID]; ok {
+	if v, ok := f.verdicts[producerID]; ok {
 		return v
 	}
 	v := verdict{origin: prov.Origin, carried: r.carries(f.link.spec, prov.Origin, f.topic)}
 	if prov.Kind == topology.Forged || prov.Origin == here || prov.From == here {
 		v = verdict{origin: here, carried: r.carries(f.link.spec, here, f.topic), forged: true}
 	}
-	if len(f.byID) >= verdictsKept {
-		clear(f.byID)
+	if len(f.verdicts) >= verdictsKept {
+		clear(f.verdicts)
 	}
 	v = filtered(v)
-	f.byID[producerID] = v
+	f.verdicts[producerID] = v
 	return v
 }
 
 // followLocked forgets what was known by other routes.
 func (f *flow) followLocked(r *routing) {
-	if f.by != r {
-		clear(f.byID)
-		f.by, f.taken = r, r.takes(f.link.spec, f.topic) && r.as(f.link.spec, f.topic) == f.as
+	if f.judgedBy != r {
+		clear(f.verdicts)
+		f.judgedBy, f.taken = r, r.takes(f.link.spec, f.topic) && r.as(f.link.spec, f.topic) == f.as
 	}
 }
 
@@ -260,7 +261,7 @@ func (f *flow) walk(got *broker.Fetched, from int64, fn func(*sourceBatch) error
 	slices.SortFunc(aborted.pending, func(a, b abortedTxn) int {
 		return int(min(max(a.firstOffset-b.firstOffset, -1), 1))
 	})
-	lim, left := f.limits(), f.omits(got.Partition)
+	lim, left, ways := f.limits(), f.omits(got.Partition), f.waysOf(got.Partition, routes)
 	for rest := got.Batches; len(rest) > 0; {
 		h, raw, after, err := batch.Next(rest)
 		var old []batch.Record
@@ -278,6 +279,9 @@ func (f *flow) walk(got *broker.Fetched, from int64, fn func(*sourceBatch) error
 		}
 		rest = after
 		v := f.judge(routes, h.ProducerID)
+		if ways != nil {
+			v.carried = ways.copies(v.origin, h.BaseOffset, v.carried)
+		}
 		s := &sourceBatch{raw: raw, header: h, origin: v.origin, from: from, forged: v.forged, packing: lim.packing, old: old}
 		if len(left) > 0 {
 			s.omitted = left.within(h.BaseOffset, h.LastOffset())

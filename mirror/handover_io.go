@@ -111,7 +111,7 @@ func (t *taker) given(g gift) {
 // giftLocked is what the new owner gets of a pump. Callers hold the pump's mu.
 func (p *pump) giftLocked(t *taker) gift {
 	g := gift{order: t.order, at: p.link.now(), safe: p.safe.clone(), old: p.out.old}
-	if g.at.Sub(p.moved) < movedFor {
+	if g.at.Sub(p.moved) < movedFor || p.unledLocked() {
 		return g // who asks may know the log only as it was before: the store tells
 	}
 	for _, r := range p.offsets.Since(t.have) {

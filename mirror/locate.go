@@ -60,6 +60,7 @@ type found struct {
 	runs        []Run
 	logStart    int64        // of the source
 	anchored    *Incarnation // the pump goes on by this decision, and finds its place from there
+	gaveUp      bool         // origins, from the place on: what was read behind it may be of theirs
 }
 
 // look finds the place of one pump from the agenda.
@@ -131,7 +132,7 @@ func (p *pump) endSearch(s search, f found, err error, now time.Time) {
 		f.place = resumed(f.place)
 	}
 	unmoved := !f.advanced && f.place.SourceNext == s.base.SourceNext
-	kept := s.keep && unmoved && !f.rewound && s.generation == p.out.generation
+	kept := s.keep && unmoved && !f.rewound && !f.gaveUp && s.generation == p.out.generation
 	p.handed = p.handed && kept
 	if !kept {
 		p.voidLocked()
@@ -231,7 +232,10 @@ const yieldLook = 1500 * time.Millisecond
 
 // locate finds the place: see DESIGN.md, "Finding the place".
 func (l *Link) locate(ctx context.Context, p *pump, s search) (found, error) {
-	if s.handed && l.confirmed(ctx, p, s) {
+	if err := l.led(ctx, p, s.base); err != nil {
+		return found{}, err
+	}
+	if s.handed && !p.waysBy(l.routing()).lingering() && l.confirmed(ctx, p, s) {
 		return same(s.base), nil
 	}
 	if s.keep && s.examineFrom < 0 {
@@ -259,6 +263,9 @@ func (l *Link) locate(ctx context.Context, p *pump, s search) (found, error) {
 	}
 	if i, ok := l.store.anchored(s.base); ok {
 		return found{anchored: &i}, nil
+	}
+	if err := l.regained(p); err != nil {
+		return found{}, err
 	}
 	left := l.store.omittedOf(p.id)
 	out.busy, out.targetEnd, err = l.readAll(ctx, p, target.Offset, fd)
@@ -289,7 +296,8 @@ func (l *Link) locate(ctx context.Context, p *pump, s search) (found, error) {
 	if err := l.settle(ctx, p, s, fd, src, source, &out); err != nil {
 		return found{}, err
 	}
-	return out, nil
+	err = l.giveUp(ctx, p, s, &out)
+	return out, err
 }
 
 // finderOf makes what reads both logs from where the search begins.
@@ -302,6 +310,8 @@ func (l *Link) finderOf(ctx context.Context, p *pump, s search, source bounds, o
 	fd.add = func(r Run) { out.runs = append(out.runs, r) }
 	fd.known = func(origin string, from, to int64) []Run { return p.counted(out.runs, origin, from, to) }
 	fd.leftOff = p.leftOff
+	fd.gaveUp = func(origin string, at int64) bool { return p.waysBy(l.routing()).gaveUp(origin, at) }
+	fd.stranger = p.stranger
 	fd.holes = source.start > s.base.SourceNext
 	fd.sparse = fd.holes
 	fd.mayJump = p.flow.limits().cleaned
@@ -375,6 +385,14 @@ func (l *Link) settle(ctx context.Context, p *pump, s search, fd *finder, src *s
 		}
 		doubled += n
 		add(ReasonRepeated, first, max(first, now.end-1), n, "another owner wrote them in an earlier epoch when this one was anchored already: on the target once more")
+	}
+	twice, err := l.overruns(ctx, p, fd.overruns, out)
+	if err != nil {
+		return err
+	}
+	for _, r := range twice {
+		doubled += r.Records
+		add(ReasonRepeated, r.Source, r.sourceEnd()-1, r.Records, fmt.Sprintf("another owner copied what %s produced when this link had given that up: another link copies it too", r.Origin))
 	}
 	if fd.unlike > 0 {
 		add(ReasonOrderBreak, s.base.SourceNext, out.place.SourceNext, fd.unlike,

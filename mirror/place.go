@@ -75,6 +75,11 @@ type finder struct {
 	// offset; nil = nobody knows.
 	leftOff func(origin string, epoch int16, target int64) int64
 
+	// gaveUp reports whether an origin's batches from a source offset on are not the pump's any more, and stranger whether nothing
+	// known says that it ever copied the origin; nil: never.
+	gaveUp   func(origin string, at int64) bool
+	stranger func(origin string) bool
+
 	mayJump  bool // the target may have lost own batches to cleaning or retention
 	forgives bool // a source that is too short is what is looked at
 	patience int  // attempts left before a source that is too short is called truncated
@@ -110,6 +115,7 @@ type findings struct {
 	overtaken bool     // retention has passed the place on the target
 	unseen    int64    // target offsets that it took before they were read
 	strays    []Run    // own records of an epoch before an anchored one, behind its beginning: their sources are at Source or later
+	overruns  []Run    // own records of origins that were given up before; their sources are not looked for here
 	vouched   []string // origins of own batches behind that: their sequences count what was in it
 	// targetHoles: batches or records are missing on a target that is cleaned, since the checkpoint.
 	targetHoles bool
@@ -149,6 +155,18 @@ func (f *finder) own(h batch.Header, raw []byte, origin string) error {
 		f.passed(h)
 		return nil
 	}
+	if f.stranger != nil && f.stranger(origin) {
+		return &strangerError{origin}
+	}
+	if at, _ := f.position(); f.gaveUp != nil && f.gaveUp(origin, at) {
+		// But for the rest of a batch that begins before the end.
+		if _, next, err := f.peek(); err != nil && !errors.Is(err, io.EOF) {
+			return err
+		} else if err != nil || next != origin {
+			f.overrun(lane, h, count, span)
+			return nil
+		}
+	}
 	if count > lane.Count {
 		if err := f.jump(&lane, count); err != nil {
 			return err
@@ -162,6 +180,22 @@ func (f *finder) own(h batch.Header, raw []byte, origin string) error {
 	f.passed(h)
 	f.at.SourceNext, f.at.SourceEpoch = f.position()
 	return nil
+}
+
+// overrun takes a batch of an origin that was given up before: an owner who had not heard of that wrote it.
+func (f *finder) overrun(lane Lane, h batch.Header, count, span int64) {
+	first := max(count, lane.Count)
+	f.overruns = append(f.overruns, Run{Target: h.BaseOffset + first - count, Origin: lane.Origin, Epoch: lane.Epoch, Count: first, Records: count + span - first})
+	lane.Count = count + span
+	f.at.setLane(lane)
+	f.passed(h)
+}
+
+// strangerError is met where own batches are of an origin that the pump does not copy, as far as is known: it did when they were written.
+type strangerError struct{ origin string }
+
+func (e *strangerError) Error() string {
+	return "own records of origin " + e.origin + " are on the target, which this link does not copy any more: looking again"
 }
 
 // passed moves the place on the target behind a batch.

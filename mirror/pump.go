@@ -80,7 +80,7 @@ func (p *pump) offer(f *broker.Fetched, asked int64, h *held, now time.Time) {
 	if !stale && len(f.Batches) == 0 {
 		p.retrackLocked(now)
 	}
-	suspect := p.out.suspect
+	suspect, routes := p.out.suspect, p.link.routing()
 	p.mu.Unlock()
 	if stale || len(f.Batches) == 0 {
 		return
@@ -112,7 +112,7 @@ func (p *pump) offer(f *broker.Fetched, asked int64, h *held, now time.Time) {
 	})
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.takesLocked() || p.fetchAt != asked {
+	if !p.takesLocked() || p.fetchAt != asked || p.link.routing() != routes { // by which routes it was judged nobody can say: it is asked for again
 		for _, b := range out {
 			b.release()
 		}

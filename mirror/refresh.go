@@ -89,6 +89,7 @@ func (l *Link) refresh(ctx context.Context, g *errgroup.Group, since time.Time) 
 		l.watchLag(f)
 		f.freeScout(l.now())
 		l.assign(ctx, g, f, source.Topics[f.topic], target.Topics[f.target()])
+		errs = append(errs, l.reroute(call, f))
 	}
 	l.unneeded()
 	l.relent()

@@ -81,7 +81,7 @@ func NewSet(cfg Config, deps SetDeps) (*Set, error) {
 	}
 	s := &Set{cfg: cfg, deps: deps, shared: newShared(deps.Topology, deps.Now), jobs: make(chan func(context.Context)),
 		turn: make(chan struct{}, 1), clusters: make(map[string]*openCluster), over: make(chan struct{})}
-	s.shared.owners, s.shared.view = deps.Owners, s.view
+	s.shared.owners, s.shared.view, s.shared.find = deps.Owners, s.view, s.pump
 	if deps.Peers != nil && deps.Owners != nil {
 		s.shared.hand = newHandover(deps.Peers, s.pump, deps.Log, deps.Now, deps.Rand.Uint64()>>1)
 	}

@@ -22,6 +22,7 @@ type shared struct {
 	now     func() time.Time
 	// view finds the map of a partition, of whatever link; nil for a link that runs alone.
 	view func(ctx context.Context, from, to, topic string, partition int32) (mapView, bool, error)
+	find func(PumpID) *pump // of any link of this node; nil for a link that runs alone
 
 	mu       sync.Mutex
 	pictures map[*broker.Cluster]*picture
@@ -140,6 +141,14 @@ func (s *shared) forget(open []*broker.Cluster) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	maps.DeleteFunc(s.pictures, func(c *broker.Cluster, _ *picture) bool { return !slices.Contains(open, c) })
+}
+
+// pump finds the pump of a partition on this node, of whatever link; nil: there is none.
+func (s *shared) pump(id PumpID) *pump {
+	if s.find == nil {
+		return nil
+	}
+	return s.find(id)
 }
 
 // owner is who should copy a pump: empty for this node.

@@ -150,6 +150,7 @@ type pump struct {
 	mapping
 	out   outflow
 	sight sight
+	way   succeeding
 	ends
 }
 

@@ -24,6 +24,8 @@ type pumpState struct {
 	trouble      *troubleNote                  // what is wrong with it; nil: nothing is noted
 	chunks       map[string]durableChunk       // of the offset map, by their keys
 	groups       map[string]groupPair          // positions of groups that were alike
+	laneEnds     []stored[laneEnd]             // in offset order, as are
+	successions  []stored[succession]
 }
 
 type stored[T any] struct {
@@ -55,13 +57,22 @@ type stateLog struct {
 	omissions map[PumpID]omissions
 	notes     map[path]map[noteKey]map[string]noted
 	faults    map[string]bool // said once
+	lanes     laneIndex
+}
+
+// laneIndex finds what links do with origins that others brought before.
+type laneIndex struct {
+	changes atomic.Int64               // counts what may change who carries what in the pumps' lanes
+	sources map[string]map[string]bool // by target: the sources of all pumps
+	relays  map[copyKey][]string       // the sources of those that have copied what was not produced there
 }
 
 func newStateLog(c *broker.Cluster, log *slog.Logger) *stateLog {
 	return &stateLog{cluster: c, log: log, turn: make(chan struct{}, 1), read: make(map[topicPartition]int64),
 		pumps: make(map[PumpID]*pumpState), ledger: make(map[path]map[string]LedgerEntry),
 		omitted: make(map[PumpID]omitted), omissions: make(map[PumpID]omissions),
-		notes: make(map[path]map[noteKey]map[string]noted), faults: make(map[string]bool)}
+		notes: make(map[path]map[noteKey]map[string]noted), faults: make(map[string]bool),
+		lanes: laneIndex{sources: make(map[string]map[string]bool), relays: make(map[copyKey][]string)}}
 }
 
 // refresh reads what was added to the state topics until now. Who waits for his turn meanwhile may find it done.
@@ -188,7 +199,8 @@ func (s *stateLog) take(topic string, r batch.Record) {
 	}
 }
 
-var restOf = map[byte]int{kindCheckpoint: 1, kindIncarnation: 2, kindMap: 2, kindLedger: 2, kindNote: 2, kindVanished: 0, kindTrouble: 0, kindGroup: 1}
+var restOf = map[byte]int{kindCheckpoint: 1, kindIncarnation: 2, kindMap: 2, kindLedger: 2, kindNote: 2, kindVanished: 0, kindTrouble: 0, kindGroup: 1,
+	kindEnd: 2, kindSuccession: 2}
 
 func (s *stateLog) takeLocked(r batch.Record) error {
 	if len(r.Key) < 2 {
@@ -207,6 +219,8 @@ func (s *stateLog) takeLocked(r batch.Record) error {
 		return s.takeLedger(r, p)
 	case kindNote:
 		return s.takeNote(r, p, rest)
+	case kindEnd, kindSuccession:
+		return s.takeEnd(kind, r, p, rest)
 	}
 	st := s.stateLocked(p)
 	if r.Value == nil {
@@ -229,15 +243,7 @@ func (s *stateLog) takeLocked(r batch.Record) error {
 	}
 	switch kind {
 	case kindCheckpoint:
-		c, err := decodeCheckpoint(p, rest[0], r.Value)
-		if err != nil {
-			return err
-		}
-		at := r.Offset
-		if was, ok := st.checkpoints[rest[0]]; ok && !c.started() {
-			at = was.offset // who was elected stays it, while all that he finds is left out
-		}
-		st.checkpoints[rest[0]] = stored[Checkpoint]{c, at}
+		return s.takeCheckpoint(st, r, p, rest[0])
 	case kindIncarnation:
 		i, err := decodeIncarnation(p, rest[0], r.Value)
 		if err != nil {
@@ -245,6 +251,7 @@ func (s *stateLog) takeLocked(r batch.Record) error {
 		}
 		st.incarnations = append(st.incarnations, stored[Incarnation]{i, r.Offset})
 		if i.anchor != nil {
+			s.lanes.changes.Add(1)
 			s.omitAgainLocked(p)
 		}
 	case kindVanished:
@@ -267,12 +274,32 @@ func (s *stateLog) takeLocked(r batch.Record) error {
 	return nil
 }
 
+func (s *stateLog) takeCheckpoint(st *pumpState, r batch.Record, p PumpID, writer string) error {
+	c, err := decodeCheckpoint(p, writer, r.Value)
+	if err != nil {
+		return err
+	}
+	at := r.Offset
+	if was, ok := st.checkpoints[writer]; ok && !c.started() {
+		at = was.offset // who was elected stays it, while all that he finds is left out
+	}
+	st.checkpoints[writer] = stored[Checkpoint]{c, at}
+	if slices.ContainsFunc(c.Lanes, func(l Lane) bool { return l.Origin != p.From && l.held() }) {
+		s.relaysLocked(p)
+	}
+	return nil
+}
+
 // stateLocked finds or makes what is known of a pump.
 func (s *stateLog) stateLocked(p PumpID) *pumpState {
 	st := s.pumps[p]
 	if st == nil {
 		st = &pumpState{checkpoints: make(map[string]stored[Checkpoint]), chunks: make(map[string]durableChunk)}
 		s.pumps[p] = st
+		if s.lanes.sources[p.To] == nil {
+			s.lanes.sources[p.To] = make(map[string]bool)
+		}
+		s.lanes.sources[p.To][p.From] = true
 	}
 	return st
 }

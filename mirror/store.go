@@ -103,7 +103,7 @@ func (s *store) durable(p PumpID) (mapView, bool, error) {
 		return nil, false, err
 	}
 	m.dropFrom(c.SourceNext)
-	return &storedMap{offsets: m, next: c.SourceNext, from: c.TargetFrom}, true, nil
+	return &storedMap{offsets: m, next: c.SourceNext, from: c.TargetFrom, pump: p, store: s}, true, nil
 }
 
 // storedMap is a durable offset map.
@@ -111,6 +111,8 @@ type storedMap struct {
 	offsets OffsetMap
 	next    int64 // source offset
 	from    int64 // target offset
+	pump    PumpID
+	store   *store
 }
 
 func (m *storedMap) lookup(side int, at int64, origin string) (int64, bool) {

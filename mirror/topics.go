@@ -302,6 +302,7 @@ func (l *Link) begin(ctx context.Context, f *flow, source, target broker.Topic, 
 	if err := l.store.refresh(ctx); err != nil {
 		return err
 	}
+	missing, inherited := l.heirs(missing)
 	starts := make([]Checkpoint, len(missing))
 	g, calls := errgroup.WithContext(ctx)
 	g.SetLimit(8)
@@ -311,7 +312,7 @@ func (l *Link) begin(ctx context.Context, f *flow, source, target broker.Topic, 
 			continue
 		}
 		g.Go(func() (err error) {
-			starts[i], err = l.beginning(calls, f, id, source.ID, target.ID)
+			starts[i], err = l.beginning(calls, f, id, source.ID, target.ID, inherited[id])
 			starts[i].SourcePartitions = int32(len(source.Partitions))
 			return err
 		})
@@ -321,7 +322,7 @@ func (l *Link) begin(ctx context.Context, f *flow, source, target broker.Topic, 
 	}
 	var proposals []Checkpoint
 	for _, c := range starts {
-		if _, known := l.store.best(c.Pump); !known {
+		if _, known := l.store.best(c.Pump); !known && inherited[c.Pump].lost == "" {
 			proposals = append(proposals, c)
 		}
 	}
@@ -340,6 +341,7 @@ func (l *Link) begin(ctx context.Context, f *flow, source, target broker.Topic, 
 			c = w
 		}
 		p := l.newPump(f, c)
+		p.way.unled = inherited[c.Pump].lost
 		if !proposed || lost {
 			p.held = l.shared.before(p.id)
 		}
@@ -349,12 +351,13 @@ func (l *Link) begin(ctx context.Context, f *flow, source, target broker.Topic, 
 		}
 		f.put(p)
 	}
+	f.await(inherited)
 	l.directAll(f)
 	return nil
 }
 
-// beginning is the first checkpoint of a pump: where the policy says to start.
-func (l *Link) beginning(ctx context.Context, f *flow, id PumpID, source, target [16]byte) (Checkpoint, error) {
+// beginning is the first checkpoint of a pump: where others stopped, or else where the policy says to start.
+func (l *Link) beginning(ctx context.Context, f *flow, id PumpID, source, target [16]byte, h inheritance) (Checkpoint, error) {
 	at := int64(-2)
 	start := l.terms().Start
 	switch start.Kind {
@@ -371,6 +374,9 @@ func (l *Link) beginning(ctx context.Context, f *flow, id PumpID, source, target
 		if from, err = l.from.ListOffsets(ctx, id.Topic, id.Partition, -1, false); err != nil {
 			return Checkpoint{}, err
 		}
+	}
+	if h.heir && h.lost == "" {
+		from.Offset = h.place
 	}
 	end, err := l.to.ListOffsets(ctx, id.Target(), id.Partition, -1, false)
 	if err != nil {

@@ -91,6 +91,8 @@ func translate(topo *topology.Topology, get findMap, w way, partition int32, off
 	t := Translation{From: from, To: to, Topic: topic, As: w.as, Partition: partition, Offset: offset}
 	there, thereMerges := linkAs(topo, from, to, topic, w.as)
 	here, hereMerges := linkAs(topo, to, from, w.as, topic)
+	var missing error
+	get = spliced(topo, get, &missing, maxSplices)
 	var fwd, back mapView
 	var hasForward, hasBack bool
 	if there {
@@ -114,8 +116,9 @@ func translate(topo *topology.Topology, get findMap, w way, partition int32, off
 			best, bounded = at, true
 		}
 	}
-	exact := int64(-1)
+	exact, behind := int64(-1), int64(0) // behind: of what other links brought all before it was read
 	if hasForward {
+		behind = fwd.end()
 		if at, same, ok := across(fwd, bySource, offset, ""); ok {
 			bound(at)
 			if same {
@@ -137,16 +140,18 @@ func translate(topo *topology.Topology, get findMap, w way, partition int32, off
 		others = nil
 	}
 	for _, c := range others {
-		record, err := boundRoutes(topo, get, c.Name, t, bound)
+		record, err := boundRoutes(topo, get, c.Name, t, bound, func(end int64) { behind = max(behind, end) })
 		if err != nil {
 			return t, err
 		}
 		exact = max(exact, record)
 	}
 	switch {
+	case missing != nil:
+		return t, fmt.Errorf("translate %s:%d from %s to %s: %w", topic, partition, from, to, missing)
 	case bounded:
 	case hasForward:
-		best = fwd.end()
+		best = behind
 	}
 	t.Result, t.Exact = best, best == exact
 	return t, nil
@@ -155,8 +160,9 @@ func translate(topo *topology.Topology, get findMap, w way, partition int32, off
 // boundRoutes bounds the answer by the records of an origin that reach both ends
 // without passing a link between them: back along the route to from, then forward
 // along the route to to. At its own cluster an origin's route is empty. It
-// returns where the record at the asked offset lies, -1 if it is none of these.
-func boundRoutes(topo *topology.Topology, get findMap, origin string, t Translation, bound func(int64)) (record int64, err error) {
+// returns where the record at the asked offset lies, -1 if it is none of these. behind gets the end of an origin's copies at to where
+// all of them were read.
+func boundRoutes(topo *topology.Topology, get findMap, origin string, t Translation, bound, behind func(int64)) (record int64, err error) {
 	toFrom, atFrom, someFrom := topo.Hops(origin, t.From, t.Topic)
 	toTo, atTo, someTo := topo.Hops(origin, t.To, t.As)
 	if !atFrom || !atTo || topo.CarriesBetween(t.To, t.From, origin, t.As) || topo.CarriesBetween(t.From, t.To, origin, t.Topic) {
@@ -188,7 +194,10 @@ func boundRoutes(topo *topology.Topology, get findMap, origin string, t Translat
 		}
 		target, exact, ok := across(m, bySource, at, origin)
 		if !ok {
-			return -1, nil
+			if m, err = hopMap(get, toTo[len(toTo)-1], t); err == nil {
+				behind(m.end())
+			}
+			return -1, err
 		}
 		at, same = target, same && exact
 	}

@@ -16,6 +16,7 @@ type world struct {
 	topo *topology.Topology
 	logs map[string][]worldRecord
 	maps map[string]*worldMap // by "from>to"
+	n    int                  // of records
 }
 
 type worldRecord struct {
@@ -25,7 +26,8 @@ type worldRecord struct {
 
 type worldMap struct {
 	OffsetMap
-	next int64
+	next   int64
+	before []inherited
 }
 
 func (m *worldMap) end() int64     { return m.endOr(0) }
@@ -36,16 +38,22 @@ func newWorld(t *testing.T, rng *rand.Rand, links ...string) *world {
 	for _, l := range w.topo.Links {
 		w.maps[l.From+">"+l.To] = &worldMap{}
 	}
-	for n := range 60 {
+	w.produce(rng, 60)
+	return w
+}
+
+// produce has records written and copied, in a random order.
+func (w *world) produce(rng *rand.Rand, steps int) {
+	for range steps {
 		if rng.IntN(2) == 0 {
 			c := w.topo.Clusters[rng.IntN(len(w.topo.Clusters))].Name
-			w.logs[c] = append(w.logs[c], worldRecord{c, n})
+			w.n++
+			w.logs[c] = append(w.logs[c], worldRecord{c, w.n})
 			continue
 		}
 		l := w.topo.Links[rng.IntN(len(w.topo.Links))]
 		w.copy(l, rng.IntN(6))
 	}
-	return w
 }
 
 func (w *world) copy(l topology.Link, most int) {
@@ -90,6 +98,7 @@ func TestTranslate_NeverSkips(t *testing.T) {
 		"one way":   {[]string{"eu>us"}},
 		"both ways": {[]string{"eu>us", "us>eu"}},
 		"relay":     {[]string{"eu>us", "us>ap"}},
+		"triangle":  {[]string{"eu>us", "us>ap", "eu>ap"}},
 		"hub":       {[]string{"eu>us", "us>eu", "us>ap", "ap>us"}},
 		"mesh":      {[]string{"eu>us", "us>eu", "eu>ap", "ap>eu", "us>ap", "ap>us"}},
 		"ring":      {[]string{"eu>us", "us>ap", "ap>eu"}},

@@ -52,7 +52,14 @@ func (s Source) Set(settings, entries []Setting, topics ...string) (*Plan, error
 	if err := checkAll(running, next, entries, ignored, err); err != nil {
 		return nil, err
 	}
-	p := &Plan{Entries: changed(settings, entries), Next: next, Changes: Diff(running, next), Reroutes: Reroutes(running, next, topics...)}
+	p := &Plan{Entries: changed(settings, entries), Next: next, Changes: Diff(running, next)}
+	for _, r := range Reroutes(running, next, topics...) {
+		if r.Follows {
+			p.Notes = append(p.Notes, r.note())
+		} else {
+			p.Reroutes = append(p.Reroutes, r)
+		}
+	}
 	for _, key := range ignored {
 		p.Notes = append(p.Notes, fmt.Sprintf("setting %s means nothing: there is no such thing", key))
 	}

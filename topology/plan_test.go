@@ -223,7 +223,7 @@ func TestSet_PlansAndRefuses(t *testing.T) {
 func TestReroutes_NamesLinkAndOrigin(t *testing.T) {
 	base := func(links ...string) *Topology {
 		text := "[fabric]\nname = \"f\"\n"
-		for _, c := range []string{"eu", "us", "ap"} {
+		for _, c := range []string{"eu", "us", "ap", "sa"} {
 			text += fmt.Sprintf("[[cluster]]\nname = %q\nbootstrap = [\"%s:1\"]\n", c, c)
 		}
 		for _, l := range links {
@@ -248,22 +248,32 @@ func TestReroutes_NamesLinkAndOrigin(t *testing.T) {
 	}{
 		{"nothing", relay, relay, nil, ""},
 		{"a link the other way", relay, base("eu us *", "us ap *", "us eu *"), nil, ""},
-		{"a direct link beside a relay", relay, base("eu us *", "us ap *", "eu ap *"), nil, "us-ap>eu-ap eu"},
-		{"only for some topics", relay, base("eu us *", "us ap *", "eu ap pay-*"), nil, "us-ap>eu-ap eu"},
-		{"a regexp", relay, base("eu us *", "us ap *", "eu ap ~^(in|out)-[0-9]{2}$"), nil, "us-ap>eu-ap eu"},
+		{"a direct link beside a relay", relay, base("eu us *", "us ap *", "eu ap *"), nil, "us-ap>eu-ap eu follows"},
+		{"only for some topics", relay, base("eu us *", "us ap *", "eu ap pay-*"), nil, "us-ap>eu-ap eu follows"},
+		{"a regexp", relay, base("eu us *", "us ap *", "eu ap ~^(in|out)-[0-9]{2}$"), nil, "us-ap>eu-ap eu follows"},
+		{"the direct link goes", base("eu us *", "us ap *", "eu ap *"), relay, nil, "eu-ap>us-ap eu"},
+		{"a direct link instead of a relay", relay, base("eu us *", "eu ap *"), nil, "us-ap>eu-ap eu"},
+		{"a direct link, and none to the relay", relay, base("us ap *", "eu ap *"), nil, "us-ap>eu-ap eu"},
+		{"another relay", base("eu us *", "us ap *", "eu sa *"), base("eu us *", "us ap * a", "eu sa *", "sa ap a"), nil, "us-ap>sa-ap eu"},
+		{"a longer way by half", base("eu us *", "us sa *", "sa ap *"), base("eu us *", "us sa *", "sa ap *", "us ap *"), nil, "sa-ap>us-ap eu follows, sa-ap>us-ap us follows"},
+		{"a longer way by all", base("eu us *", "us sa *", "sa ap *"), base("eu us *", "us sa *", "sa ap *", "eu ap *"), nil, "sa-ap>eu-ap eu follows"},
 		{"topics that the relay has not", base("eu us a*", "us ap a*"), base("eu us a*", "us ap a*", "eu ap b*"), nil, ""},
-		{"topics that both globs fit", base("eu us a*", "us ap a*"), base("eu us a*", "us ap a*", "eu ap *z"), nil, "us-ap>eu-ap eu"},
+		{"topics that both globs fit", base("eu us a*", "us ap a*"), base("eu us a*", "us ap a*", "eu ap *z"), nil, "us-ap>eu-ap eu follows"},
 		{"the relay ends", relay, base("eu us *"), nil, ""},
 		{"the relay's first half ends", relay, base("us ap *"), nil, "us-ap> eu"},
 		{"more topics", base("eu us a", "us ap a"), base("eu us *", "us ap *"), nil, ""},
 		{"the relay's first half takes less", relay, base("eu us * tmp-*", "us ap *"), nil, "us-ap> eu"},
 		{"both halves take less", relay, base("eu us * tmp-*", "us ap * tmp-*"), nil, ""},
-		{"a topic that only its name tells", base("eu us *", "us ap *"), base("eu us *", "us ap *", "eu ap ~^x[0-9]$ x0"), []string{"x7"}, "us-ap>eu-ap eu"},
+		{"a topic that only its name tells", base("eu us *", "us ap *"), base("eu us *", "us ap *", "eu ap ~^x[0-9]$ x0"), []string{"x7"}, "us-ap>eu-ap eu follows"},
 	} {
 		var got []string
 		for _, r := range Reroutes(tc.before, tc.after, tc.topics...) {
-			got = append(got, fmt.Sprintf("%s>%s %s", r.Before, r.After, r.Origin))
-			if r.String() == "" || r.Target != "ap" || r.Topic == "" {
+			one := fmt.Sprintf("%s>%s %s", r.Before, r.After, r.Origin)
+			if r.Follows {
+				one += " follows"
+			}
+			got = append(got, one)
+			if r.String() == "" || r.note() == "" || r.Target != "ap" || r.Topic == "" {
 				t.Errorf("%s: %+v", tc.name, r)
 			}
 		}

@@ -13,6 +13,8 @@ type Reroute struct {
 	Origin, Target, Topic string
 	// Before is the link that brings the records to the target now, After the one that would; empty for none.
 	Before, After string
+	// Follows: the new link begins where the old one stops, so that nothing is lost or comes twice.
+	Follows bool
 }
 
 // String says what would happen, and what to do.
@@ -33,7 +35,8 @@ const (
 
 // Reroutes are the links that would carry other origins than before. A pump goes on where it is, so what another link has
 // copied until then comes again over the new one, and what an old one leaves lying is lost. It is not so where a link begins or
-// ends to take a topic and no other link brings the same records.
+// ends to take a topic and no other link brings the same records, nor of those that follow: where a new link takes the place of
+// a relay behind it, and the relay says where it stops.
 //
 // A link's patterns are tried with names that fit them, and with names that fit two of them; topics adds names that exist, of which
 // the first 20 000 count.
@@ -78,6 +81,7 @@ func reroutesOf(before, after *Topology, topic string) (found []Reroute) {
 				continue // the same pump, whatever the link is called
 			case has:
 				r.After = now.Name
+				r.Follows = follows(before, after, r, old, now)
 			case !after.takes(old.From, old.To, topic):
 				continue // that is what was wanted
 			}

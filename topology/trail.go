@@ -209,6 +209,21 @@ func (t *Topology) CarriesBetween(from, to, origin, topic string) bool {
 	return slices.ContainsFunc(t.Links, func(l Link) bool { return l.From == from && l.To == to && t.Carries(l, origin, topic) })
 }
 
+// SameName tells whether a topic has its name everywhere, and no other becomes it: then all of that name are one, whatever links call others.
+func (t *Topology) SameName(topic string) bool {
+	if t.routes == nil || !t.routes.renames() {
+		return true
+	}
+	for i := range t.Clusters {
+		for _, name := range t.trail(int32(i), topic).called {
+			if name != "" && name != topic {
+				return false
+			}
+		}
+	}
+	return !slices.ContainsFunc(t.Links, func(l Link) bool { return l.makes(topic) })
+}
+
 // Merges tells whether a link makes a topic of its source one with others on the target.
 func (l Link) Merges(source string) bool {
 	r, ok := l.Naming.rule(source)

@@ -43,6 +43,7 @@ var remedies = map[string]remedy{
 	"order-break":        {"goes on behind it with a new sequence; the range is in the ledger", "isthmus ledger LINK --topic TOPIC"},
 	"near-retention":     {"it runs; what the source deletes first is noted in the ledger", "give the source's topic more retention"},
 	"audit-mismatch":     {"copying goes on", "isthmus verify LINK ONE"},
+	"waiting-for-relay":  {"begins when the link that brought these records until now has said where it stops", "isthmus status"},
 	"stuck-transaction":  {"it runs, and copies what is behind the transaction when that ends", "abort the transaction at the source: kafka-transactions.sh"},
 }
 
