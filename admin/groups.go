@@ -133,7 +133,11 @@ func (s *service) linkGroups(ctx context.Context, link, group string) (*adminpb.
 // bind leaves of a link's groups what a caller may know.
 func (c caller) bind(of *adminpb.LinkGroups) {
 	of.Positions = slices.DeleteFunc(of.GetPositions(), func(p *adminpb.GroupPosition) bool { return !c.sees(p.GetTopic()) })
-	if c.scoped() && of.GetTrouble() != "" {
+	if !c.scoped() {
+		return
+	}
+	of.Share = nil // of which topics they are is not known
+	if of.GetTrouble() != "" {
 		of.Trouble = hiddenTrouble
 	}
 }

@@ -262,7 +262,9 @@ func TestRights_NoCallIsForgotten(t *testing.T) {
 
 func TestRights_NobodySeesOthersTopics(t *testing.T) {
 	town := newCity()
-	node := otherGroups{newFake("a"), func(of *adminpb.LinkGroups) { of.Trouble = "topic payments: refused" }}
+	node := otherGroups{newFake("a"), func(of *adminpb.LinkGroups) {
+		of.Trouble, of.Share = "topic payments: refused", []string{"payments-jobs"}
+	}}
 	town.add(t, "a", node, func(c *Config) { c.Access = people(t) })
 	all := town.client(t, "a", Login{Token: tokenFor("operator")})
 	for _, topic := range []string{"orders", "payments", ""} {

@@ -40,6 +40,8 @@ type Input struct {
 	Positions []Position
 	// Hops are logs of clusters on the way, see Target.Hop.
 	Hops []Log
+	// Apart are logs whose records came there and to the target on ways of their own, see Target.At.
+	Apart []Log
 	// Target is the target's log and Reread a later read of it; Reread needs
 	// Config.Reread.
 	Target, Reread []Record
@@ -80,6 +82,11 @@ func Check(in Input) (Report, error) {
 	for _, l := range in.Hops {
 		for _, r := range l.Records {
 			t.Hop(l.Cluster, r)
+		}
+	}
+	for _, l := range in.Apart {
+		for _, r := range l.Records {
+			t.At(l.Cluster, r, true)
 		}
 	}
 	for _, r := range in.Target {

@@ -14,6 +14,7 @@
 //	t.Ledger(Range{...})            // what the mirror says it lost
 //	t.Position(Position{...})       // where groups stand, and what the mirror makes of it
 //	t.Hop(cluster, record)          // only where a ledger or a position counts in a hub's offsets
+//	t.At(cluster, record, apart)    // likewise, where only positions do
 //	t.Add(record)                   // the log of the target
 //	t.Reread(record)                // the same log, read once more
 //	t.Report()
@@ -39,6 +40,10 @@
 // A topic that is made again, or a log that loses its end, counts from an offset again that it had before. What is written then belongs to
 // another life of the log ([Record.Life]): offsets, order and ledger are those of a life, and none may be copied behind a later one. Who feeds
 // the checker says which life a record is of; what is known from producers only belongs to the life they said.
+//
+// Positions count in one life of a log, and are judged against the target's log as it is. That one of the two was made anew, cut at its beginning
+// or given records once more excuses little: a group may stand at any copy of what was copied again, and where the first record that it has not
+// read was before that was deleted; and what reached both clusters from a third that has it no longer bounds no position ([Target.At]).
 //
 // The rules M1 to M12 follow Jepsen's checker for Kafka, turned from one log
 // with clients to a pair of logs.

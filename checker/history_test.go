@@ -322,3 +322,40 @@ func (h *history) between() (*Position, []Record) {
 	}
 	panic("no such position")
 }
+
+// again copies a record once more, to the end of the target's log, as its ledger says. It returns where that ends then.
+func (h *history) again(r Record) (end int64) {
+	repeated := missingOne(h.source(r.UID, r.Origin))
+	repeated.Kind = Repeated
+	h.Ledger = append(h.Ledger, repeated)
+	h.Target = renumber(append(slices.Clone(h.Target), r))
+	end = h.Target[len(h.Target)-1].Offset + 1
+	for i := range h.Positions {
+		h.Positions[i].End = max(h.Positions[i].End, end)
+	}
+	return end
+}
+
+// twice has the log that groups have read hold a record once more, at its end.
+func (h *history) twice(r Record) {
+	log := &h.Hops[0]
+	log.Records = slices.Clone(log.Records)
+	r.Offset = 0
+	for _, n := range log.Records {
+		if n.Topic == r.Topic && n.Partition == r.Partition {
+			r.Offset = max(r.Offset, n.Offset+1)
+		}
+	}
+	log.Records = append(log.Records, r)
+}
+
+// anew says that the topics of some origins were made anew since.
+func (h *history) anew(which func(origin string) bool) {
+	for _, l := range h.Sources {
+		for _, topic := range topics {
+			if which(l.Cluster) {
+				h.Remade = append(h.Remade, Remaking{Cluster: l.Cluster, Topic: topic, Life: 1})
+			}
+		}
+	}
+}

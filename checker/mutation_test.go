@@ -226,6 +226,44 @@ var mutations = []mutation{
 			h.Config.Rereads, h.Positions[1].Target = 1, around[1].Offset
 		}
 	}},
+	{"group skips all copies of what was copied again", Mistranslated, func(h *history) {
+		p, around := h.between()
+		p.Target = h.again(around[2])
+	}},
+	{"group reads again what was not copied again", Mistranslated, func(h *history) {
+		p, around := h.between()
+		h.again(around[2])
+		p.Target = around[1].Offset
+	}},
+	{"group reads again what is before all that came here twice", Mistranslated, func(h *history) {
+		p, around := h.between()
+		h.twice(around[1])
+		p.Target = 0
+	}},
+	{"group skips what came here once and there twice", Mistranslated, func(h *history) {
+		p, around := h.between()
+		h.twice(around[2])
+		p.Target = around[3].Offset
+	}},
+	{"group skips what its origin still has", Mistranslated, func(h *history) {
+		p, around := h.between()
+		h.anew(func(origin string) bool { return origin != around[2].Origin })
+		h.Hops, h.Apart = nil, h.Hops
+		p.Target = around[3].Offset
+	}},
+	{"group skips what passed on its way here, and its origin has no longer", Mistranslated, func(h *history) {
+		p, around := h.between()
+		h.anew(func(string) bool { return true })
+		p.Target = around[3].Offset
+	}},
+	{"group skips what the log begins with", Mistranslated, func(h *history) {
+		p, around := h.between()
+		p.Start, p.Target = around[2].Offset, around[3].Offset
+	}},
+	{"group before the beginning of the log reads again what it begins with", Mistranslated, func(h *history) {
+		p, around := h.between()
+		p.Start, p.Target = around[1].Offset, 0
+	}},
 	{"group of active members is moved", Mistranslated, func(h *history) {
 		p, around := h.between()
 		p.Active, p.Own, p.Target = true, around[3].Offset, around[2].Offset
@@ -301,6 +339,49 @@ func TestCheck_CleanHistories(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// What repeats, deletions and topics that were made anew leave open is no fault: a group may stand at any copy of what was copied again, where the
+// first unread record was before it was deleted, and behind what came on a way of its own from a log that is no more.
+func TestCheck_PositionsOfDamagedLogs(t *testing.T) {
+	all := func(string) bool { return true }
+	for name, do := range map[string]func(h *history, p *Position, around []Record){
+		"at the first copy": func(h *history, _ *Position, around []Record) { h.again(around[2]) },
+		"behind the first copy": func(h *history, p *Position, around []Record) {
+			h.again(around[2])
+			p.Target = around[2].Offset + 1
+		},
+		"at the copy of what came there twice": func(h *history, p *Position, around []Record) {
+			h.twice(around[1])
+			p.Target = around[1].Offset
+		},
+		"behind the copy of what came there twice": func(h *history, _ *Position, around []Record) { h.twice(around[1]) },
+		"at what was deleted": func(_ *history, p *Position, around []Record) {
+			p.Start = around[2].Offset + 1
+		},
+		"behind what was deleted": func(_ *history, p *Position, around []Record) {
+			p.Start, p.Target = around[2].Offset+1, around[2].Offset+1
+		},
+		"behind what its origin has no longer": func(h *history, p *Position, around []Record) {
+			h.anew(all)
+			h.Hops, h.Apart = nil, h.Hops
+			p.Target = around[2].Offset + 1
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, hist := range histories {
+				for seed := range uint64(10) {
+					h := hist.make(seed)
+					p, around := h.between()
+					h.Positions = []Position{*p}
+					do(&h, &h.Positions[0], around)
+					if r, err := Check(h.Input); err != nil || !r.OK() || r.Positions == 0 {
+						t.Errorf("%s, seed %d: %v, %v", hist.name, seed, r, err)
+					}
+				}
+			}
+		})
 	}
 }
 

@@ -3,6 +3,7 @@ package checker
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"sort"
 )
@@ -19,6 +20,8 @@ type Position struct {
 	Source int64
 	// Target is that at the target, -1 if the mirror knows none.
 	Target int64
+	// Start is where the target's log began then: what was before it is deleted, and a position there is one at the beginning.
+	Start int64
 	// End was the end of the target's log when Target was read or later, 0 where that is not looked at.
 	End int64
 	// Active says that members of the group read at the target, and that they last committed Own there.
@@ -40,19 +43,13 @@ type positionLog struct {
 	at   place
 	here string // the topic's name at the target
 	all  []Position
-	// source has the offsets of each record in the log, and how many of its copies were seen.
-	source map[key]*copies
-	pairs  []pair // in the order of the target
+	// both has each record of the log, and held where those are at the target that are in both, in the order of the target.
+	both map[key]*copies
+	held []int64
 }
 
-// copies are the offsets of what is one record, and how many of them have a copy.
-type copies struct {
-	offsets []int64
-	seen    int
-}
-
-// pair is a record at both ends.
-type pair struct{ source, target int64 }
+// copies are the offsets of what is one record, at the source and at the target.
+type copies struct{ source, target []int64 }
 
 // Position takes a group's position, in the order in which they were true. It returns ErrLate after the first Hop or Add.
 // Hop has to tell of all records of the log that it counts in, also of that cluster's own.
@@ -62,7 +59,7 @@ func (t *Target) Position(p Position) error {
 	}
 	l := t.positions.logs[p.log()]
 	if l == nil {
-		l = &positionLog{at: p.log(), here: p.Topic, source: map[key]*copies{}}
+		l = &positionLog{at: p.log(), here: p.Topic, both: map[key]*copies{}}
 		if t.cfg.Rename != nil {
 			l.here = t.cfg.Rename(p.Cluster, p.Topic)
 		}
@@ -76,57 +73,121 @@ func (t *Target) Position(p Position) error {
 	return nil
 }
 
+// At takes a record of a log that positions count in, for these alone: Hop is for records that passed there on their way here, and for their
+// ledger. apart says that the record came to that cluster and to this one on ways of their own. If its origin has it no longer, as the topic was
+// made anew there or the log truncated, nothing says any more which offset here belongs to which one there, and it bounds no position.
+func (t *Target) At(cluster string, r Record, apart bool) {
+	t.begun = true
+	if len(t.positions.order) == 0 || apart && t.orphan(r) {
+		return
+	}
+	t.positions.hop(place{cluster, r.Topic, r.Partition, r.Life}, t.src.hash(r.UID), r.Offset)
+}
+
+// orphan reports whether the origin of a record lost it with its log, or the end of that.
+func (t *Target) orphan(r Record) bool {
+	i, _, ok := t.src.find(r.UID, r.Origin)
+	for ; ok && i != none; i = t.src.entries.at(i).next {
+		if e := t.src.entries.at(i); !t.src.over(t.src.places[e.place]) && !t.src.forgotten(e) {
+			return false
+		}
+	}
+	return ok
+}
+
 // hop notes where a record lies in a log that groups have read.
 func (s *positions) hop(at place, uid key, offset int64) {
 	l := s.logs[at]
 	if l == nil {
 		return
 	}
-	if l.source[uid] == nil {
-		l.source[uid] = new(copies)
+	if l.both[uid] == nil {
+		l.both[uid] = new(copies)
 	}
-	l.source[uid].offsets = append(l.source[uid].offsets, offset)
+	l.both[uid].source = append(l.both[uid].source, offset)
 }
 
-// add notes where a record of the target lies in the logs that groups have read. Of one that is written more than once, copies come in the order
-// of the originals.
+// add notes where a record of the target lies in the logs that groups have read.
 func (s *positions) add(r Record, uid key) {
 	for _, l := range s.order {
 		if l.here != r.Topic || l.at.partition != r.Partition {
 			continue
 		}
-		if c := l.source[uid]; c != nil && c.seen < len(c.offsets) {
-			l.pairs = append(l.pairs, pair{c.offsets[c.seen], r.Offset})
-			c.seen++
+		if c := l.both[uid]; c != nil {
+			c.target = append(c.target, r.Offset)
+			l.held = append(l.held, r.Offset)
 		}
 	}
 }
 
-// judge judges the positions against where the records are by now. find is told what is wrong with one.
-func (l *positionLog) judge(rereads int64, find func(p Position, detail string)) {
-	bySource := slices.SortedFunc(slices.Values(l.pairs), func(a, b pair) int { return cmp.Compare(a.source, b.source) })
-	// first[i] is the first target offset of bySource[i:].
-	first := make([]int64, len(bySource))
-	for i, p := range slices.Backward(bySource) {
-		first[i] = p.target
-		if i+1 < len(first) {
-			first[i] = min(first[i], first[i+1])
+// limits say where a group may stand at the target that stands somewhere at the source. A record that is as often here as there has its copies in
+// the order of the originals, and the two limits are one. One that was copied once more is on one side more often than on the other: then its
+// copies may be the first or the last of them.
+type limits struct {
+	// must is where the first record lies that has to be read, of what the target still has; might where the first one lies or lay of which a
+	// copy may not have been read.
+	must, might []limit
+}
+
+// limit is the target offset of the first of all records that are at a source offset or behind it.
+type limit struct{ source, target int64 }
+
+// limits are those while the target's log begins at an offset.
+func (l *positionLog) limits(start int64) (v limits) {
+	for _, c := range l.both {
+		here, there := len(c.target), len(c.source)
+		for i, source := range c.source {
+			if might := max(0, min(here, there)-there+i); might < here {
+				v.might = append(v.might, limit{source, c.target[might]})
+			}
+			if must := max(here, there) - there + i; must < here && c.target[must] >= start {
+				v.must = append(v.must, limit{source, c.target[must]})
+			}
 		}
 	}
+	for _, all := range [][]limit{v.must, v.might} {
+		slices.SortFunc(all, func(a, b limit) int { return cmp.Compare(a.source, b.source) })
+		for i := len(all) - 2; i >= 0; i-- {
+			all[i].target = min(all[i].target, all[i+1].target)
+		}
+	}
+	return v
+}
+
+// behind is the limit of a group that stands at a source offset; without one it may stand anywhere.
+func behind(all []limit, source int64) int64 {
+	i := sort.Search(len(all), func(i int) bool { return all[i].source >= source })
+	if i == len(all) {
+		return math.MaxInt64
+	}
+	return all[i].target
+}
+
+// between counts the records of both logs that lie at the target from one offset up to another.
+func (l *positionLog) between(from, to int64) int64 {
+	at := func(offset int64) int {
+		return sort.Search(len(l.held), func(i int) bool { return l.held[i] >= offset })
+	}
+	return int64(at(to) - at(from))
+}
+
+// judge judges the positions against where the records are by now. find is told what is wrong with one.
+func (l *positionLog) judge(rereads int64, find func(p Position, detail string)) {
 	before := map[string]Position{}
+	began := map[int64]limits{}
 	for _, p := range l.all {
 		was, known := before[p.Group]
 		if !p.Active {
 			before[p.Group] = p
 		}
-		from := sort.Search(len(bySource), func(i int) bool { return bySource[i].source >= p.Source })
-		// Records from there on are not read; what lies before the first of them at the target need not be read again.
-		begin := sort.Search(len(l.pairs), func(i int) bool { return l.pairs[i].target >= p.Target })
-		end := len(l.pairs)
-		if from < len(first) {
-			end = sort.Search(len(l.pairs), func(i int) bool { return l.pairs[i].target >= first[from] })
+		v, ok := began[p.Start]
+		if !ok {
+			v = l.limits(p.Start)
+			began[p.Start] = v
 		}
-		switch again := int64(end - begin); {
+		// What lies before the first record that may not have been read need not be read again.
+		must, might := behind(v.must, p.Source), behind(v.might, p.Source)
+		switch again := l.between(max(p.Target, p.Start), might); {
 		case p.Active && p.Target != p.Own:
 			find(p, fmt.Sprintf("its members are active there and had committed %d", p.Own))
 		case p.Active:
@@ -134,8 +195,8 @@ func (l *positionLog) judge(rereads int64, find func(p Position, detail string))
 			find(p, "is not translated")
 		case p.End > 0 && p.Target > p.End:
 			find(p, fmt.Sprintf("the log ends at %d", p.End))
-		case from < len(first) && p.Target > first[from]:
-			find(p, fmt.Sprintf("skips what was not read: the first of that is at %d", first[from]))
+		case p.Target > must:
+			find(p, fmt.Sprintf("skips what was not read: the first of that is at %d", must))
 		case again > rereads:
 			find(p, fmt.Sprintf("%d records that were read come again", again))
 		case known && p.Source >= was.Source && p.Target < was.Target:

@@ -71,7 +71,7 @@ func (i Incarnation) keeps(r Run) Run {
 	if i.anchor.targetCut != noCut {
 		end = min(end, r.Source+max(0, i.anchor.targetCut-r.Target))
 	}
-	return r.slice(r.Source, min(end, max(r.Source, i.anchor.sourceCut)))
+	return r.slice(r.Source, voided(r, min(end, max(r.Source, i.anchor.sourceCut))))
 }
 
 // cut drops the runs that are void behind an anchored incarnation.

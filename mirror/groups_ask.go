@@ -15,6 +15,14 @@ import (
 	"github.com/isthmus-project/isthmus/broker"
 )
 
+// LinkGroups are the groups that a link is asked for.
+type LinkGroups struct {
+	// Positions are where they stand, by group, topic and partition.
+	Positions []GroupStatus
+	// Share are the share groups (KIP-932) of either cluster, by name: they have no committed positions, so nothing of them is kept.
+	Share []string
+}
+
 // GroupStatus is a group's position in one partition on the two clusters of a link.
 type GroupStatus struct {
 	Link, Group, Topic string
@@ -61,7 +69,7 @@ const endsAtOnce = 16
 
 // Groups tells where the groups of a link stand on both of its clusters now, by asking both: those that are named, or all. An error that joins what
 // single groups have is returned beside what could be learnt. It returns [ErrNoLink].
-func (s *Set) Groups(ctx context.Context, link string, only ...string) ([]GroupStatus, error) {
+func (s *Set) Groups(ctx context.Context, link string, only ...string) (LinkGroups, error) {
 	all := s.list()
 	for _, l := range all {
 		if l.name != link {
@@ -75,13 +83,13 @@ func (s *Set) Groups(ctx context.Context, link string, only ...string) ([]GroupS
 		}
 		return l.groupsNow(ctx, back, only)
 	}
-	return nil, fmt.Errorf("groups of link %q: %w", link, ErrNoLink)
+	return LinkGroups{}, fmt.Errorf("groups of link %q: %w", link, ErrNoLink)
 }
 
 // groupsNow asks about the groups that only names, or all; back is the link the other way, if there is one here.
-func (l *Link) groupsNow(ctx context.Context, back *Link, only []string) ([]GroupStatus, error) {
+func (l *Link) groupsNow(ctx context.Context, back *Link, only []string) (out LinkGroups, err error) {
 	if !l.keepsGroups() {
-		return nil, nil
+		return out, nil
 	}
 	k := newGroupKeeper(l, l.clusterEnds())
 	k.other = back
@@ -91,45 +99,59 @@ func (l *Link) groupsNow(ctx context.Context, back *Link, only []string) ([]Grou
 				continue
 			}
 			if err := noted.store.refresh(ctx); err != nil {
-				return nil, err
+				return out, err
 			}
 		}
 	}
-	names, err := l.wantedGroups(ctx)
+	kinds, err := l.wantedGroups(ctx, only)
 	if err != nil {
-		return nil, err
+		return out, err
 	}
-	if len(only) > 0 {
-		names = slices.DeleteFunc(names, func(name string) bool { return !slices.Contains(only, name) })
-	}
+	names := slices.Sorted(maps.Keys(kinds))
 	view := l.viewer(ctx)
-	var out []GroupStatus
 	var errs []error
 	for some := range slices.Chunk(names, groupsAtOnce) {
 		now, err := k.ask(ctx, some)
 		errs = append(errs, err)
 		for _, group := range some {
-			out = append(out, k.statesOf(group, now, view)...)
+			states := k.statesOf(group, now, view)
+			for end, kind := range kinds[group] {
+				if kind == broker.GroupShare {
+					tellShare(states, k.names[end])
+					out.Share = append(out.Share, group)
+				}
+			}
+			out.Positions = append(out.Positions, states...)
 		}
 	}
-	return out, errors.Join(append(errs, l.lagsOf(ctx, out))...)
+	out.Share = slices.Compact(out.Share)
+	return out, errors.Join(append(errs, l.lagsOf(ctx, out.Positions))...)
 }
 
-// wantedGroups are those that the link keeps and either cluster has.
-func (l *Link) wantedGroups(ctx context.Context) ([]string, error) {
-	terms, all := l.terms(), make(map[string]bool)
-	for _, c := range []*broker.Cluster{l.from, l.to} {
+// tellShare says of positions why they stay where they are: the other cluster has a share group of that name.
+func tellShare(states []GroupStatus, cluster string) {
+	for i := range states {
+		states[i].State, states[i].Why = GroupLone, fmt.Sprintf("%s has a share group of that name, which takes no positions", cluster)
+	}
+}
+
+// wantedGroups are those that the link keeps and either cluster has, of only these or of all, and of which types they are there.
+func (l *Link) wantedGroups(ctx context.Context, only []string) (map[string][2]broker.GroupType, error) {
+	terms, all := l.terms(), make(map[string][2]broker.GroupType)
+	for end, c := range []*broker.Cluster{l.from, l.to} {
 		list, err := c.Groups(ctx)
 		if err != nil {
 			return nil, err
 		}
 		for _, g := range list {
-			if terms.KeepsGroup(g.ID) {
-				all[g.ID] = true
+			if terms.KeepsGroup(g.ID) && (len(only) == 0 || slices.Contains(only, g.ID)) {
+				kinds := all[g.ID]
+				kinds[end] = g.Type
+				all[g.ID] = kinds
 			}
 		}
 	}
-	return slices.Sorted(maps.Keys(all)), nil
+	return all, nil
 }
 
 // statesOf are the positions of one group.

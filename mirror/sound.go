@@ -2,7 +2,7 @@
 
 package mirror
 
-// The two functions here change nothing. With the build tag brokenmirror, which no build of the program has, others stand in their
+// The functions here change nothing. With the build tag brokenmirror, which no build of the program has, others stand in their
 // place and do what a mirror must never do: test/nemesis shows that they are caught.
 
 // resumed is the place where a pump goes on that was found behind its checkpoint.
@@ -10,3 +10,6 @@ func resumed(c Checkpoint) Checkpoint { return c }
 
 // filtered is the loop filter's verdict on a batch that a link of the fabric wrote.
 func filtered(v verdict) verdict { return v }
+
+// voided is the source offset from which on a run is void behind an incarnation.
+func voided(_ Run, from int64) int64 { return from }

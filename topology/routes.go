@@ -20,21 +20,15 @@ type routes struct {
 	clusters map[string]int32
 	names    map[string]int32 // link name → index in links
 	links    []Link
-	from, to []int32              // by link: its clusters
-	out      [][]int32            // by cluster: links that leave it, ordered by name
-	in       [][]int32            // by cluster: links that lead to it
-	renamers map[[2]int32][]int32 // by ends: links that give topics other names
+	from, to []int32   // by link: its clusters
+	out      [][]int32 // by cluster: links that leave it, ordered by name
+	in       [][]int32 // by cluster: links that lead to it
 	maxPlans int
 
 	mu      sync.RWMutex
 	byTopic map[string]*plan
 	byLinks map[string]*plan // key: the bitmap of matching links
-	// Of a topology in which links give topics other names:
-	trails  map[spotOf]*trail // by where the topic was produced
-	carried map[carryKey]bool
-	// Names that stand for all, where rules make many topics one:
-	exampled     sync.Once
-	exampleNames []string
+	renamedRoutes
 }
 
 // plan holds the routes of all topics that match the same links.
@@ -48,18 +42,16 @@ const noLink = int32(-1)
 
 func newRoutes(clusters []Cluster, links []Link) *routes {
 	r := &routes{
-		clusters: make(map[string]int32, len(clusters)),
-		names:    make(map[string]int32, len(links)),
-		links:    links,
-		from:     make([]int32, len(links)),
-		to:       make([]int32, len(links)),
-		out:      make([][]int32, len(clusters)),
-		in:       make([][]int32, len(clusters)),
-		renamers: make(map[[2]int32][]int32),
-		byTopic:  make(map[string]*plan),
-		byLinks:  make(map[string]*plan),
-		trails:   make(map[spotOf]*trail),
-		carried:  make(map[carryKey]bool),
+		clusters:      make(map[string]int32, len(clusters)),
+		names:         make(map[string]int32, len(links)),
+		links:         links,
+		from:          make([]int32, len(links)),
+		to:            make([]int32, len(links)),
+		out:           make([][]int32, len(clusters)),
+		in:            make([][]int32, len(clusters)),
+		byTopic:       make(map[string]*plan),
+		byLinks:       make(map[string]*plan),
+		renamedRoutes: renamedRoutes{renamers: make(map[[2]int32][]int32), trails: make(map[spotOf]*trail), carried: make(map[carryKey]bool)},
 	}
 	r.maxPlans = max(4, planBudgetBytes/(4*len(clusters)*len(clusters)+1))
 	for i, c := range clusters {

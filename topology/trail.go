@@ -1,6 +1,9 @@
 package topology
 
-import "slices"
+import (
+	"slices"
+	"sync"
+)
 
 // Hop is a link of a route, and what the topic is called at its two ends.
 type Hop struct {
@@ -14,6 +17,17 @@ type Hop struct {
 type trail struct {
 	last   []int32  // by cluster: the last link of the route to it (noLink: there is none)
 	called []string // by cluster: the topic's name there
+}
+
+// renamedRoutes is what routes know where links give topics other names.
+type renamedRoutes struct {
+	renamers map[[2]int32][]int32 // by ends: the links that do
+	// Under the mutex of the routes:
+	trails  map[spotOf]*trail // by where the topic was produced
+	carried map[carryKey]bool
+	// Names that stand for all, where rules make many topics one:
+	exampled     sync.Once
+	exampleNames []string
 }
 
 // spotOf is a topic of a cluster, by the cluster's number.

@@ -1695,7 +1695,9 @@ type LinkGroups struct {
 	// What could not be learnt, so that positions may be missing; empty: all was.
 	Trouble string `protobuf:"bytes,7,opt,name=trouble,proto3" json:"trouble,omitempty"`
 	// By group, topic and partition.
-	Positions     []*GroupPosition `protobuf:"bytes,8,rep,name=positions,proto3" json:"positions,omitempty"`
+	Positions []*GroupPosition `protobuf:"bytes,8,rep,name=positions,proto3" json:"positions,omitempty"`
+	// Share groups of either end that the link's patterns name, in order: they have no committed positions, so nothing of them is kept.
+	Share         []string `protobuf:"bytes,9,rep,name=share,proto3" json:"share,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1782,6 +1784,13 @@ func (x *LinkGroups) GetTrouble() string {
 func (x *LinkGroups) GetPositions() []*GroupPosition {
 	if x != nil {
 		return x.Positions
+	}
+	return nil
+}
+
+func (x *LinkGroups) GetShare() []string {
+	if x != nil {
+		return x.Share
 	}
 	return nil
 }
@@ -5789,7 +5798,7 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"\x04link\x18\x01 \x01(\tR\x04link\x12\x14\n" +
 	"\x05group\x18\x02 \x01(\tR\x05group\"D\n" +
 	"\x0eGroupsResponse\x122\n" +
-	"\x05links\x18\x01 \x03(\v2\x1c.isthmus.admin.v1.LinkGroupsR\x05links\"\xf3\x01\n" +
+	"\x05links\x18\x01 \x03(\v2\x1c.isthmus.admin.v1.LinkGroupsR\x05links\"\x89\x02\n" +
 	"\n" +
 	"LinkGroups\x12\x12\n" +
 	"\x04link\x18\x01 \x01(\tR\x04link\x12\x12\n" +
@@ -5799,7 +5808,8 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
 	"\x05keeps\x18\x06 \x01(\bR\x05keeps\x12\x18\n" +
 	"\atrouble\x18\a \x01(\tR\atrouble\x12=\n" +
-	"\tpositions\x18\b \x03(\v2\x1f.isthmus.admin.v1.GroupPositionR\tpositions\"\xc9\x02\n" +
+	"\tpositions\x18\b \x03(\v2\x1f.isthmus.admin.v1.GroupPositionR\tpositions\x12\x14\n" +
+	"\x05share\x18\t \x03(\tR\x05share\"\xc9\x02\n" +
 	"\rGroupPosition\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x1c\n" +

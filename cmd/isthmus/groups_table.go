@@ -128,12 +128,15 @@ func (v groupsView) table(res *adminpb.GroupsResponse) string {
 			notes = append(notes, fmt.Sprintf("%s: not all could be learnt: %s", l.GetLink(), l.GetTrouble()))
 		}
 	}
+	share := shareOf(res)
 	shown, groups := v.lines(res)
 	switch {
 	case len(groups) > 0:
 		b.WriteString("\n")
 		v.rows(&b, shown)
 		fmt.Fprintf(&b, "\n%s\n", ifMoved(groups))
+	case v.group != "" && len(share) > 0:
+		// The notes say why there is nothing to show.
 	case v.group != "":
 		fmt.Fprintf(&b, "group %s has no positions\n", v.group)
 	case slices.ContainsFunc(res.GetLinks(), func(l *adminpb.LinkGroups) bool { return l.GetKeeps() && l.GetTrouble() == "" }):
@@ -144,8 +147,26 @@ func (v groupsView) table(res *adminpb.GroupsResponse) string {
 			notes = append(notes, fmt.Sprintf("%d %s (%s#%s)", n, state, groupsDoc, state))
 		}
 	}
+	if n := len(share); n > 0 {
+		share = share[:min(n, maxNamed)]
+		if n > maxNamed {
+			share = append(share, fmt.Sprintf("and %d more", n-maxNamed))
+		}
+		notes = append(notes, fmt.Sprintf("share groups have no committed positions, so nothing of them is kept: %s (%s#what-each-kind-of-group-gets)", strings.Join(share, ", "), groupsDoc))
+	}
 	writeNotes(&b, notes)
 	return b.String()
+}
+
+// shareOf names the share groups of all links, each once.
+func shareOf(res *adminpb.GroupsResponse) (names []string) {
+	for _, l := range res.GetLinks() {
+		for _, id := range l.GetShare() {
+			names = append(names, cell(id))
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 func (v groupsView) rows(b *strings.Builder, shown []*groupLine) {

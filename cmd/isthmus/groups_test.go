@@ -51,6 +51,7 @@ func TestGroups_SaysWhatItDoesNotKnow(t *testing.T) {
 	kept := &adminpb.LinkGroups{Link: "eu-us", From: "eu", To: "us", Node: "eu-1", At: timestamppb.New(noon), Keeps: true}
 	alike := &adminpb.GroupPosition{Group: "shop", Topic: "orders", Source: &adminpb.GroupPlace{Offset: 1}, Target: &adminpb.GroupPlace{Offset: 1}, State: "alike", Synced: ago(time.Second)}
 	newer := &adminpb.GroupPosition{Group: "shop", Topic: "orders", Partition: 1, Source: &adminpb.GroupPlace{Offset: 1, Lag: 3}, Target: &adminpb.GroupPlace{Offset: 1, Lag: -1}, State: "sleeps"}
+	sharing := &adminpb.LinkGroups{Link: "eu-us", From: "eu", To: "us", Node: "eu-1", At: timestamppb.New(noon), Keeps: true, Share: []string{"jobs"}}
 	with := func(p ...*adminpb.GroupPosition) *adminpb.LinkGroups {
 		return &adminpb.LinkGroups{Link: "eu-us", Node: "eu-1", At: timestamppb.New(noon), Keeps: true, Positions: p}
 	}
@@ -64,6 +65,8 @@ func TestGroups_SaysWhatItDoesNotKnow(t *testing.T) {
 		{"a link that keeps none", "", []*adminpb.LinkGroups{{Link: "eu-us"}}, "eu-us keeps no positions of groups", "no group"},
 		{"no positions", "", []*adminpb.LinkGroups{kept}, "no group has positions", "if all"},
 		{"no positions of one", "mars", []*adminpb.LinkGroups{kept}, "group mars has no positions", "if all"},
+		{"a share group", "jobs", []*adminpb.LinkGroups{sharing, sharing}, "\n! share groups have no committed positions, so nothing of them is kept: jobs (docs/groups.md#what-each-kind-of-group-gets)\n", "has no positions"},
+		{"many share groups", "", []*adminpb.LinkGroups{{Link: "eu-us", Keeps: true, Share: []string{"a", "b", "c", "d", "e"}}}, "kept: a, b, c, and 2 more (", "d,"},
 		{"nothing learnt", "", []*adminpb.LinkGroups{{Link: "eu-us", Keeps: true, Trouble: "us is away"}}, "! eu-us: not all could be learnt: us is away", "no group"},
 		{"nothing to read again", "", []*adminpb.LinkGroups{with(alike)}, "if all moved there now, none of 1 group would read anything again\n", "not known"},
 		{"a state of a newer node", "", []*adminpb.LinkGroups{with(alike, newer)}, "shop   2           3         >=0        -        sleeps  0       never", "not known"},

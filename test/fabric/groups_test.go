@@ -63,7 +63,8 @@ func TestGroups_GoAndComeBack(t *testing.T) {
 			{Group: "shop-lone", Source: mirror.GroupPlace{Offset: -1, Lag: -1}, Target: mirror.GroupPlace{Offset: 3, Lag: 107}, State: mirror.GroupLone, Reread: -1},
 			{Group: "shop-new", Source: mirror.GroupPlace{Offset: 30, Lag: 70}, Target: mirror.GroupPlace{Offset: 40, Lag: 70}, State: mirror.GroupAlike},
 		}
-		got, err := n.Set.Groups(t.Context(), "eu-us")
+		said, err := n.Set.Groups(t.Context(), "eu-us")
+		got := said.Positions
 		for i := range got {
 			if got[i].Link, got[i].Topic = "", ""; got[i].Group != "shop-lone" && time.Since(got[i].Synced) > 3*time.Minute {
 				t.Errorf("group %s was last alike at %v", got[i].Group, got[i].Synced)
@@ -117,7 +118,8 @@ func TestGroups_BothWays(t *testing.T) {
 		time.Sleep(time.Minute)
 		stands(t, f, "eu", "shop", 6, "")
 		for link, want := range map[string][2]int64{"eu-us": {6, 0}, "us-eu": {0, 6}} { // also the one that does not keep it knows what was noted
-			got, err := n.Set.Groups(t.Context(), link, "shop")
+			said, err := n.Set.Groups(t.Context(), link, "shop")
+			got := said.Positions
 			if err != nil || len(got) != 1 || got[0].State != mirror.GroupAlike || got[0].Synced.IsZero() || [2]int64{got[0].Source.Offset, got[0].Target.Offset} != want {
 				t.Errorf("link %s tells %+v, %v of the one group; want it alike at %v", link, got, err, want)
 			}
@@ -197,6 +199,47 @@ func joined(t *testing.T, f *Fabric, cluster, group string) *kgo.Client {
 	t.Cleanup(cl.Close)
 	cl.PollFetches(t.Context())
 	return cl
+}
+
+// TestGroups_ShareGroups: they are named and left alone, also where the other end has positions of a group of that name, and the other groups go on.
+func TestGroups_ShareGroups(t *testing.T) {
+	scenario(t, Options{Topics: []string{"orders"}, On: []string{"eu", "us"}, Partitions: 1, Settings: `groups = ["*"]`}, func(t *testing.T, f *Fabric, log *judge.Log) {
+		write(t, f, log, "us", judge.Load{Topic: "orders", Partitions: 1, Records: 10, Size: 100, Seed: 1})
+		write(t, f, log, "eu", judge.Load{Topic: "orders", Partitions: 1, Records: 10, Size: 100, Seed: 2})
+		for cluster, group := range map[string]string{"eu": "jobs", "us": "both"} {
+			c := f.Client(cluster)
+			cl, err := kgo.NewClient(kgo.SeedBrokers(c.Bootstrap...), kgo.Dialer(c.Dial), kgo.ShareGroup(group), kgo.ConsumeTopics("orders"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer cl.Close()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			cl.PollFetches(ctx)
+			cancel()
+		}
+		n := f.Start("n1")
+		defer n.Stop()
+		if err := CaughtUp(time.Minute, n); err != nil {
+			t.Fatal(err)
+		}
+		commit(t, f, "eu", "both", 3, "")
+		time.Sleep(10 * time.Second)
+		commit(t, f, "eu", "shop", 4, "")
+		stands(t, f, "us", "shop", 14, "")
+		said, err := n.Set.Groups(t.Context(), "eu-us")
+		if err != nil || !slices.Equal(said.Share, []string{"both", "jobs"}) || len(said.Positions) != 2 {
+			t.Fatalf("groups: %+v, %v", said, err)
+		}
+		if both := said.Positions[0]; both.State != mirror.GroupLone || both.Why != "us has a share group of that name, which takes no positions" || both.Source.Offset != 3 {
+			t.Errorf("the group that is a share group at us: %+v", both)
+		}
+		if shop := said.Positions[1]; shop.State != mirror.GroupAlike || shop.Why != "" {
+			t.Errorf("the group beside it: %+v", shop)
+		}
+		if said, err := n.Set.Groups(t.Context(), "eu-us", "shop"); err != nil || len(said.Share) > 0 {
+			t.Errorf("share groups of one that is none: %v, %v", said.Share, err)
+		}
+	})
 }
 
 // TestGroups_ActedOnTogether: what many groups commit is asked about, set and noted together, and one that commits alone is not kept waiting.

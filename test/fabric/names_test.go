@@ -226,7 +226,7 @@ func TestNames_GroupsFollow(t *testing.T) {
 		commitIn(t, f, "us", "orders", "other", 7, "")
 		standsIn(t, f, "eu", "us.orders", "other", 7, "")
 		got, err := n.Set.Groups(t.Context(), "eu-us", "shop")
-		if err != nil || len(got) != 1 || got[0].Topic != "orders" || got[0].As != "eu.orders" || got[0].Source.Offset != 33 || got[0].Target.Offset != 30 {
+		if err != nil || len(got.Positions) != 1 || got.Positions[0].Topic != "orders" || got.Positions[0].As != "eu.orders" || got.Positions[0].Source.Offset != 33 || got.Positions[0].Target.Offset != 30 {
 			t.Errorf("groups: %+v, %v", got, err)
 		}
 		if got, err := n.Set.Translate(t.Context(), "eu-us", "orders", 0, 30, true); err != nil || got.Result != 33 || got.Topic != "eu.orders" || got.As != "orders" || !got.Exact {

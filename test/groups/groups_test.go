@@ -103,11 +103,17 @@ func write(t *testing.T, s *node.Site, topic, name string, n int) (values []stri
 	return values
 }
 
-// readByGo is a franz-go consumer.
-func readByGo(t *testing.T, s *node.Site, topic, group string, n int) (values []string) {
+// readByGo is a franz-go consumer, of the classic protocol.
+func readByGo(t *testing.T, s *node.Site, topic, group string, n int) []string {
 	t.Helper()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(s.Bootstrap()...), kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), kgo.DisableAutoCommit(),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	return readWith(t, s, topic, group, n)
+}
+
+// readWith is a franz-go consumer with options of its own.
+func readWith(t *testing.T, s *node.Site, topic, group string, n int, opts ...kgo.Opt) (values []string) {
+	t.Helper()
+	cl, err := kgo.NewClient(append(opts, kgo.SeedBrokers(s.Bootstrap()...), kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), kgo.DisableAutoCommit(),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,8 +224,8 @@ func before(ctx context.Context, s *node.Site, topic, group string) (map[int32]i
 			return nil, err
 		}
 	}
-	if len(n) < 3 {
-		return nil, fmt.Errorf("group %s has positions in %d partitions of %s at %s, want 3", group, len(n), topic, s.Name)
+	if len(n) == 0 {
+		return nil, fmt.Errorf("group %s has no positions in %s at %s", group, topic, s.Name)
 	}
 	return n, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -39,30 +40,29 @@ const stretches = 7
 
 // ask tells the checker what the ways to a target say, and what the logs are at their beginning.
 func (c Case) ask(ctx context.Context, target Client, t *checker.Target) error {
-	here, err := logEnds(ctx, target, c.Topics)
-	if err != nil {
+	all := slices.Clone(c.Positions[target.Name])
+	if err := within(ctx, target, c.Topics, all, func(topic string) string { return topic }); err != nil {
 		return err
 	}
-	read := make(map[string]bool)
-	for _, p := range c.Positions[target.Name] {
-		end, _ := here.Lookup(p.Topic, p.Partition)
-		p.End, read[p.Cluster] = end.Offset, true
-		if err := t.Position(p); err != nil {
-			return err
-		}
-	}
 	for _, w := range c.Ways {
-		if w.To != target.Name {
+		i := slices.IndexFunc(c.Clusters, func(from Client) bool { return from.Name == w.From })
+		if w.To != target.Name || i < 0 {
 			continue
 		}
-		for _, from := range c.Clusters {
-			if from.Name != w.From {
-				continue
-			}
-			if err := w.ask(ctx, from, c, here, t); err != nil {
-				return fmt.Errorf("translate from %s to %s: %w", w.From, w.To, err)
-			}
-			read[from.Name] = true
+		said, err := w.Positions(ctx, c.Clusters[i], target, c.Topics)
+		if err != nil {
+			return err
+		}
+		for _, p := range said {
+			p.Topic = c.of(w.From, checker.Record{Topic: p.Topic}).Topic
+			all = append(all, p)
+		}
+	}
+	read := make(map[string]bool)
+	for _, p := range all {
+		read[p.Cluster] = true
+		if err := t.Position(p); err != nil {
+			return err
 		}
 	}
 	for _, from := range c.Clusters { // after all positions are known
@@ -80,48 +80,65 @@ func (c Case) ask(ctx context.Context, target Client, t *checker.Target) error {
 	return nil
 }
 
-// ask asks about the partitions of one cluster.
-func (w Way) ask(ctx context.Context, from Client, c Case, here kadm.ListedOffsets, t *checker.Target) error {
-	ends, err := logEnds(ctx, from, c.Topics)
+// Positions are what a way says of the partitions that both its ends have.
+func (w Way) Positions(ctx context.Context, from, to Client, topics []string) (all []checker.Position, err error) {
+	_, ends, err := logBounds(ctx, from, topics)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	_, there, err := logBounds(ctx, to, topics)
+	if err != nil {
+		return nil, err
 	}
 	for _, end := range ends.Offsets().Sorted() {
-		there, ok := here.Lookup(w.as(end.Topic), end.Partition)
-		if !ok || there.Err != nil {
+		if has, ok := there.Lookup(w.as(end.Topic), end.Partition); !ok || has.Err != nil {
 			continue
 		}
 		for i := range int64(stretches + 1) {
 			at := end.At * i / stretches
-			to, err := w.Translate(ctx, end.Topic, end.Partition, at)
+			target, err := w.Translate(ctx, end.Topic, end.Partition, at)
 			if errors.Is(err, ErrNoWay) {
 				break
 			}
 			if err != nil {
-				return err
+				return nil, fmt.Errorf("translate from %s to %s: %w", w.From, w.To, err)
 			}
-			topic := c.of(w.From, checker.Record{Topic: end.Topic}).Topic
-			err = t.Position(checker.Position{Group: fmt.Sprintf("at %d of %d", at, end.At), Cluster: w.From, Topic: topic, Partition: end.Partition, Source: at, Target: to, End: there.Offset})
-			if err != nil {
-				return err
-			}
+			all = append(all, checker.Position{Group: fmt.Sprintf("at %d of %d", at, end.At), Cluster: w.From, Topic: end.Topic, Partition: end.Partition,
+				Source: at, Target: target})
 		}
+	}
+	return all, within(ctx, to, topics, all, w.as)
+}
+
+// within tells positions between which offsets the logs at their target lie; as is what their topics are called there.
+func within(ctx context.Context, to Client, topics []string, all []checker.Position, as func(string) string) error {
+	starts, ends, err := logBounds(ctx, to, topics)
+	if err != nil {
+		return err
+	}
+	for i := range all {
+		p := &all[i]
+		start, _ := starts.Lookup(as(p.Topic), p.Partition)
+		end, _ := ends.Lookup(as(p.Topic), p.Partition)
+		p.Start, p.End = start.Offset, end.Offset
 	}
 	return nil
 }
 
-// logEnds lists the high watermarks of the topics that a cluster has.
-func logEnds(ctx context.Context, c Client, topics []string) (kadm.ListedOffsets, error) {
+// logBounds lists where the logs of the topics that a cluster has begin, and their high watermarks.
+func logBounds(ctx context.Context, c Client, topics []string) (starts, ends kadm.ListedOffsets, err error) {
 	cl, err := kgo.NewClient(c.options()...)
 	if err != nil {
-		return nil, fmt.Errorf("make a reader for %s: %w", c.Name, err)
+		return nil, nil, fmt.Errorf("make a reader for %s: %w", c.Name, err)
 	}
 	defer cl.Close()
-	ends, err := kadm.NewClient(cl).ListEndOffsets(ctx, topics...)
-	if err != nil {
-		return nil, fmt.Errorf("list the ends of %s: %w", c.Name, err)
+	if starts, err = kadm.NewClient(cl).ListStartOffsets(ctx, topics...); err != nil {
+		return nil, nil, fmt.Errorf("list the starts of %s: %w", c.Name, err)
 	}
-	return ends, nil
+	if ends, err = kadm.NewClient(cl).ListEndOffsets(ctx, topics...); err != nil {
+		return nil, nil, fmt.Errorf("list the ends of %s: %w", c.Name, err)
+	}
+	return starts, ends, nil
 }
 
 // bothWays are those between the ends of a link that carries topics over one hop. ask answers along the link or against it; what is not carried may

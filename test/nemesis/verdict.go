@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/isthmus-project/isthmus/checker"
@@ -20,6 +21,8 @@ type Evidence struct {
 	Past     *Past
 	Log      *judge.Log
 	Ledger   []mirror.LedgerEntry
+	// Ways say where positions in the present logs are at the other end of a link.
+	Ways []judge.Way
 	// Idle is for how long nothing has been written, with all well; StallAfter how long copying may take then.
 	Idle, StallAfter time.Duration
 }
@@ -48,7 +51,7 @@ func (e Evidence) Judge(ctx context.Context) (wrong []string, err error) {
 		}
 	}
 	for _, c := range e.Clients {
-		r, err := e.target(src, c.Name, logs)
+		r, err := e.target(ctx, src, c, logs)
 		if err != nil {
 			return nil, err
 		}
@@ -65,7 +68,8 @@ func (e Evidence) Judge(ctx context.Context) (wrong []string, err error) {
 }
 
 // target judges one cluster.
-func (e Evidence) target(src *checker.Sources, name string, logs map[string][]checker.Record) (checker.Report, error) {
+func (e Evidence) target(ctx context.Context, src *checker.Sources, to judge.Client, logs map[string][]checker.Record) (checker.Report, error) {
+	name := to.Name
 	t := src.Target(checker.Config{Cluster: name, Idle: e.Idle, StallAfter: e.StallAfter, Reread: true, Carries: func(origin, topic string) bool {
 		return len(e.Topology.Route(origin, name, topic)) > 0
 	}})
@@ -80,10 +84,17 @@ func (e Evidence) target(src *checker.Sources, name string, logs map[string][]ch
 	if err := e.wentAlong(t, name, logs); err != nil {
 		return checker.Report{}, err
 	}
+	asked, err := e.ask(ctx, t, to)
+	if err != nil {
+		return checker.Report{}, err
+	}
 	for hop, recs := range logs {
 		for _, r := range recs {
-			if e.over(r.Origin, name, r.Topic, hop, "") {
+			switch {
+			case e.over(r.Origin, name, r.Topic, hop, ""):
 				t.Hop(hop, r)
+			case asked[hop]:
+				t.At(hop, r, !e.over(r.Origin, hop, r.Topic, name, ""))
 			}
 		}
 	}
@@ -104,6 +115,29 @@ func (e Evidence) target(src *checker.Sources, name string, logs map[string][]ch
 		}
 	}
 	return t.Report(), nil
+}
+
+// ask tells a judge where positions are at its target, and returns in which clusters' logs.
+func (e Evidence) ask(ctx context.Context, t *checker.Target, to judge.Client) (in map[string]bool, err error) {
+	in = make(map[string]bool)
+	for _, w := range e.Ways {
+		i := slices.IndexFunc(e.Clients, func(c judge.Client) bool { return c.Name == w.From })
+		if w.To != to.Name || i < 0 {
+			continue
+		}
+		all, err := w.Positions(ctx, e.Clients[i], to, e.Topics)
+		if err != nil {
+			return nil, err
+		}
+		in[w.From] = true
+		for _, p := range all {
+			p.Life = e.Past.Life(p.Cluster, p.Topic)
+			if err := t.Position(p); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return in, nil
 }
 
 // wentAlong excuses what no ledger can tell of: where a target's topic was made anew, all that it had is gone, also of the lives that its sources

@@ -20,6 +20,7 @@ import (
 
 	"github.com/isthmus-project/isthmus/mirror"
 	"github.com/isthmus-project/isthmus/test/fabric"
+	"github.com/isthmus-project/isthmus/test/judge"
 )
 
 // stallAfter is how long copying may take when all is well again. Halted pumps are looked at every few minutes only.
@@ -137,8 +138,12 @@ func (s *stage) verdict(n *fabric.Node, idle time.Duration) []string {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	var ways []judge.Way
+	if idle > 0 {
+		ways = fabric.Ways(n)
+	}
 	wrong, err := Evidence{Clients: s.f.Clients(), Topics: topics, Topology: s.f.Topology, Past: s.past, Log: s.writers.log, Ledger: ledger,
-		Idle: idle, StallAfter: stallAfter}.Judge(context.Background())
+		Ways: ways, Idle: idle, StallAfter: stallAfter}.Judge(context.Background())
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -73,8 +73,8 @@ func TestVirtual(t *testing.T) {
 	}
 }
 
-// TestVirtual_CatchesBrokenMirrors: a mirror that is off by one after a recovery and one that does not filter loops are found out in one run
-// each, and the same run is clean with one that is sound.
+// TestVirtual_CatchesBrokenMirrors: a mirror that is off by one after a recovery, one that does not filter loops, and one whose positions are those of a
+// topic before that was made anew are found out in one run each, and the same run is clean with one that is sound.
 func TestVirtual_CatchesBrokenMirrors(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-tags", "brokenmirror", "-run", "^TestBroken$", ".").CombinedOutput()
 	if err != nil {

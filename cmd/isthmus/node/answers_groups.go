@@ -35,13 +35,16 @@ func (a *answers) Groups(ctx context.Context, link, group string) (*adminpb.Link
 		only = []string{group}
 	}
 	all, err := a.node.set.Groups(ctx, link, only...)
-	if err != nil && len(all) == 0 {
+	if err != nil && len(all.Positions)+len(all.Share) == 0 {
 		return nil, ofCluster(known(err))
 	}
 	if err != nil {
 		out.Trouble = someLines(err.Error())
 	}
-	for _, g := range all {
+	for _, id := range all.Share {
+		out.Share = append(out.Share, text([]byte(id)))
+	}
+	for _, g := range all.Positions {
 		out.Positions = append(out.Positions, groupPosition(g))
 	}
 	return out, nil

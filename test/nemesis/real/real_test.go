@@ -112,7 +112,7 @@ func TestReal_Nemesis(t *testing.T) {
 	s.heal()
 	setup.CaughtUp(calm, []string{topic}, s.nodes[0])
 	e := nemesis.Evidence{Topics: []string{topic}, Topology: setup.Topology, Past: s.past, Log: s.log, Ledger: ledger(setup, s.nodes[0]),
-		Idle: max(calm, time.Since(rested)), StallAfter: calm}
+		Ways: setup.AgreedWays([]string{topic}, s.nodes[0].API), Idle: max(calm, time.Since(rested)), StallAfter: calm}
 	for _, site := range s.sites {
 		e.Clients = append(e.Clients, site.Client())
 	}
