@@ -1,0 +1,2 @@
+// Package relay carries one client connection to one broker and back.
+package relay
