@@ -1,0 +1,192 @@
+package relay
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"io"
+	"net"
+	"runtime"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/isthmus-project/isthmus/router/apis"
+	"github.com/isthmus-project/isthmus/router/rewrite"
+)
+
+// overTCP runs a relay over real sockets to a broker that serve plays, and returns the client's end.
+func overTCP(t testing.TB, serve func(net.Conn)) (client *net.TCPConn, ended <-chan error) {
+	t.Helper()
+	listen := func(fn func(net.Conn)) string {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = l.Close() })
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				go fn(c)
+			}
+		}()
+		return l.Addr().String()
+	}
+	broker := listen(serve)
+	v, err := rewrite.NewView("virtual", []rewrite.Slot{{ID: 1, Node: 101, Host: "door.example", Port: 9093}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	versions, err := apis.Offer(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	door := listen(func(c net.Conn) {
+		r, err := New(Config{Client: c, Versions: versions, View: func() *rewrite.View { return v }, Dial: func(ctx context.Context) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "tcp", broker)
+		}})
+		if err != nil {
+			panic(err)
+		}
+		done <- r.Run(context.Background())
+	})
+	c, err := net.Dial("tcp", door)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c.(*net.TCPConn), done
+}
+
+// answering plays a broker that answers the requests of one key with body, which begins behind the correlation id, and no others.
+func answering(key kmsg.Key, body []byte) func(net.Conn) {
+	out := binary.BigEndian.AppendUint32(make([]byte, 0, 8+len(body)), uint32(4+len(body)))
+	out = append(append(out, 0, 0, 0, 0), body...)
+	return func(c net.Conn) {
+		defer c.Close()
+		in := bufio.NewReaderSize(c, 256<<10)
+		for {
+			head, err := in.Peek(12)
+			if err != nil {
+				return
+			}
+			copy(out[4:8], head[8:12])
+			answered := int16(binary.BigEndian.Uint16(head[4:])) == int16(key)
+			if _, err := in.Discard(4 + int(binary.BigEndian.Uint32(head))); err != nil {
+				return
+			}
+			if !answered {
+				continue
+			}
+			if _, err := c.Write(out); err != nil {
+				return
+			}
+		}
+	}
+}
+
+// TestRelay_HalfClose: a client that has asked its last and says so still gets its answers, and then FIN.
+func TestRelay_HalfClose(t *testing.T) {
+	client, ended := overTCP(t, answering(kmsg.Heartbeat, kmsg.NewPtrHeartbeatResponse().AppendTo([]byte{0})))
+	send(t, client, request(1, 4, kmsg.NewPtrHeartbeatRequest()), request(2, 4, kmsg.NewPtrHeartbeatRequest()))
+	if err := client.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, client, 1)
+	expect(t, client, 2)
+	if n, err := client.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		t.Errorf("%d bytes, %v behind the last answer", n, err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// fetchAnswer is the body of an answer with batches of a size.
+func fetchAnswer(partitions, size int) []byte {
+	m := kmsg.NewPtrFetchResponse()
+	m.SetVersion(12)
+	topic := kmsg.NewFetchResponseTopic()
+	topic.Topic = "orders"
+	for range partitions {
+		p := kmsg.NewFetchResponseTopicPartition()
+		p.RecordBatches = make([]byte, size)
+		binary.BigEndian.PutUint32(p.RecordBatches[8:], uint32(size-12))
+		p.RecordBatches[16] = 2
+		topic.Partitions = append(topic.Partitions, p)
+	}
+	m.Topics = append(m.Topics, topic)
+	return m.AppendTo([]byte{0})
+}
+
+// TestRelay_StreamsLongFrames: 80 MB there, without acks, and 100 MB back take hardly any memory.
+func TestRelay_StreamsLongFrames(t *testing.T) {
+	body := fetchAnswer(100, 1<<20)
+	client, _ := overTCP(t, answering(kmsg.Fetch, body))
+	in := bufio.NewReaderSize(client, 256<<10)
+	frames := [][]byte{request(1, 9, produce(0, 80<<20)), request(2, 12, kmsg.NewPtrFetchRequest())}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	post(client, frames...)
+	if n, err := io.CopyN(io.Discard, in, int64(8+len(body))); err != nil {
+		t.Fatalf("%d bytes: %v", n, err)
+	}
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 4<<20 {
+		t.Errorf("%d bytes were allocated", n)
+	}
+}
+
+// BenchmarkRelay_Fetch is answers through the relay over loopback; client, relay and broker share the machine.
+func BenchmarkRelay_Fetch(b *testing.B) {
+	for _, tc := range []struct {
+		name             string
+		partitions, size int
+	}{{"1MB of 16kB", 64, 16 << 10}, {"16kB", 1, 16 << 10}, {"100B", 1, 100}} {
+		b.Run(tc.name, func(b *testing.B) {
+			body := fetchAnswer(tc.partitions, tc.size)
+			client, _ := overTCP(b, answering(kmsg.Fetch, body))
+			in := bufio.NewReaderSize(client, 256<<10)
+			req := request(1, 12, kmsg.NewPtrFetchRequest())
+			b.SetBytes(int64(len(body)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := client.Write(req); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := in.Discard(8 + len(body)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkRelay_Produce is requests through the relay over loopback.
+func BenchmarkRelay_Produce(b *testing.B) {
+	for name, size := range map[string]int{"1MB": 1 << 20, "16kB": 16 << 10} {
+		b.Run(name, func(b *testing.B) {
+			resp := kmsg.NewPtrProduceResponse()
+			resp.SetVersion(7)
+			client, _ := overTCP(b, answering(kmsg.Produce, resp.AppendTo(nil)))
+			frame := request(1, 7, produce(-1, size))
+			answered := bufio.NewReader(client)
+			n := 8 + len(resp.AppendTo(nil))
+			b.SetBytes(int64(len(frame)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := client.Write(frame); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := answered.Discard(n); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
