@@ -59,16 +59,21 @@ func (r *Relay) Run(ctx context.Context) error {
 	defer r.client.Close()
 	stop := context.AfterFunc(ctx, r.drain)
 	defer stop()
-	err := r.requests(ctx)
-	if err == nil {
-		err = r.settle()
+	asked := r.requests(ctx)
+	if asked == nil {
+		r.settle()
 	}
-	r.fail(err)
+	r.fail(asked)
 	r.answers.Wait()
 	r.stopLast()
-	err = r.cause()
-	if e := (*Error)(nil); !errors.As(err, &e) || e.Side != Client {
+	err := r.cause()
+	e, ok := err.(*Error)
+	if !ok || e.Side != Client {
 		r.hangUp()
+		return err
+	}
+	if asked == nil {
+		return nil // it hung up, and so cannot be written to
 	}
 	return err
 }
@@ -136,8 +141,8 @@ func (r *Relay) arm(set func(time.Time) error, d time.Duration) error {
 	return nil
 }
 
-// settle waits until nothing is pending any more.
-func (r *Relay) settle() error {
+// settle waits until nothing is pending any more, or it has taken too long.
+func (r *Relay) settle() {
 	timer := time.NewTimer(r.cfg.Timeouts.Linger)
 	defer timer.Stop()
 	for {
@@ -145,14 +150,14 @@ func (r *Relay) settle() error {
 		left := len(r.state.owe.queue)
 		r.mu.Unlock()
 		if left == 0 {
-			return nil
+			return
 		}
 		select {
 		case <-r.changed:
 		case <-r.over:
-			return nil
+			return
 		case <-timer.C:
-			return failed(Upstream, "wait for the last answers", context.DeadlineExceeded)
+			return
 		}
 	}
 }
