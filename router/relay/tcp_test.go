@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"runtime"
@@ -188,5 +189,35 @@ func BenchmarkRelay_Produce(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestRelay_NoResetOvertakesAnswers: the broker hangs up while the client is in the middle of a long request. The client gets what was
+// answered and then FIN; a reset would take the answer with it.
+func TestRelay_NoResetOvertakesAnswers(t *testing.T) {
+	client, ended := overTCP(t, func(c net.Conn) {
+		defer c.Close()
+		b := make([]byte, len(request(1, 4, kmsg.NewPtrHeartbeatRequest())))
+		_, _ = io.ReadFull(c, b)
+		_, _ = c.Write(answer(1, 4, kmsg.NewPtrHeartbeatResponse()))
+		_ = c.(*net.TCPConn).CloseWrite()
+		_, _ = io.Copy(io.Discard, c)
+	})
+	sent := make(chan error, 1)
+	go func() {
+		_, err := client.Write(append(request(1, 4, kmsg.NewPtrHeartbeatRequest()), request(2, 9, produce(1, 50<<20))...))
+		sent <- err
+	}()
+	expect(t, client, 1)
+	if n, err := client.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		t.Errorf("%d bytes, %v behind the answer, want its FIN", n, err)
+	}
+	if err := <-sent; err != nil { // where a reset shows, on Linux
+		t.Errorf("the rest of the request: %v", err)
+	}
+	_ = client.Close()
+	var e *Error
+	if err := <-ended; !errors.As(err, &e) || e.Side != Upstream {
+		t.Error(err)
 	}
 }
