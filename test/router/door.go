@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -22,20 +21,31 @@ import (
 )
 
 const (
-	// firstID is the virtual id of broker 0; kfake counts from 0.
-	firstID = 101
-	// firstSlot is the port of its slot.
-	firstSlot = 9301
-	// clusterID is what clients are told.
-	clusterID = "virtual-cluster"
+	// FirstID is the virtual id of the first broker; real ones count from 0 or 1.
+	FirstID = 101
+	// ClusterID is what clients are told.
+	ClusterID = "virtual-cluster"
 )
 
-// Door is a virtual cluster in front of a kfake cluster, in one bubble with it.
+// Broker is one of the real cluster.
+type Broker struct {
+	ID      int32
+	Address string
+}
+
+// Network is what there is between clients, door and brokers.
+type Network struct {
+	Listen func(network, address string) (net.Listener, error)
+	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// Door is a virtual cluster in front of a real one.
 type Door struct {
-	Cluster *kfake.Cluster
+	// Slots are the addresses that clients are told.
+	Slots   []string
 	t       testing.TB
-	net     *kfake.VirtualNetwork
-	brokers []string // their real addresses
+	net     Network
+	brokers []Broker
 	ears    []net.Listener
 	relays  sync.WaitGroup
 	stop    context.CancelFunc
@@ -47,37 +57,40 @@ type Door struct {
 	leaks []string   // addresses that clients dialed and that are no slots
 }
 
-// Open starts a cluster of three brokers and the door to it. It must be called inside a bubble, and closed there.
-func Open(t testing.TB, opts ...kfake.Opt) *Door {
+// Open opens a door with a slot for each broker at each of the addresses, whose ports may be 0.
+func Open(t testing.TB, network Network, brokers []Broker, addresses []string) *Door {
 	t.Helper()
-	d := &Door{t: t, net: &kfake.VirtualNetwork{}}
-	ports := []int{9001, 9002, 9003}
-	var err error
-	d.Cluster, err = kfake.NewCluster(append([]kfake.Opt{kfake.ListenFn(d.net.Listen), kfake.Ports(ports...), kfake.NumBrokers(len(ports)), kfake.ClusterID("real-cluster")}, opts...)...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := &Door{t: t, net: network, brokers: brokers}
 	var slots []rewrite.Slot
-	for i, port := range ports {
-		d.brokers = append(d.brokers, net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		slots = append(slots, rewrite.Slot{ID: int32(firstID + i), Node: int32(i), Host: "127.0.0.1", Port: int32(firstSlot + i)})
-	}
-	view, err := rewrite.NewView(clusterID, slots)
-	if err != nil {
-		t.Fatal(err)
-	}
-	versions, err := apis.Offer([]apis.Broker{{Name: "broker 0", Versions: d.versions()}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	d.stop = stop
-	for i := range slots {
-		l, err := d.net.Listen("tcp", d.Slot(i))
+	for i, address := range addresses {
+		l, err := network.Listen("tcp", address)
 		if err != nil {
 			t.Fatal(err)
 		}
 		d.ears = append(d.ears, l)
+		_, port, err := net.SplitHostPort(l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := strconv.Atoi(port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Slots = append(d.Slots, net.JoinHostPort("127.0.0.1", port))
+		slots = append(slots, rewrite.Slot{ID: int32(FirstID + i), Node: brokers[i].ID, Host: "127.0.0.1", Port: int32(n)})
+	}
+	view, err := rewrite.NewView(ClusterID, slots)
+	if err != nil {
+		t.Fatal(err)
+	}
+	versions, err := apis.Offer([]apis.Broker{{Name: "the first broker", Versions: d.versions()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("clients are told %v", versions)
+	ctx, stop := context.WithCancel(context.Background())
+	d.stop = stop
+	for i, l := range d.ears {
 		d.relays.Go(func() { d.serve(ctx, l, i, view, versions) })
 	}
 	return d
@@ -86,7 +99,7 @@ func Open(t testing.TB, opts ...kfake.Opt) *Door {
 // versions asks a broker what it speaks.
 func (d *Door) versions() apis.Versions {
 	d.t.Helper()
-	cl := d.direct()
+	cl := d.Direct()
 	defer cl.Close()
 	resp, err := kmsg.NewPtrApiVersionsRequest().RequestWith(d.t.Context(), cl)
 	if err != nil {
@@ -126,7 +139,7 @@ func (d *Door) serve(ctx context.Context, l net.Listener, slot int, view *rewrit
 }
 
 func (d *Door) dialBroker(ctx context.Context, slot int) (net.Conn, error) {
-	c, err := d.net.DialContext(ctx, "tcp", d.brokers[slot])
+	c, err := d.net.Dial(ctx, "tcp", d.brokers[slot].Address)
 	if err == nil {
 		d.mu.Lock()
 		d.conns = append(d.conns, c)
@@ -135,32 +148,27 @@ func (d *Door) dialBroker(ctx context.Context, slot int) (net.Conn, error) {
 	return c, err
 }
 
-// Slot is the address of the i-th slot.
-func (d *Door) Slot(i int) string {
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(firstSlot+i))
-}
-
 // dial is how clients of the door dial: slots, and nothing else.
 func (d *Door) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	if !slices.Contains([]string{d.Slot(0), d.Slot(1), d.Slot(2)}, address) {
+	if !slices.Contains(d.Slots, address) {
 		d.mu.Lock()
 		d.leaks = append(d.leaks, address)
 		d.mu.Unlock()
 		return nil, fmt.Errorf("%s is no slot", address)
 	}
-	return d.net.DialContext(ctx, network, address)
+	return d.net.Dial(ctx, network, address)
 }
 
 // Client is a client that knows the first slot.
 func (d *Door) Client(opts ...kgo.Opt) *kgo.Client {
 	d.t.Helper()
-	return d.client(append([]kgo.Opt{kgo.SeedBrokers(d.Slot(0)), kgo.Dialer(d.dial)}, opts...)...)
+	return d.client(append([]kgo.Opt{kgo.SeedBrokers(d.Slots[0]), kgo.Dialer(d.dial)}, opts...)...)
 }
 
-// direct is a client of the cluster itself, to compare with.
-func (d *Door) direct(opts ...kgo.Opt) *kgo.Client {
+// Direct is a client of the cluster itself, to compare with.
+func (d *Door) Direct(opts ...kgo.Opt) *kgo.Client {
 	d.t.Helper()
-	return d.client(append([]kgo.Opt{kgo.SeedBrokers(d.brokers[0]), kgo.Dialer(d.net.DialContext)}, opts...)...)
+	return d.client(append([]kgo.Opt{kgo.SeedBrokers(d.brokers[0].Address), kgo.Dialer(d.net.Dial)}, opts...)...)
 }
 
 func (d *Door) client(opts ...kgo.Opt) *kgo.Client {
@@ -182,7 +190,7 @@ func (d *Door) Cut() {
 	d.conns = nil
 }
 
-// Close ends the door and the cluster, and says what clients learned that they must not, and which relays did not end as they should.
+// Close ends the door, and says what clients learned that they must not, and which relays did not end as they should.
 func (d *Door) Close() {
 	d.t.Helper()
 	for _, l := range d.ears {
@@ -190,7 +198,6 @@ func (d *Door) Close() {
 	}
 	d.stop()
 	d.relays.Wait()
-	d.Cluster.Close()
 	if len(d.leaks) > 0 {
 		d.t.Errorf("clients went around the door: %q", d.leaks)
 	}

@@ -16,12 +16,26 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 )
 
-func bubble(t *testing.T, fn func(t *testing.T, d *Door), opts ...kfake.Opt) {
+// lab is a door to a kfake cluster of three brokers, in one bubble.
+type lab struct {
+	*Door
+	cluster *kfake.Cluster
+}
+
+func bubble(t *testing.T, fn func(t *testing.T, l lab), opts ...kfake.Opt) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		d := Open(t, append([]kfake.Opt{kfake.SeedTopics(6, "orders")}, opts...)...)
+		var network kfake.VirtualNetwork
+		c, err := kfake.NewCluster(append([]kfake.Opt{kfake.ListenFn(network.Listen), kfake.Ports(9001, 9002, 9003), kfake.NumBrokers(3),
+			kfake.ClusterID("real-cluster"), kfake.SeedTopics(6, "orders")}, opts...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		d := Open(t, Network{network.Listen, network.DialContext}, []Broker{{0, "127.0.0.1:9001"}, {1, "127.0.0.1:9002"}, {2, "127.0.0.1:9003"}},
+			[]string{"127.0.0.1:9301", "127.0.0.1:9302", "127.0.0.1:9303"})
 		defer d.Close()
-		fn(t, d)
+		fn(t, lab{d, c})
 	})
 }
 
@@ -85,12 +99,12 @@ func TestDoor_ProduceAndConsume(t *testing.T) {
 		"as of 0.11": {kgo.MaxVersions(kversion.V0_11_0())},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, d *Door) {
+			bubble(t, func(t *testing.T, d lab) {
 				cl := d.Client(append(opts, kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), kgo.ProducerLinger(5*time.Millisecond))...)
 				defer cl.Close()
 				produce(t, cl, 0, 2000)
 				time.Sleep(time.Second)
-				for _, open := range []func(...kgo.Opt) *kgo.Client{d.Client, d.direct} {
+				for _, open := range []func(...kgo.Opt) *kgo.Client{d.Client, d.Direct} {
 					in := open(kgo.ConsumeTopics("orders"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(100*time.Millisecond))
 					consume(t, in, 2000)
 					in.Close()
@@ -102,7 +116,7 @@ func TestDoor_ProduceAndConsume(t *testing.T) {
 
 // TestDoor_Groups: members share the partitions, commit, and go on where they were; the cluster's own tools see the commits.
 func TestDoor_Groups(t *testing.T) {
-	bubble(t, func(t *testing.T, d *Door) {
+	bubble(t, func(t *testing.T, d lab) {
 		out := d.Client()
 		defer out.Close()
 		produce(t, out, 0, 600)
@@ -116,7 +130,7 @@ func TestDoor_Groups(t *testing.T) {
 			t.Fatal(err)
 		}
 		in.Close()
-		direct := d.direct()
+		direct := d.Direct()
 		defer direct.Close()
 		committed, err := kadm.NewClient(direct).FetchOffsets(t.Context(), "billing")
 		total := int64(0)
@@ -149,7 +163,7 @@ func TestDoor_Groups(t *testing.T) {
 
 // TestDoor_Transactions: what was committed is read, what was aborted is not.
 func TestDoor_Transactions(t *testing.T) {
-	bubble(t, func(t *testing.T, d *Door) {
+	bubble(t, func(t *testing.T, d lab) {
 		out := d.Client(kgo.TransactionalID("tx"), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
 		defer out.Close()
 		for i, commit := range []kgo.TransactionEndTry{kgo.TryCommit, kgo.TryAbort, kgo.TryCommit} {
@@ -171,7 +185,7 @@ func TestDoor_Transactions(t *testing.T) {
 // TestDoor_LeadersMoveAndConnectionsEnd: clients follow leaders from slot to slot and never past the door, and what a broker's restart
 // does to connections does not cost or double a record.
 func TestDoor_LeadersMoveAndConnectionsEnd(t *testing.T) {
-	bubble(t, func(t *testing.T, d *Door) {
+	bubble(t, func(t *testing.T, d lab) {
 		out := d.Client(kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), kgo.ProducerLinger(5*time.Millisecond), kgo.MetadataMinAge(100*time.Millisecond))
 		defer out.Close()
 		in := d.Client(kgo.ConsumeTopics("orders"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(100*time.Millisecond), kgo.MetadataMinAge(100*time.Millisecond))
@@ -184,7 +198,7 @@ func TestDoor_LeadersMoveAndConnectionsEnd(t *testing.T) {
 		for round := range 10 {
 			produce(t, out, round*200, round*200+200)
 			for p := range int32(6) {
-				if err := d.Cluster.MoveTopicPartition("orders", p, int32(round)%3); err != nil {
+				if err := d.cluster.MoveTopicPartition("orders", p, int32(round)%3); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -199,28 +213,28 @@ func TestDoor_LeadersMoveAndConnectionsEnd(t *testing.T) {
 
 // TestDoor_Admin: tools see the virtual cluster, and reach the brokers that they mean.
 func TestDoor_Admin(t *testing.T) {
-	bubble(t, func(t *testing.T, d *Door) {
+	bubble(t, func(t *testing.T, d lab) {
 		cl := d.Client()
 		defer cl.Close()
 		adm := kadm.NewClient(cl)
 		m, err := adm.Metadata(t.Context())
-		if err != nil || m.Cluster != clusterID || len(m.Brokers) != 3 || m.Controller < firstID {
+		if err != nil || m.Cluster != ClusterID || len(m.Brokers) != 3 || m.Controller < FirstID {
 			t.Errorf("%+v, %v", m, err)
 		}
 		for _, b := range m.Brokers {
-			if b.NodeID < firstID || d.Slot(int(b.NodeID-firstID)) != fmt.Sprintf("%s:%d", b.Host, b.Port) {
+			if b.NodeID < FirstID || d.Slots[b.NodeID-FirstID] != fmt.Sprintf("%s:%d", b.Host, b.Port) {
 				t.Errorf("broker %+v", b)
 			}
 		}
 		for _, p := range m.Topics["orders"].Partitions {
-			if p.Leader < firstID || len(p.Replicas) == 0 || p.Replicas[0] < firstID || p.LeaderEpoch != -1 {
+			if p.Leader < FirstID || len(p.Replicas) == 0 || p.Replicas[0] < FirstID || p.LeaderEpoch != -1 {
 				t.Errorf("partition %+v", p)
 			}
 		}
 		if created, err := adm.CreateTopic(t.Context(), 3, -1, nil, "payments"); err != nil || created.Err != nil {
 			t.Errorf("create: %v, %v", err, created.Err)
 		}
-		configs, err := adm.DescribeBrokerConfigs(t.Context(), firstID, firstID+2)
+		configs, err := adm.DescribeBrokerConfigs(t.Context(), FirstID, FirstID+2)
 		if err != nil || len(configs) != 2 {
 			t.Errorf("%d brokers' configs, %v", len(configs), err)
 		}
@@ -241,7 +255,7 @@ func TestDoor_Admin(t *testing.T) {
 
 // TestDoor_SASL: a client logs in at the cluster as itself, by each mechanism; a wrong password ends as it does there.
 func TestDoor_SASL(t *testing.T) {
-	bubble(t, func(t *testing.T, d *Door) {
+	bubble(t, func(t *testing.T, d lab) {
 		for name, good := range map[string]kgo.Opt{
 			"plain": kgo.SASL(plain.Auth{User: "shop", Pass: "secret"}.AsMechanism()),
 			"scram": kgo.SASL(scram.Auth{User: "shop2", Pass: "secret"}.AsSha256Mechanism()),
@@ -253,7 +267,7 @@ func TestDoor_SASL(t *testing.T) {
 			cl.Close()
 		}
 		wrong := kgo.SASL(plain.Auth{User: "shop", Pass: "wrong"}.AsMechanism())
-		door, direct := d.Client(wrong), d.direct(wrong)
+		door, direct := d.Client(wrong), d.Direct(wrong)
 		defer door.Close()
 		defer direct.Close()
 		if got, want := door.Ping(t.Context()), direct.Ping(t.Context()); got == nil || got.Error() != want.Error() {
