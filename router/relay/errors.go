@@ -38,6 +38,8 @@ var (
 	ErrTooLong = errors.New("too long to be rewritten")
 	// ErrMalformed says that bytes are not what their header says.
 	ErrMalformed = errors.New("malformed")
+	// ErrUnreachable says that the broker could not be connected to.
+	ErrUnreachable = errors.New("the broker cannot be reached")
 	// ErrMemory says that all connections together hold as much as they may.
 	ErrMemory = errors.New("no memory for it in time")
 )

@@ -32,6 +32,17 @@ func (l *line) closeWrite() {
 	}
 }
 
+// reset makes the closing of the connection a reset, where that can be done: for a client the nearest thing to a broker that is not there.
+func (l *line) reset() {
+	c := l.Conn
+	if wrapped, ok := c.(interface{ NetConn() net.Conn }); ok { // TLS
+		c = wrapped.NetConn()
+	}
+	if tcp, ok := c.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+}
+
 // chunkSize is how much passes in a step.
 const chunkSize = 64 << 10
 

@@ -67,6 +67,10 @@ func (r *Relay) Run(ctx context.Context) error {
 	r.answers.Wait()
 	r.stopLast()
 	err := r.cause()
+	if errors.Is(err, ErrUnreachable) {
+		r.client.reset()
+		return err
+	}
 	e, ok := err.(*Error)
 	if !ok || e.Side != Client {
 		r.hangUp()

@@ -241,7 +241,7 @@ func (r *Relay) connect(ctx context.Context) error {
 	defer cancel()
 	c, err := r.cfg.Dial(ctx)
 	if err != nil {
-		return failed(Upstream, "connect", err)
+		return failed(Upstream, "connect", fmt.Errorf("%w: %w", ErrUnreachable, err))
 	}
 	r.mu.Lock()
 	r.up = newLine(c, Upstream)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"syscall"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -18,6 +19,14 @@ import (
 
 // overTCP runs a relay over real sockets to a broker that serve plays, and returns the client's end.
 func overTCP(t testing.TB, serve func(net.Conn)) (client *net.TCPConn, ended <-chan error) {
+	t.Helper()
+	return overTCPVia(t, serve, func(ctx context.Context, broker string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "tcp", broker)
+	})
+}
+
+func overTCPVia(t testing.TB, serve func(net.Conn), dial func(ctx context.Context, broker string) (net.Conn, error)) (client *net.TCPConn, ended <-chan error) {
 	t.Helper()
 	listen := func(fn func(net.Conn)) string {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -47,10 +56,7 @@ func overTCP(t testing.TB, serve func(net.Conn)) (client *net.TCPConn, ended <-c
 	}
 	done := make(chan error, 1)
 	door := listen(func(c net.Conn) {
-		r, err := New(Config{Client: c, Versions: versions, View: func() *rewrite.View { return v }, Dial: func(ctx context.Context) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "tcp", broker)
-		}})
+		r, err := New(Config{Client: c, Versions: versions, View: func() *rewrite.View { return v }, Dial: func(ctx context.Context) (net.Conn, error) { return dial(ctx, broker) }})
 		if err != nil {
 			panic(err)
 		}
@@ -104,6 +110,21 @@ func TestRelay_HalfClose(t *testing.T) {
 		t.Errorf("%d bytes, %v behind the last answer", n, err)
 	}
 	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRelay_UnreachableBroker: to clients it is as if nobody were there. A FIN in answer to the first request they would take for a login
+// that was refused, and some never try again.
+func TestRelay_UnreachableBroker(t *testing.T) {
+	client, ended := overTCPVia(t, nil, func(context.Context, string) (net.Conn, error) { return nil, errors.New("refused") })
+	send(t, client, request(1, 3, kmsg.NewPtrApiVersionsRequest()))
+	expect(t, client, 1)
+	send(t, client, request(2, 9, kmsg.NewPtrMetadataRequest()))
+	if n, err := client.Read(make([]byte, 1)); n != 0 || !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("%d bytes, %v, want a reset", n, err)
+	}
+	if err := <-ended; !errors.Is(err, ErrUnreachable) {
 		t.Error(err)
 	}
 }
