@@ -2,7 +2,6 @@ package real
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"os/exec"
 	"path/filepath"
@@ -129,10 +128,9 @@ func franz(t *testing.T, c *kafka.Cluster, d *router.Door) {
 }
 
 // tool runs one of Kafka's tools against the door.
-func tool(t *testing.T, in string, d *router.Door, class string, args ...string) string {
+func tool(t *testing.T, d *router.Door, class string, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(deadline(t), filepath.Join("..", "..", "..", "scripts", "kafka", "kafka.sh"), slices.Concat([]string{"tool", class}, args, []string{"--bootstrap-server", d.Slots[0]})...)
-	cmd.Stdin = strings.NewReader(in)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -145,12 +143,8 @@ func tool(t *testing.T, in string, d *router.Door, class string, args ...string)
 // java is Kafka's own clients: an idempotent producer, and a consumer in a group.
 func java(t *testing.T, _ *kafka.Cluster, d *router.Door) {
 	create(t, d, "java")
-	var in strings.Builder
-	for i := range 2000 {
-		fmt.Fprintln(&in, i)
-	}
-	tool(t, in.String(), d, "ConsoleProducer", "--topic", "java")
-	out := tool(t, "", d, "consumer.ConsoleConsumer", "--topic", "java", "--group", "java", "--from-beginning", "--max-messages", "2000", "--timeout-ms", "60000")
+	tool(t, d, "VerifiableProducer", "--topic", "java", "--max-messages", "2000")
+	out := tool(t, d, "consumer.ConsoleConsumer", "--topic", "java", "--group", "java", "--from-beginning", "--max-messages", "2000", "--timeout-ms", "60000")
 	seen := make(map[string]int)
 	for _, v := range strings.Fields(out) {
 		seen[v]++
@@ -171,7 +165,7 @@ func tools(t *testing.T, _ *kafka.Cluster, d *router.Door) {
 		{"GetOffsetShell", []string{"--topic", "java"}, "java:0:"},
 		{"ClusterTool", []string{"cluster-id"}, router.ClusterID},
 	} {
-		if out := tool(t, "", d, tc.class, tc.args...); !strings.Contains(out, tc.want) {
+		if out := tool(t, d, tc.class, tc.args...); !strings.Contains(out, tc.want) {
 			t.Errorf("%s %q: no %q in\n%s", tc.class, tc.args, tc.want, out)
 		}
 	}
