@@ -94,12 +94,15 @@ func frameOf(body []byte) []byte {
 
 // TestRelay_MemoryOfAll: what is collected counts against what all connections may hold, and a frame that only claims to be long takes none.
 func TestRelay_MemoryOfAll(t *testing.T) {
-	commit := kmsg.NewPtrOffsetCommitRequest()
+	commit, dense := kmsg.NewPtrOffsetCommitRequest(), kmsg.NewPtrOffsetCommitRequest()
 	commit.Group = string(make([]byte, 30<<10))
 	for range 9 {
 		commit.Topics = append(commit.Topics, kmsg.OffsetCommitRequestTopic{Topic: string(make([]byte, 30<<10))})
 	}
 	long := request(1, 7, commit)
+	for range 3000 {
+		dense.Topics = append(dense.Topics, kmsg.OffsetCommitRequestTopic{})
+	}
 	for _, tc := range []struct {
 		name   string
 		sent   []byte
@@ -109,6 +112,8 @@ func TestRelay_MemoryOfAll(t *testing.T) {
 		{"less than it needs", long, 100 << 10, true},
 		{"enough", long, 1 << 20, false},
 		{"a third of it comes", long[:100<<10], 100 << 10, false},
+		{"many elements in few bytes", request(1, 7, dense), 1 << 20, false},
+		{"too many elements", request(1, 7, dense), 300 << 10, true},
 		{"half of it comes", long[:150<<10], 1 << 20, false},
 	} {
 		all := semaphore.NewWeighted(tc.memory)
