@@ -17,6 +17,26 @@ import (
 	"github.com/isthmus-project/isthmus/router/rewrite"
 )
 
+// listen serves each connection to the address that it returns.
+func listen(t testing.TB, fn func(net.Conn)) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go fn(c)
+		}
+	}()
+	return l.Addr().String()
+}
+
 // overTCP runs a relay over real sockets to a broker that serve plays, and returns the client's end.
 func overTCP(t testing.TB, serve func(net.Conn)) (client *net.TCPConn, ended <-chan error) {
 	t.Helper()
@@ -28,24 +48,7 @@ func overTCP(t testing.TB, serve func(net.Conn)) (client *net.TCPConn, ended <-c
 
 func overTCPVia(t testing.TB, serve func(net.Conn), dial func(ctx context.Context, broker string) (net.Conn, error)) (client *net.TCPConn, ended <-chan error) {
 	t.Helper()
-	listen := func(fn func(net.Conn)) string {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = l.Close() })
-		go func() {
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					return
-				}
-				go fn(c)
-			}
-		}()
-		return l.Addr().String()
-	}
-	broker := listen(serve)
+	broker := listen(t, serve)
 	v, err := rewrite.NewView("virtual", []rewrite.Slot{{ID: 1, Node: 101, Host: "door.example", Port: 9093}})
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +58,7 @@ func overTCPVia(t testing.TB, serve func(net.Conn), dial func(ctx context.Contex
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
-	door := listen(func(c net.Conn) {
+	door := listen(t, func(c net.Conn) {
 		r, err := New(Config{Client: c, Versions: versions, View: func() *rewrite.View { return v }, Dial: func(ctx context.Context) (net.Conn, error) { return dial(ctx, broker) }})
 		if err != nil {
 			panic(err)
@@ -164,15 +167,14 @@ func TestRelay_StreamsLongFrames(t *testing.T) {
 	}
 }
 
-// BenchmarkRelay_Fetch is answers through the relay over loopback; client, relay and broker share the machine.
+// BenchmarkRelay_Fetch is answers over loopback, through the relay and without it; client, relay and broker share one core.
 func BenchmarkRelay_Fetch(b *testing.B) {
 	for _, tc := range []struct {
 		name             string
 		partitions, size int
 	}{{"1MB of 16kB", 64, 16 << 10}, {"16kB", 1, 16 << 10}, {"100B", 1, 100}} {
-		b.Run(tc.name, func(b *testing.B) {
-			body := fetchAnswer(tc.partitions, tc.size)
-			client, _ := overTCP(b, answering(kmsg.Fetch, body))
+		body := fetchAnswer(tc.partitions, tc.size)
+		run := func(b *testing.B, client net.Conn) {
 			in := bufio.NewReaderSize(client, 256<<10)
 			req := request(1, 12, kmsg.NewPtrFetchRequest())
 			b.SetBytes(int64(len(body)))
@@ -185,6 +187,18 @@ func BenchmarkRelay_Fetch(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
+		}
+		b.Run(tc.name+"/relay", func(b *testing.B) {
+			client, _ := overTCP(b, answering(kmsg.Fetch, body))
+			run(b, client)
+		})
+		b.Run(tc.name+"/direct", func(b *testing.B) {
+			client, err := net.Dial("tcp", listen(b, answering(kmsg.Fetch, body)))
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer client.Close()
+			run(b, client)
 		})
 	}
 }
