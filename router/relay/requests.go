@@ -19,6 +19,7 @@ import (
 
 // requests takes requests until the client hangs up between two of them, the relay is drained (nil), or something fails.
 func (r *Relay) requests(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx) // requests that were taken are served to their end; drain bounds that
 	for {
 		err := r.waitForRoom()
 		var h frame.Request
@@ -31,8 +32,7 @@ func (r *Relay) requests(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		// Requests that were taken are served to their end also when ctx ends; drain bounds that.
-		if err := r.serve(context.WithoutCancel(ctx), h); err != nil {
+		if err := r.serve(ctx, h); err != nil {
 			return err
 		}
 	}
