@@ -35,6 +35,7 @@ func (r *Relay) readAnswers(ctx context.Context) error {
 		if err := r.answer(ctx, h, o); err != nil {
 			return err
 		}
+		r.answered = true
 		r.done()
 		if err := r.flush(); err != nil {
 			return err

@@ -19,6 +19,6 @@
 // sends is believed before it is checked; what is wrong ends this connection and no other, with an [Error].
 //
 // A connection ends as a broker's does: what is answered is written, then FIN, then what the client still sends is thrown away for a
-// while, so that no reset overtakes the answers. Only where the broker cannot be reached at all is the client's connection reset: clients take a
-// FIN in answer to their first request for a refused login or a wrong port, and some never try again.
+// while, so that no reset overtakes the answers. Only where the broker cannot be reached, or broke off before its first answer, is the client's
+// connection reset: clients take a FIN in answer to their first request for a refused login or a wrong port, and some never try again.
 package relay

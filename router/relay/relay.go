@@ -21,6 +21,8 @@ type Relay struct {
 	over    chan struct{} // closed when the connection has failed
 	answers sync.WaitGroup
 
+	answered bool // the broker has, once; the answers goroutine's until it has ended
+
 	toUp, toClient walk.Walker // of the requests and of the answers goroutine
 	upPatch        walk.Patch
 	patch          walk.Patch // for answers, at patchOf
@@ -67,11 +69,11 @@ func (r *Relay) Run(ctx context.Context) error {
 	r.answers.Wait()
 	r.stopLast()
 	err := r.cause()
-	if errors.Is(err, ErrUnreachable) {
+	e, ok := err.(*Error)
+	if ok && e.Side == Upstream && !r.answered && !errors.Is(err, io.EOF) {
 		r.client.reset()
 		return err
 	}
-	e, ok := err.(*Error)
 	if !ok || e.Side != Client {
 		r.hangUp()
 		return err

@@ -117,18 +117,42 @@ func TestRelay_HalfClose(t *testing.T) {
 	}
 }
 
-// TestRelay_UnreachableBroker: to clients it is as if nobody were there. A FIN in answer to the first request they would take for a login
-// that was refused, and some never try again.
-func TestRelay_UnreachableBroker(t *testing.T) {
-	client, ended := overTCPVia(t, nil, func(context.Context, string) (net.Conn, error) { return nil, errors.New("refused") })
-	send(t, client, request(1, 3, kmsg.NewPtrApiVersionsRequest()))
-	expect(t, client, 1)
-	send(t, client, request(2, 9, kmsg.NewPtrMetadataRequest()))
-	if n, err := client.Read(make([]byte, 1)); n != 0 || !errors.Is(err, syscall.ECONNRESET) {
-		t.Errorf("%d bytes, %v, want a reset", n, err)
-	}
-	if err := <-ended; !errors.Is(err, ErrUnreachable) {
-		t.Error(err)
+// TestRelay_BrokerIsNotThere: to clients it is as if nobody were there. A FIN in answer to the first request they would take for a login that
+// was refused, and some never try again; so they get it only where the broker says so itself.
+func TestRelay_BrokerIsNotThere(t *testing.T) {
+	var d net.Dialer
+	reach := func(ctx context.Context, broker string) (net.Conn, error) { return d.DialContext(ctx, "tcp", broker) }
+	for name, tc := range map[string]struct {
+		serve func(net.Conn)
+		dial  func(context.Context, string) (net.Conn, error)
+		is    error // what the client sees
+	}{
+		"cannot be reached": {nil, func(context.Context, string) (net.Conn, error) { return nil, errors.New("refused") }, syscall.ECONNRESET},
+		"is killed": {func(c net.Conn) {
+			_, _ = io.ReadFull(c, make([]byte, 12))
+			_ = c.(*net.TCPConn).SetLinger(0)
+			_ = c.Close()
+		}, reach, syscall.ECONNRESET},
+		"refuses": {func(c net.Conn) {
+			_ = c.(*net.TCPConn).CloseWrite()
+			_, _ = io.Copy(io.Discard, c)
+			_ = c.Close()
+		}, reach, io.EOF},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client, ended := overTCPVia(t, tc.serve, tc.dial)
+			send(t, client, request(1, 3, kmsg.NewPtrApiVersionsRequest()))
+			expect(t, client, 1)
+			send(t, client, request(2, 9, kmsg.NewPtrMetadataRequest()))
+			if n, err := client.Read(make([]byte, 1)); n != 0 || !errors.Is(err, tc.is) {
+				t.Errorf("%d bytes, %v, want %v", n, err, tc.is)
+			}
+			_ = client.Close()
+			var e *Error
+			if err := <-ended; !errors.As(err, &e) || e.Side != Upstream {
+				t.Error(err)
+			}
+		})
 	}
 }
 
