@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"golang.org/x/sync/semaphore"
@@ -125,6 +128,48 @@ func TestRelay_MemoryOfAll(t *testing.T) {
 			t.Errorf("%s: memory was not given back", tc.name)
 		}
 	}
+}
+
+// TestRelay_Churn is a day of clients that come, ask, and go at any moment, or stay and are silent: nothing of them is left.
+func TestRelay_Churn(t *testing.T) {
+	asks := slices.Concat(request(1, 3, kmsg.NewPtrApiVersionsRequest()), request(2, 9, kmsg.NewPtrMetadataRequest()), request(3, 9, produce(0, 70<<10)),
+		request(4, 9, produce(1, 70<<10)), request(5, 4, kmsg.NewPtrInitProducerIDRequest()), request(6, 12, kmsg.NewPtrFetchRequest()))
+	fetched := frameOf(fetchAnswer(3, 30<<10))
+	fetched[7] = 6
+	says := slices.Concat(answer(2, 9, kmsg.NewPtrMetadataResponse()), answer(4, 9, kmsg.NewPtrProduceResponse()), fetched)
+	const memory = 64 << 20
+	r := rand.New(rand.NewPCG(1, 1))
+	synctest.Test(t, func(t *testing.T) {
+		before := runtime.NumGoroutine()
+		all := semaphore.NewWeighted(memory)
+		var clients sync.WaitGroup
+		for range 24 {
+			for range 40 {
+				asked, said := asks, says
+				if r.IntN(2) == 0 {
+					asked = asks[:r.IntN(len(asks))]
+				}
+				if r.IntN(2) == 0 {
+					said = says[:r.IntN(len(says))]
+				}
+				clients.Go(func() {
+					var e *Error
+					if err := play(t, asked, said, func(c *Config) { c.Memory = all }); !errors.As(err, &e) { // each stays until it is sent away
+						t.Errorf("ended with %v", err)
+					}
+				})
+			}
+			time.Sleep(time.Hour)
+		}
+		clients.Wait()
+		synctest.Wait()
+		if n := runtime.NumGoroutine(); n > before {
+			t.Errorf("%d goroutines, %d before", n, before)
+		}
+		if !all.TryAcquire(memory) {
+			t.Error("memory was not given back")
+		}
+	})
 }
 
 // TestRelay_IdleIsSmall: a connection that has nothing to do, to a broker behind it, takes at most 40 kB, stacks included.
