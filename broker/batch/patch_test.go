@@ -114,3 +114,40 @@ func TestPatch_DoesNotAllocate(t *testing.T) {
 		t.Errorf("next: %v allocations", n)
 	}
 }
+
+// TestRestamp_NeedsOnlyTheHeader: with the records cut off it makes the header that Patch makes of the whole batch, but for what only a log
+// knows and what a client's batch may keep.
+func TestRestamp_NeedsOnlyTheHeader(t *testing.T) {
+	r := rand.New(rand.NewPCG(8, 8))
+	for range 300 {
+		raw := mustEncode(t, makeRecords(r, 1+r.IntN(50), 1+r.IntN(500)), allCodecs[r.IntN(len(allCodecs))], Stamp{r.Int64(), int16(r.Uint32()), r.Int32()})
+		raw[atAttributes+1] |= attrTransactional
+		SetPlace(raw, r.Int64N(1000), r.Int32())
+		fixCRC(raw)
+		was := readHeader(raw)
+		s := Stamp{r.Int64(), int16(r.Uint32()), r.Int32()}
+		header := bytes.Clone(raw[:HeaderSize])
+		Restamp(header, s)
+		copy(raw, header)
+		if !VerifyCRC(raw) {
+			t.Fatal("wrong checksum")
+		}
+		h := readHeader(raw)
+		if (Stamp{h.ProducerID, h.ProducerEpoch, h.BaseSequence}) != s || !h.Transactional() {
+			t.Fatalf("header %+v after restamp with %+v", h, s)
+		}
+		h.ProducerID, h.ProducerEpoch, h.BaseSequence, h.CRC = was.ProducerID, was.ProducerEpoch, was.BaseSequence, was.CRC
+		if h != was {
+			t.Fatalf("header %+v, was %+v", h, was)
+		}
+	}
+}
+
+func TestSetPlace_IsNotInTheChecksum(t *testing.T) {
+	raw := mustEncode(t, makeRecords(rand.New(rand.NewPCG(9, 9)), 3, 10), None, Stamp{1, 2, 3})
+	SetPlace(raw, 77, -1)
+	h, err := ParseHeader(raw)
+	if err != nil || !VerifyCRC(raw) || h.BaseOffset != 77 || h.LeaderEpoch != -1 {
+		t.Errorf("%+v, %v", h, err)
+	}
+}

@@ -241,8 +241,14 @@ func other(v reflect.Value) reflect.Value {
 
 // Walk reports whether body is exactly one message of this shape, and how many array elements it has. In an answer it
 // changes the numbers of all tags to ones that nobody reads: kmsg would trust the counts that it finds inside of them.
-func (s *Shape) Walk(body []byte) (elements int, ok bool) {
-	w := Walker{Rest: body, Flexible: s.flexible, renumber: s.answer}
+func (s *Shape) Walk(body []byte) (elements int, ok bool) { return s.walk(body, s.answer) }
+
+// Fits is Walk without changing anything, for answers that are passed on with their tags. It is right only where kmsg has no fields in
+// tags; there it keeps them as they are.
+func (s *Shape) Fits(body []byte) (elements int, ok bool) { return s.walk(body, false) }
+
+func (s *Shape) walk(body []byte, renumber bool) (elements int, ok bool) {
+	w := Walker{Rest: body, Flexible: s.flexible, renumber: renumber}
 	for i := range s.fields {
 		if !w.field(&s.fields[i]) {
 			return w.elements, false

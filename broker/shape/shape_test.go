@@ -136,3 +136,25 @@ func TestAnswer_FindsBombs(t *testing.T) {
 		}
 	})
 }
+
+// TestFits_KeepsTags: what is passed on has the tags that came.
+func TestFits_KeepsTags(t *testing.T) {
+	resp := kmsg.NewPtrDescribeClusterResponse()
+	resp.UnknownTags.Set(7, []byte("tag"))
+	var all Shapes
+	s, err := all.Answer(resp.Key(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := resp.AppendTo(nil)
+	was := bytes.Clone(body)
+	if _, ok := s.Fits(body); !ok || !bytes.Equal(body, was) {
+		t.Errorf("fits %v, % x, was % x", ok, body, was)
+	}
+	if _, ok := s.Walk(body); !ok || bytes.Equal(body, was) {
+		t.Errorf("Walk keeps tags: %v", ok)
+	}
+	if _, ok := s.Fits(was[:len(was)-1]); ok {
+		t.Error("a cut answer fits")
+	}
+}

@@ -1,0 +1,124 @@
+package relay
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/isthmus-project/isthmus/router/apis"
+	"github.com/isthmus-project/isthmus/router/frame"
+	"github.com/isthmus-project/isthmus/router/rewrite"
+	"github.com/isthmus-project/isthmus/router/walk"
+)
+
+// readAnswers passes the broker's answers on until one of the connections ends.
+func (r *Relay) readAnswers(ctx context.Context) error {
+	for {
+		b, err := r.up.in.Peek(frame.AnswerHeader)
+		if err != nil {
+			return failed(Upstream, "wait for an answer", r.silent(err, len(b) > 0))
+		}
+		h, err := frame.ParseAnswer(b, r.cfg.Limits.Answer)
+		if err != nil {
+			return failed(Upstream, "read a header", err)
+		}
+		r.mu.Lock()
+		o, err := r.state.owe.answered(h.Correlation)
+		r.mu.Unlock()
+		if err != nil {
+			return failed(Upstream, "read a header", fmt.Errorf("%w: %w", ErrMalformed, err))
+		}
+		if err := r.answer(ctx, h, o); err != nil {
+			return err
+		}
+		r.answered = true
+		r.done()
+		if err := r.flush(); err != nil {
+			return err
+		}
+	}
+}
+
+// silent says of a broker that does not answer for how long it did not.
+func (r *Relay) silent(err error, begun bool) error {
+	switch {
+	case errors.Is(err, io.EOF) && begun:
+		return io.ErrUnexpectedEOF
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("silent for %v: %w", r.cfg.Timeouts.Answer, err)
+	}
+	return err
+}
+
+// answer passes one answer on, of which nothing has been read but the header.
+func (r *Relay) answer(ctx context.Context, h frame.Answer, o owed) error {
+	row, _ := apis.Of(o.key, o.version)
+	switch {
+	case walk.Walkable(o.key, o.version):
+		r.toClient.Reset(o.key, o.version, true, h.Body(), r.patchNow())
+		return r.pass(r.up, r.client, frame.AnswerHeader, h.Body(), &r.toClient, nil)
+	case rewrite.Answers(row):
+		return r.rewriteAnswer(ctx, h, o)
+	}
+	return r.pass(r.up, r.client, frame.AnswerHeader, h.Body(), nil, nil)
+}
+
+// patchNow is what is written over in answers, at the view of now.
+func (r *Relay) patchNow() *walk.Patch {
+	if v := r.cfg.View(); v != r.patchOf {
+		r.patchOf, r.patch = v, walk.Patch{Node: v.Virtual}
+	}
+	return &r.patch
+}
+
+// rewriteAnswer passes on what has to be decoded.
+func (r *Relay) rewriteAnswer(ctx context.Context, h frame.Answer, o owed) error {
+	in, give, err := r.collect(ctx, r.up, frame.AnswerHeader+h.Body(), r.cfg.Limits.CollectedAnswer)
+	if err != nil {
+		return err
+	}
+	head := frame.AnswerHeader
+	if apis.AnswerTags(o.key, o.version) {
+		n, err := frame.AnswerTags(in[head:])
+		if err != nil {
+			give()
+			return failed(Upstream, "read a header", err)
+		}
+		head += n
+	}
+	if give, err = r.check(ctx, r.up, o.key, o.version, true, in[head:], give); err != nil {
+		return err
+	}
+	defer give()
+	out := buffers.Get().(*[]byte)
+	defer release(out)
+	*out = append((*out)[:0], in[:head]...)
+	if *out, err = r.cfg.View().Answer(*out, o.key, o.version, in[head:]); err != nil {
+		return failed(Upstream, "rewrite an answer", fmt.Errorf("%w: %w", ErrMalformed, err))
+	}
+	binary.BigEndian.PutUint32(*out, uint32(len(*out)-4))
+	for b := *out; len(b) > 0; {
+		n := min(len(b), chunkSize)
+		if err := r.write(r.client, b[:n]); err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+// watchLocked sets how long the broker may be silent: for ever while it owes nothing. While an answer passes its steps have deadlines of
+// their own. mu is held.
+func (r *Relay) watchLocked() {
+	switch {
+	case r.up == nil || r.state.over || r.state.owe.passing:
+	case r.state.owe.waits():
+		_ = r.up.SetReadDeadline(nowPlus(r.cfg.Timeouts.Answer))
+	default:
+		_ = r.up.SetReadDeadline(time.Time{})
+	}
+}

@@ -1,0 +1,97 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/isthmus-project/isthmus/router/apis"
+	"github.com/isthmus-project/isthmus/router/rewrite"
+)
+
+// Config is one connection.
+type Config struct {
+	// Client is the accepted connection, behind its TLS handshake. Run closes it.
+	Client net.Conn
+	// Dial connects to the broker that the connection's slot stands for. It is called once, for the first request that is forwarded.
+	Dial func(context.Context) (net.Conn, error)
+	// View is the virtual cluster as it is now; it is asked for every message that is rewritten.
+	View func() *rewrite.View
+	// Versions is what clients are told. What is not in it is not forwarded either.
+	Versions apis.Versions
+	// ProducerID gives an id to an idempotent producer. Nil lets the broker give one.
+	ProducerID func() (int64, error)
+	// Memory bounds what all connections collect, in bytes; nil does not. A connection waits for its part as long as for a step.
+	Memory *semaphore.Weighted
+	// Limits and Timeouts: zero fields have the defaults.
+	Limits   Limits
+	Timeouts Timeouts
+}
+
+// Limits of one connection.
+type Limits struct {
+	// Request is the longest request in bytes; default 100 MiB, which is a broker's.
+	Request int
+	// Collected is the longest request in bytes that is rewritten, and so held in memory; default 8 MiB.
+	Collected int
+	// Answer is the longest answer in bytes; default 1 GiB: it only passes.
+	Answer int
+	// CollectedAnswer is the longest answer in bytes that is rewritten; default 32 MiB, metadata of half a million partitions.
+	CollectedAnswer int
+	// Pending is how many answers may be due; default 64. Clients have 5 in flight.
+	Pending int
+	// PendingBytes is how much of answers made here may wait for their turn; default 1 MiB.
+	PendingBytes int
+}
+
+// Timeouts of one connection.
+type Timeouts struct {
+	// Idle is how long a client may have nothing to ask and nothing to wait for; default 10 minutes, which is a broker's.
+	Idle time.Duration
+	// Step is how long a header, or 64 kB of a frame, may take to be read or written; default 30 seconds.
+	Step time.Duration
+	// Dial is how long connecting may take; default 10 seconds.
+	Dial time.Duration
+	// Answer is how long the broker may take to begin an answer; default 1 hour, since members of a group wait for each other as long as
+	// their clients allow.
+	Answer time.Duration
+	// Linger is how long an ending connection waits for what is pending, and then for the client's FIN; default 5 seconds.
+	Linger time.Duration
+}
+
+func orInt(v *int, d int) {
+	if *v <= 0 {
+		*v = d
+	}
+}
+
+func orTime(v *time.Duration, d time.Duration) {
+	if *v <= 0 {
+		*v = d
+	}
+}
+
+// complete fills in the defaults and refuses what nothing can be made of.
+func (c *Config) complete() error {
+	switch {
+	case c.Client == nil || c.Dial == nil || c.View == nil:
+		return errors.New("new relay: it needs a client, a way to dial and a view")
+	case len(c.Versions) == 0:
+		return errors.New("new relay: it needs versions to offer")
+	}
+	orInt(&c.Limits.Request, 100<<20)
+	orInt(&c.Limits.Collected, 8<<20)
+	orInt(&c.Limits.Answer, 1<<30)
+	orInt(&c.Limits.CollectedAnswer, 32<<20)
+	orInt(&c.Limits.Pending, 64)
+	orInt(&c.Limits.PendingBytes, 1<<20)
+	orTime(&c.Timeouts.Idle, 10*time.Minute)
+	orTime(&c.Timeouts.Step, 30*time.Second)
+	orTime(&c.Timeouts.Dial, 10*time.Second)
+	orTime(&c.Timeouts.Answer, time.Hour)
+	orTime(&c.Timeouts.Linger, 5*time.Second)
+	return nil
+}

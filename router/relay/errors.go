@@ -1,0 +1,47 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Side says whose fault it is that a connection ended.
+type Side string
+
+// The sides.
+const (
+	Client   Side = "client"
+	Upstream Side = "upstream"
+	Router   Side = "router"
+)
+
+// Error is why a connection ended other than by the client's will.
+type Error struct {
+	// Side is where it went wrong.
+	Side Side
+	// Doing says at what, for people.
+	Doing string
+	// Err is what happened: of the network, a *frame.Error, or one of the errors of this package.
+	Err error
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("relay: %s: %s: %v", e.Side, e.Doing, e.Err) }
+
+// Unwrap returns what happened.
+func (e *Error) Unwrap() error { return e.Err }
+
+// What else can be wrong, wrapped in an [Error].
+var (
+	// ErrUnsupported says that a client sent a request that it was not told of.
+	ErrUnsupported = errors.New("the request is not offered")
+	// ErrTooLong says that a request or an answer that has to be rewritten is over its limit.
+	ErrTooLong = errors.New("too long to be rewritten")
+	// ErrMalformed says that bytes are not what their header says.
+	ErrMalformed = errors.New("malformed")
+	// ErrUnreachable says that the broker could not be connected to.
+	ErrUnreachable = errors.New("the broker cannot be reached")
+	// ErrMemory says that all connections together hold as much as they may.
+	ErrMemory = errors.New("no memory for it in time")
+)
+
+func failed(side Side, doing string, err error) error { return &Error{side, doing, err} }

@@ -1,0 +1,268 @@
+package relay
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/isthmus-project/isthmus/broker/shape"
+	"github.com/isthmus-project/isthmus/router/apis"
+	"github.com/isthmus-project/isthmus/router/frame"
+	"github.com/isthmus-project/isthmus/router/rewrite"
+	"github.com/isthmus-project/isthmus/router/walk"
+)
+
+// requests takes requests until the client hangs up between two of them, the relay is drained (nil), or something fails.
+func (r *Relay) requests(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx) // requests that were taken are served to their end; drain bounds that
+	for {
+		err := r.waitForRoom()
+		var h frame.Request
+		if err == nil {
+			h, err = r.nextRequest()
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := r.serve(ctx, h); err != nil {
+			return err
+		}
+	}
+}
+
+// waitForRoom waits until another answer may become due. io.EOF means that no more requests are taken.
+func (r *Relay) waitForRoom() error {
+	for {
+		r.mu.Lock()
+		room, draining := r.state.owe.room(), r.state.draining
+		r.mu.Unlock()
+		switch {
+		case draining:
+			return io.EOF
+		case room:
+			return nil
+		}
+		select {
+		case <-r.changed:
+		case <-r.over:
+			return r.cause()
+		}
+	}
+}
+
+// nextRequest waits for a request and parses its header, which stays in the buffer. io.EOF means that there is none to come.
+func (r *Relay) nextRequest() (frame.Request, error) {
+	for {
+		if err := r.between(); err != nil {
+			return frame.Request{}, err
+		}
+		_, err := r.client.in.Peek(1)
+		if err == nil {
+			break
+		}
+		if err == io.EOF {
+			return frame.Request{}, io.EOF
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return frame.Request{}, failed(Client, "wait for a request", err)
+		}
+		if r.idle() {
+			return frame.Request{}, failed(Client, "wait for a request", fmt.Errorf("idle for %v: %w", r.cfg.Timeouts.Idle, err))
+		}
+	}
+	if err := r.begin(); err != nil {
+		return frame.Request{}, err
+	}
+	for need := 1; ; {
+		b, err := r.client.in.Peek(max(need, r.client.in.Buffered()))
+		if err != nil {
+			return frame.Request{}, failed(Client, "read a header", r.told(cutShort(err)))
+		}
+		h, err := frame.ParseRequest(b, r.cfg.Limits.Request, apis.Flexible)
+		if short, ok := err.(*frame.Short); ok {
+			need = short.Need
+			continue
+		}
+		if err != nil {
+			return frame.Request{}, failed(Client, "read a header", err)
+		}
+		return h, nil
+	}
+}
+
+// between is where the connection is between two requests. io.EOF means that no more are taken.
+func (r *Relay) between() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.state.inFrame = false
+	switch {
+	case r.state.over:
+		return r.state.err
+	case r.state.draining:
+		return io.EOF
+	}
+	_ = r.client.SetReadDeadline(nowPlus(r.cfg.Timeouts.Idle))
+	return nil
+}
+
+// begin is where a request has begun.
+func (r *Relay) begin() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state.over {
+		return r.state.err
+	}
+	r.state.inFrame = true
+	_ = r.client.SetReadDeadline(nowPlus(r.cfg.Timeouts.Step))
+	return nil
+}
+
+// idle reports, of a client that asked nothing for a while, whether it has nothing to wait for either. Why else its deadline may have
+// passed is for between to say.
+func (r *Relay) idle() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.state.owe.queue) == 0 && !r.state.over && !r.state.draining
+}
+
+// serve does what the table says with a request, of which nothing has been read but the header.
+func (r *Relay) serve(ctx context.Context, h frame.Request) error {
+	row, ok := apis.Of(h.Key, h.Version)
+	switch {
+	case h.Key == int16(kmsg.ApiVersions):
+		return r.versions(ctx, h)
+	case !ok || row.Does == apis.Hide || !r.cfg.Versions.Has(h.Key, h.Version):
+		return failed(Client, "take a request", fmt.Errorf("%s v%d: %w", kmsg.NameForKey(h.Key), h.Version, ErrUnsupported))
+	case h.Key == int16(kmsg.InitProducerID) && r.cfg.ProducerID != nil:
+		return r.producer(ctx, h)
+	}
+	if err := r.connect(ctx); err != nil {
+		return err
+	}
+	o := owed{key: h.Key, version: h.Version, correlation: h.Correlation, kind: forward}
+	switch {
+	case walk.Walkable(h.Key, h.Version):
+		return r.walkRequest(h, o)
+	case rewrite.Requests(row):
+		return r.rewriteRequest(ctx, h, o)
+	}
+	if err := r.owe(o); err != nil {
+		return err
+	}
+	return r.pass(r.client, r.up, h.Header, h.Body(), nil, nil)
+}
+
+// walkRequest forwards Produce or Fetch. An answer becomes due when the walker knows that there will be one, which is before the last byte
+// has left.
+func (r *Relay) walkRequest(h frame.Request, o owed) error {
+	r.toUp.Reset(h.Key, h.Version, false, h.Body(), &r.upPatch)
+	noted := false
+	return r.pass(r.client, r.up, h.Header, h.Body(), &r.toUp, func() error {
+		if noted {
+			return nil
+		}
+		if h.Key == int16(kmsg.Produce) {
+			acks, known := r.toUp.Acks()
+			if !known || acks == 0 {
+				return nil
+			}
+		}
+		noted = true
+		return r.owe(o)
+	})
+}
+
+// rewriteRequest forwards what has to be decoded.
+func (r *Relay) rewriteRequest(ctx context.Context, h frame.Request, o owed) error {
+	in, body, give, err := r.request(ctx, h)
+	if err != nil {
+		return err
+	}
+	defer give()
+	out := buffers.Get().(*[]byte)
+	defer release(out)
+	*out = append((*out)[:0], in[:h.Header]...)
+	if *out, err = r.cfg.View().Request(*out, h.Key, h.Version, body); err != nil {
+		return failed(Client, "rewrite a request", fmt.Errorf("%w: %w", ErrMalformed, err))
+	}
+	binary.BigEndian.PutUint32(*out, uint32(len(*out)-4))
+	if err := r.owe(o); err != nil {
+		return err
+	}
+	return r.write(r.up, *out)
+}
+
+// request collects a request whose body is to be decoded, and checks it.
+func (r *Relay) request(ctx context.Context, h frame.Request) (whole, body []byte, give func(), err error) {
+	whole, give, err = r.collect(ctx, r.client, h.Header+h.Body(), r.cfg.Limits.Collected)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	body = whole[h.Header:]
+	give, err = r.check(ctx, r.client, h.Key, h.Version, false, body, give)
+	return whole, body, give, err
+}
+
+// check looks at a body that is to be decoded, and takes the memory for that.
+func (r *Relay) check(ctx context.Context, from *line, key, version int16, answer bool, body []byte, give func()) (func(), error) {
+	n, err := rewrite.Elements(key, version, answer, body)
+	if err != nil {
+		give()
+		return nil, failed(from.side, "read a body", fmt.Errorf("%w: %w", ErrMalformed, err))
+	}
+	memory := n * shape.ElementBytes
+	if memory <= chunkSize {
+		return give, nil
+	}
+	if err := r.take(ctx, memory); err != nil {
+		give()
+		return nil, err
+	}
+	return func() {
+		r.free(memory)
+		give()
+	}, nil
+}
+
+// connect dials the broker, the first time.
+func (r *Relay) connect(ctx context.Context) error {
+	if r.up != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeouts.Dial)
+	defer cancel()
+	c, err := r.cfg.Dial(ctx)
+	if err != nil {
+		return failed(Upstream, "connect", fmt.Errorf("%w: %w", ErrUnreachable, err))
+	}
+	r.mu.Lock()
+	r.up = newLine(c, Upstream)
+	r.mu.Unlock()
+	r.answers.Go(func() {
+		defer c.Close()
+		r.fail(r.readAnswers(context.WithoutCancel(ctx)))
+	})
+	return nil
+}
+
+// owe notes an answer that the broker will give.
+func (r *Relay) owe(o owed) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state.over {
+		return r.state.err
+	}
+	if _, err := r.state.owe.push(o); err != nil {
+		return failed(Router, "note a request", err)
+	}
+	r.watchLocked()
+	return nil
+}
