@@ -418,3 +418,33 @@ func FuzzNaming(f *testing.F) {
 		}
 	})
 }
+
+// TestReroutes_UnderOtherNames: a change of way is found by the names on the way, and one that begins where a relay stops is for topics of one name
+// everywhere only.
+func TestReroutes_UnderOtherNames(t *testing.T) {
+	of := func(links ...string) *Topology {
+		top, err := named("a b c", links, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return top
+	}
+	for _, tc := range []struct {
+		before, after []string
+		want          string
+	}{
+		{[]string{"a>b *: prefix=a.", "b>c a.*"}, []string{"a>b *: prefix=a.", "b>c a.*", "a>c *: prefix=a."}, "1-b-c>2-a-c a false"},
+		{[]string{"a>b *: prefix=a.", "b>c a.*"}, []string{"a>b *: prefix=a.", "b>c a.*", "a>c b*: prefix=a."}, "1-b-c>2-a-c a false"},
+		{[]string{"a>b x: x=y", "b>c x"}, []string{"a>b x: x=y", "b>c x", "a>c x: x=z"}, ""}, // what b has as x is not a's
+		{[]string{"a>b *", "b>c *"}, []string{"a>b *", "b>c *", "a>c *"}, "1-b-c>2-a-c a true"},
+		{[]string{"a>b * without z,y", "b>c * without z,y", "c>a z: z=y"}, []string{"a>b * without z,y", "b>c * without z,y", "c>a z: z=y", "a>c * without z,y"}, "1-b-c>3-a-c a true"},
+	} {
+		var got []string
+		for _, r := range Reroutes(of(tc.before...), of(tc.after...)) {
+			got = append(got, fmt.Sprintf("%s>%s %s %v", r.Before, r.After, r.Origin, r.Follows))
+		}
+		if strings.Join(got, ", ") != tc.want {
+			t.Errorf("%q to %q: %q, want %q", tc.before, tc.after, got, tc.want)
+		}
+	}
+}
