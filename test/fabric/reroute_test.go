@@ -15,6 +15,7 @@ import (
 
 	"github.com/isthmus-project/isthmus/mirror"
 	"github.com/isthmus-project/isthmus/test/judge"
+	"github.com/isthmus-project/isthmus/topology"
 )
 
 // rerouting is a relay eu → us → ap that gets a direct link eu → ap while all write, judged in the end: each record once everywhere, in the order
@@ -317,6 +318,49 @@ func TestReroute_UnanchoredWithoutTheRelay(t *testing.T) {
 		}
 		n.Kill()
 		n = f.Start("n")
+		if err := CaughtUp(time.Minute, n); err != nil {
+			t.Fatal(err)
+		}
+		verdict(t, f, judge.Case{Topics: []string{"orders"}, Log: log, Carries: f.carries})
+	})
+}
+
+// The routes are put back: the relay halts before what it gave up, and goes on when they are changed once more. Nothing is lost or comes twice.
+func TestReroute_PutBackHaltsTheRelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := New(t, Options{Clusters: []string{"eu", "us", "ap"}, Links: []string{"eu>us", "us>ap"}, Topics: []string{"orders"}, Verbose: testing.Verbose()})
+		defer f.Close()
+		before := f.Topology
+		n := f.Start("n")
+		defer n.Stop()
+		log := judge.NewLog()
+		load := judge.Load{Topic: "orders", Partitions: 2, Records: 100, Size: 50}
+		step := func(topo *topology.Topology) {
+			t.Helper()
+			f.Topology = topo
+			if err := n.Set.Apply(t.Context(), topo); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			load.Seed++
+			write(t, f, log, "eu", load)
+		}
+		step(before)
+		if err := CaughtUp(time.Minute, n); err != nil {
+			t.Fatal(err)
+		}
+		after := f.text(t, `eu-us eu>us topics = ["*"]`, `us-ap us>ap topics = ["*"]`, `eu-ap eu>ap topics = ["*"]`)
+		step(after)
+		if err := CaughtUp(time.Minute, n); err != nil {
+			t.Fatal(err)
+		}
+		step(before)
+		eventually(t, 20*time.Second, "the relay halts", func() bool {
+			return all(n, "us-ap", "orders", func(p mirror.PumpStatus) bool {
+				return p.State == mirror.StateHalted && p.Cause == mirror.CauseUnanchored && strings.Contains(p.Reason, "gave up what was produced in eu at source offset")
+			})
+		})
+		step(after)
 		if err := CaughtUp(time.Minute, n); err != nil {
 			t.Fatal(err)
 		}
