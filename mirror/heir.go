@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/isthmus-project/isthmus/broker"
+	"github.com/isthmus-project/isthmus/topology"
 )
 
 // A pump without history begins where its link's start says, unless links from other clusters have brought to its target what it is to
@@ -166,6 +169,28 @@ func linkBetween(r *routing, id PumpID) (name string, gone bool) {
 		}
 	}
 	return id.From + "-" + id.To, true
+}
+
+// unsavedError is met where a target's broker knows of copies that no state topic tells of yet.
+type unsavedError struct{ from, origin, to string }
+
+func (e *unsavedError) Error() string {
+	return fmt.Sprintf("%s knows of copies of what was produced in %s that came from %s, and nothing tells yet which: the link from there has to note it", e.to, e.origin, e.from)
+}
+
+// relayIn finds among the producers of a partition one that has copied an origin of a pump's from another source.
+func relayIn(r *routing, spec topology.Link, id PumpID, producers []broker.ProducerState) (from, origin string, ok bool) {
+	if !r.topo.SameName(id.Topic) {
+		return "", "", false
+	}
+	for _, p := range producers {
+		for from, origins := range r.origins {
+			if o, known := origins[p.ID]; known && from != id.From && o != from && r.carries(spec, o, id.Topic) {
+				return from, o, true
+			}
+		}
+	}
+	return "", "", false
 }
 
 // heirs divides pumps that are to begin: those that may, and what those inherit that have to wait, or begin elsewhere than their link says.

@@ -303,21 +303,8 @@ func (l *Link) begin(ctx context.Context, f *flow, source, target broker.Topic, 
 		return err
 	}
 	missing, inherited := l.heirs(missing)
-	starts := make([]Checkpoint, len(missing))
-	g, calls := errgroup.WithContext(ctx)
-	g.SetLimit(8)
-	for i, id := range missing {
-		if c, ok := l.store.best(id); ok {
-			starts[i] = c
-			continue
-		}
-		g.Go(func() (err error) {
-			starts[i], err = l.beginning(calls, f, id, source.ID, target.ID, inherited[id])
-			starts[i].SourcePartitions = int32(len(source.Partitions))
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
+	starts, err := l.starts(ctx, f, missing, source, target, inherited)
+	if err != nil {
 		return fmt.Errorf("find the beginning of topic %s: %w", f.topic, err)
 	}
 	var proposals []Checkpoint
@@ -356,6 +343,39 @@ func (l *Link) begin(ctx context.Context, f *flow, source, target broker.Topic, 
 	return nil
 }
 
+// starts are where pumps begin or go on; who has to wait for a relay that has noted nothing yet is left out, and inherited says so.
+func (l *Link) starts(ctx context.Context, f *flow, ids []PumpID, source, target broker.Topic, inherited map[PumpID]inheritance) (all []Checkpoint, err error) {
+	found, waits := make([]Checkpoint, len(ids)), make([]string, len(ids))
+	g, calls := errgroup.WithContext(ctx)
+	g.SetLimit(8)
+	for i, id := range ids {
+		if c, ok := l.store.best(id); ok {
+			found[i] = c
+			continue
+		}
+		g.Go(func() (err error) {
+			found[i], err = l.beginning(calls, f, id, source.ID, target.ID, inherited[id])
+			found[i].SourcePartitions = int32(len(source.Partitions))
+			var unsaved *unsavedError
+			if errors.As(err, &unsaved) {
+				waits[i], err = unsaved.Error(), nil
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	for i, c := range found {
+		if waits[i] != "" {
+			inherited[ids[i]] = inheritance{waits: waits[i]}
+			continue
+		}
+		all = append(all, c)
+	}
+	return all, nil
+}
+
 // beginning is the first checkpoint of a pump: where others stopped, or else where the policy says to start.
 func (l *Link) beginning(ctx context.Context, f *flow, id PumpID, source, target [16]byte, h inheritance) (Checkpoint, error) {
 	at := int64(-2)
@@ -386,6 +406,9 @@ func (l *Link) beginning(ctx context.Context, f *flow, id PumpID, source, target
 	if !fresh { // after its end was asked for: whatever is known here may be before it
 		producers, err := l.to.Producers(ctx, id.Target(), id.Partition)
 		fresh = err == nil && !f.knownIn(producers)
+		if from, origin, relayed := relayIn(l.routing(), l.spec, id, producers); relayed && h == (inheritance{}) {
+			return Checkpoint{}, &unsavedError{from, origin, id.To}
+		}
 	}
 	return Checkpoint{Pump: id, SourceTopicID: source, SourceEpoch: -1, SourceNext: from.Offset,
 		TargetTopicID: target, TargetEpoch: -1, TargetLast: -1, TargetFrom: end.Offset, Fresh: fresh, Writer: l.writer}, nil

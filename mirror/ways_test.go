@@ -8,6 +8,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/isthmus-project/isthmus/broker"
 )
 
 func TestDivide(t *testing.T) {
@@ -177,5 +179,23 @@ func TestFinder_NamesWhatComesAfterTheEnd(t *testing.T) {
 	var stranger *strangerError
 	if err := fd.own(h, nil, "sa"); !errors.As(err, &stranger) || stranger.origin != "sa" {
 		t.Errorf("own batches of an origin that it does not copy: %v", err)
+	}
+}
+
+// A broker that tells its producers knows of a relay's first copies before the relay has noted them.
+func TestRelayIn(t *testing.T) {
+	l := linkOf(t, fabricOf(t, "eu>us", "us>ap", "eu>ap", "ap>sa"), "eu>ap", Config{}, time.Now)
+	r, id := l.routing(), PumpID{From: "eu", To: "ap", Topic: "orders"}
+	by := func(ids ...int64) (all []broker.ProducerState) {
+		for _, id := range ids {
+			all = append(all, broker.ProducerState{ID: id})
+		}
+		return all
+	}
+	if from, origin, ok := relayIn(r, l.spec, id, by(7, r.ids["us"]["us"], r.ids["eu"]["eu"], r.ids["us"]["eu"])); !ok || from != "us" || origin != "eu" {
+		t.Errorf("copies of eu from us: %q, %q, %v", from, origin, ok)
+	}
+	if from, origin, ok := relayIn(r, l.spec, id, by(7, -1, r.ids["us"]["us"], r.ids["eu"]["eu"], r.ids["us"]["ap"])); ok {
+		t.Errorf("%q of %q, though each link has copied its own", from, origin)
 	}
 }
