@@ -43,7 +43,8 @@
 //
 // Positions count in one life of a log, and are judged against the target's log as it is. That one of the two was made anew, cut at its beginning
 // or given records once more excuses little: a group may stand at any copy of what was copied again, and where the first record that it has not
-// read was before that was deleted; and what reached both clusters from a third that has it no longer bounds no position ([Target.At]).
+// read was before that was deleted; and while it has not read what reached both clusters from a third that has it no longer, its position need not be
+// known ([Target.At]).
 //
 // The rules M1 to M12 follow Jepsen's checker for Kafka, turned from one log
 // with clients to a pair of logs.

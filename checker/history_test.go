@@ -359,3 +359,34 @@ func (h *history) anew(which func(origin string) bool) {
 		}
 	}
 }
+
+// former says that the topic of a record was made anew at its origin after it: what is behind it there is of the next life.
+func (h *history) former(last Record) {
+	at := h.source(last.UID, last.Origin).Offset
+	for i := range h.Sources {
+		h.Sources[i].Records = slices.Clone(h.Sources[i].Records) // others read the log as it is
+		for j := range h.Sources[i].Records {
+			r := &h.Sources[i].Records[j]
+			if h.Sources[i].Cluster == last.Origin && r.Topic == last.Topic && (r.Partition != last.Partition || r.Offset > at) {
+				r.Life = 1
+			}
+		}
+	}
+	h.Remade = append(h.Remade, Remaking{Cluster: last.Origin, Topic: last.Topic, Life: 1})
+	h.Ledger = append(h.Ledger, Range{Cluster: last.Origin, Topic: last.Topic, Partition: last.Partition, First: at + 1, Last: at + 1, Kind: Recreated})
+}
+
+// next is where the record of the same origin that is behind one lies in the log that groups have read, or the end of all.
+func (h *history) next(after Record) int64 {
+	behind := false
+	for _, r := range h.Hops[0].Records {
+		if r.Topic != after.Topic || r.Partition != after.Partition || r.Origin != after.Origin {
+			continue
+		}
+		if behind {
+			return r.Offset
+		}
+		behind = r.UID == after.UID
+	}
+	return 1 << 40
+}

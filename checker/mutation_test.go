@@ -245,16 +245,28 @@ var mutations = []mutation{
 		h.twice(around[2])
 		p.Target = around[3].Offset
 	}},
-	{"group skips what its origin still has", Mistranslated, func(h *history) {
+	{"group skips what its origin has no longer", Mistranslated, func(h *history) {
 		p, around := h.between()
-		h.anew(func(origin string) bool { return origin != around[2].Origin })
+		h.anew(func(string) bool { return true })
 		h.Hops, h.Apart = nil, h.Hops
 		p.Target = around[3].Offset
 	}},
-	{"group skips what passed on its way here, and its origin has no longer", Mistranslated, func(h *history) {
-		p, around := h.between()
+	{"group without a position where nothing is of a former log", Mistranslated, func(h *history) {
+		p, _ := h.between()
+		h.Hops, h.Apart = nil, h.Hops
+		p.Target = -1
+	}},
+	{"group without a position where all passed on its way here", Mistranslated, func(h *history) {
+		p, _ := h.between()
 		h.anew(func(string) bool { return true })
-		p.Target = around[3].Offset
+		p.Target = -1
+	}},
+	{"group without a position that has read all of the former log", Mistranslated, func(h *history) {
+		p, around := h.between()
+		h.former(around[1])
+		h.Positions = []Position{*p}
+		h.Positions[0].Source, h.Positions[0].Target = h.next(around[1]), -1
+		h.Hops, h.Apart = nil, h.Hops
 	}},
 	{"group skips what the log begins with", Mistranslated, func(h *history) {
 		p, around := h.between()
@@ -343,9 +355,8 @@ func TestCheck_CleanHistories(t *testing.T) {
 }
 
 // What repeats, deletions and topics that were made anew leave open is no fault: a group may stand at any copy of what was copied again, where the
-// first unread record was before it was deleted, and behind what came on a way of its own from a log that is no more.
+// first unread record was before it was deleted, and nowhere before what came on a way of its own from a log that is no more.
 func TestCheck_PositionsOfDamagedLogs(t *testing.T) {
-	all := func(string) bool { return true }
 	for name, do := range map[string]func(h *history, p *Position, around []Record){
 		"at the first copy": func(h *history, _ *Position, around []Record) { h.again(around[2]) },
 		"behind the first copy": func(h *history, p *Position, around []Record) {
@@ -363,10 +374,15 @@ func TestCheck_PositionsOfDamagedLogs(t *testing.T) {
 		"behind what was deleted": func(_ *history, p *Position, around []Record) {
 			p.Start, p.Target = around[2].Offset+1, around[2].Offset+1
 		},
-		"behind what its origin has no longer": func(h *history, p *Position, around []Record) {
-			h.anew(all)
+		"nowhere, all being of former logs": func(h *history, p *Position, _ []Record) {
+			h.anew(func(string) bool { return true })
 			h.Hops, h.Apart = nil, h.Hops
-			p.Target = around[2].Offset + 1
+			p.Target = -1
+		},
+		"nowhere before what is of a former log": func(h *history, p *Position, around []Record) {
+			h.former(around[2])
+			h.Hops, h.Apart = nil, h.Hops
+			p.Target = -1
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

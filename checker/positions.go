@@ -18,7 +18,7 @@ type Position struct {
 	Life           int32
 	// Source is the offset there of the first record that the group has not read.
 	Source int64
-	// Target is that at the target, -1 if the mirror knows none.
+	// Target is that at the target, -1 if the mirror does not say one.
 	Target int64
 	// Start is where the target's log began then: what was before it is deleted, and a position there is one at the beginning.
 	Start int64
@@ -46,6 +46,9 @@ type positionLog struct {
 	// both has each record of the log, and held where those are at the target that are in both, in the order of the target.
 	both map[key]*copies
 	held []int64
+	// former are the origins of which the log has records that they have no longer, which came here and there on ways of their own. Up to the first
+	// record behind those that an origin still has, or to the end, nobody needs to know where a group goes on.
+	former map[string]int64
 }
 
 // copies are the offsets of what is one record, at the source and at the target.
@@ -59,7 +62,7 @@ func (t *Target) Position(p Position) error {
 	}
 	l := t.positions.logs[p.log()]
 	if l == nil {
-		l = &positionLog{at: p.log(), here: p.Topic, both: map[key]*copies{}}
+		l = &positionLog{at: p.log(), here: p.Topic, both: map[key]*copies{}, former: map[string]int64{}}
 		if t.cfg.Rename != nil {
 			l.here = t.cfg.Rename(p.Cluster, p.Topic)
 		}
@@ -75,13 +78,25 @@ func (t *Target) Position(p Position) error {
 
 // At takes a record of a log that positions count in, for these alone: Hop is for records that passed there on their way here, and for their
 // ledger. apart says that the record came to that cluster and to this one on ways of their own. If its origin has it no longer, as the topic was
-// made anew there or the log truncated, nothing says any more which offset here belongs to which one there, and it bounds no position.
+// made anew there or the log truncated, nothing says any more which offset here belongs to which one there: until a group has read what the origin
+// has now, its position need not be known. One that is said skips nothing all the same.
 func (t *Target) At(cluster string, r Record, apart bool) {
 	t.begun = true
-	if len(t.positions.order) == 0 || apart && t.orphan(r) {
+	if len(t.positions.order) == 0 {
 		return
 	}
-	t.positions.hop(place{cluster, r.Topic, r.Partition, r.Life}, t.src.hash(r.UID), r.Offset)
+	at := place{cluster, r.Topic, r.Partition, r.Life}
+	if l := t.positions.logs[at]; l != nil && apart {
+		_, origin, _ := t.src.find(r.UID, r.Origin)
+		until, known := l.former[origin]
+		switch orphan := t.orphan(r); {
+		case orphan:
+			l.former[origin] = math.MaxInt64
+		case known && until == math.MaxInt64:
+			l.former[origin] = r.Offset
+		}
+	}
+	t.positions.hop(at, t.src.hash(r.UID), r.Offset)
 }
 
 // orphan reports whether the origin of a record lost it with its log, or the end of that.
@@ -171,6 +186,16 @@ func (l *positionLog) between(from, to int64) int64 {
 	return int64(at(to) - at(from))
 }
 
+// open reports whether nobody needs to know where a group goes on that stands at a source offset.
+func (l *positionLog) open(source int64) bool {
+	for _, until := range l.former {
+		if source < until {
+			return true
+		}
+	}
+	return false
+}
+
 // judge judges the positions against where the records are by now. find is told what is wrong with one.
 func (l *positionLog) judge(rereads int64, find func(p Position, detail string)) {
 	before := map[string]Position{}
@@ -191,6 +216,8 @@ func (l *positionLog) judge(rereads int64, find func(p Position, detail string))
 		case p.Active && p.Target != p.Own:
 			find(p, fmt.Sprintf("its members are active there and had committed %d", p.Own))
 		case p.Active:
+		case p.Target < 0 && l.open(p.Source):
+			delete(before, p.Group)
 		case p.Target < 0:
 			find(p, "is not translated")
 		case p.End > 0 && p.Target > p.End:

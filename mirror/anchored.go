@@ -74,8 +74,22 @@ func (i Incarnation) keeps(r Run) Run {
 	return r.slice(r.Source, voided(r, min(end, max(r.Source, i.anchor.sourceCut))))
 }
 
+// leaves is the target offset before which copies may lie of which nobody knows the source offset any more, behind an incarnation; before it was
+// former. A target that was made anew has none of them.
+func (i Incarnation) leaves(former int64) int64 {
+	switch {
+	case i.anchor == nil:
+	case i.anchor.targetCut == 0:
+		return 0
+	case i.anchor.sourceCut != noCut:
+		return i.anchor.targetFrom
+	}
+	return former
+}
+
 // cut drops the runs that are void behind an anchored incarnation.
 func (m *OffsetMap) cut(i Incarnation) {
+	m.formerEnd = i.leaves(m.formerEnd)
 	m.keep(func(e *extent) bool {
 		return i.anchor != nil && (e.to[bySource] > i.anchor.sourceCut || e.to[byTarget] > i.anchor.targetCut)
 	}, i.keeps)

@@ -115,6 +115,12 @@ func (p *pump) end() int64 {
 	return p.offsets.endOr(p.acked.TargetFrom)
 }
 
+func (p *pump) former() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.offsets.formerEnd
+}
+
 // reached is the source offset after everything that was read and acknowledged.
 func (p *pump) reached() int64 {
 	p.mu.Lock()

@@ -198,6 +198,9 @@ func (h *chunkReaders) Pop() any {
 // With an error the map has what could be read.
 func mapOf(chunks []durableChunk, anchors []Incarnation) (m OffsetMap, err error) {
 	var h chunkReaders
+	for _, i := range anchors {
+		m.formerEnd = i.leaves(m.formerEnd)
+	}
 	say := func(r *chunkReader) {
 		if r.err != nil && err == nil {
 			err = fmt.Errorf("chunk by %s at source offset %d: %w", r.of.writer, r.of.first, r.err)

@@ -49,6 +49,8 @@ type OffsetMap struct {
 	n         int
 	records   int64
 	sourceEnd int64 // the greatest of any run
+	// formerEnd is the target offset before which copies may lie of what the source had and lost with its log, or the end of that: see [Incarnation.leaves].
+	formerEnd int64
 	// unordered is set once a run was added whose target lies before that of
 	// an earlier source offset, or whose sources were copied before.
 	unordered bool

@@ -190,7 +190,7 @@ func (m *OffsetMap) replace(lo, hi int, runs []Run) {
 // keep takes what is left of each run, and no run that is empty: all of the blocks that are not touched. What is left has the order it had.
 func (m *OffsetMap) keep(touched func(*extent) bool, left func(Run) Run) {
 	was := *m
-	*m = OffsetMap{origins: was.origins, unordered: was.unordered}
+	*m = OffsetMap{origins: was.origins, unordered: was.unordered, formerEnd: was.formerEnd}
 	for k := range was.blocks {
 		b := &was.blocks[k]
 		if !touched(&b.extent) {

@@ -120,6 +120,7 @@ func (m *storedMap) lookup(side int, at int64, origin string) (int64, bool) {
 }
 func (m *storedMap) end() int64     { return m.offsets.endOr(m.from) }
 func (m *storedMap) reached() int64 { return m.next }
+func (m *storedMap) former() int64  { return m.offsets.formerEnd }
 
 // best returns the checkpoint that is ahead of all others. While nothing was
 // copied it is the first in offset order, which is how the first checkpoint of a

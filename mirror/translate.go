@@ -11,6 +11,8 @@ import (
 var (
 	// ErrUnknownPump: no link of this node copies the topic and partition.
 	ErrUnknownPump = errors.New("this node does not mirror that partition")
+	// ErrFormerLog: what was not read may include records of a log that is no more, of which nobody knows where else they are.
+	ErrFormerLog = errors.New("records there are of a log that is no more")
 	// ErrNoLink: the topology has no such link.
 	ErrNoLink = errors.New("no such link")
 )
@@ -29,6 +31,8 @@ var (
 //     there begins at the log start, and skips nothing. What the map has
 //     forgotten because neither end keeps it: at the first copy that it knows.
 //   - In an empty partition, offset 0 is 0.
+//   - Before records that a third cluster brought to both and has no longer, as its
+//     topic was made anew: nowhere, [ErrFormerLog].
 //
 // Against it, from the target to the source, it is the same, but that behind the
 // last copy it goes on behind all that the link has read at the source, markers
@@ -72,6 +76,7 @@ type mapView interface {
 	lookup(side int, at int64, origin string) (to int64, ok bool)
 	end() (target int64) // where the next copy lies at the earliest
 	reached() int64      // source offset after everything that was read and acknowledged
+	former() int64       // target offset before which copies may lie of logs that the source has no longer
 }
 
 // translate finds the highest position on to before which every record that to
@@ -162,6 +167,10 @@ func translate(topo *topology.Topology, get findMap, w way, partition int32, off
 // along the route to to. At its own cluster an origin's route is empty. It
 // returns where the record at the asked offset lies, -1 if it is none of these. behind gets the end of an origin's copies at to where
 // all of them were read.
+//
+// A cluster on the way back may have lost the log that they came from: its topic was
+// made anew, or the log truncated. Then nothing tells where at to they are, and until
+// from has read past them any answer might skip some: [ErrFormerLog].
 func boundRoutes(topo *topology.Topology, get findMap, origin string, t Translation, bound, behind func(int64)) (record int64, err error) {
 	toFrom, atFrom, someFrom := topo.Hops(origin, t.From, t.Topic)
 	toTo, atTo, someTo := topo.Hops(origin, t.To, t.As)
@@ -180,6 +189,10 @@ func boundRoutes(topo *topology.Topology, get findMap, origin string, t Translat
 		m, err := hopMap(get, toFrom[i], t)
 		if err != nil {
 			return -1, err
+		}
+		if at < m.former() {
+			return -1, fmt.Errorf("translate %s:%d from %s to %s: before offset %d of %s are records that %s has no longer, so that nobody knows where they are at %s: %w",
+				t.Topic, t.Partition, t.From, t.To, m.former(), toFrom[i].Link.To, toFrom[i].Link.From, t.To, ErrFormerLog)
 		}
 		source, exact, ok := across(m, byTarget, at, origin)
 		if !ok {

@@ -2,8 +2,11 @@ package fabric
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/isthmus-project/isthmus/admin/adminpb"
+	"github.com/isthmus-project/isthmus/mirror"
 	"github.com/isthmus-project/isthmus/test/judge"
 )
 
@@ -26,6 +29,9 @@ func (f *Fabric) Running() (nodes []*Node) {
 // Translate answers as the admin API of a node does.
 func (n *Node) Translate(ctx context.Context, req *adminpb.TranslateRequest) (*adminpb.TranslateResponse, error) {
 	t, err := n.Set.Translate(ctx, req.GetLink(), req.GetTopic(), req.GetPartition(), req.GetOffset(), req.GetReverse())
+	if errors.Is(err, mirror.ErrFormerLog) {
+		err = fmt.Errorf("%w: %w", judge.ErrNotKnown, err)
+	}
 	return &adminpb.TranslateResponse{Result: t.Result}, err
 }
 

@@ -136,12 +136,8 @@ func Write(ctx context.Context, c Client, l Load, log *Log) error {
 		return fmt.Errorf("make a producer for %s: %w", c.Name, err)
 	}
 	defer cl.Close()
-	// Asked for before any record is: two connections that ask at once wait for each other at a mutex, which stops virtual time. What is wrong with
-	// it for good is each record's, too.
-	for range 20 {
-		if _, _, err := cl.ProducerID(ctx); err == nil || ctx.Err() != nil {
-			break
-		}
+	if err := identify(ctx, cl); err != nil {
+		return fmt.Errorf("make a producer for %s: %w", c.Name, err)
 	}
 	if l.Keys == 0 {
 		l.Keys = 1000
@@ -160,6 +156,22 @@ func Write(ctx context.Context, c Client, l Load, log *Log) error {
 		}
 	}
 	return w.end(true)
+}
+
+// identify has a client ask for its producer id before it has records: two of its connections that ask at once wait for each other at a mutex, which
+// stops virtual time.
+func identify(ctx context.Context, cl *kgo.Client) (err error) {
+	for range 40 {
+		if _, _, err = cl.ProducerID(ctx); err == nil || ctx.Err() != nil {
+			return nil // when ctx ends, nothing is written
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(250 * time.Millisecond):
+		}
+	}
+	return err
 }
 
 type writer struct {

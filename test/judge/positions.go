@@ -19,7 +19,7 @@ import (
 type Way struct {
 	From, To string
 	// Translate says where somebody goes on at To who has read everything at From before an offset. It returns ErrNoWay for a topic
-	// that nobody carries on this way.
+	// that nobody carries on this way, and ErrNotKnown where there is no answer.
 	Translate func(ctx context.Context, topic string, partition int32, offset int64) (int64, error)
 	// As is what a topic of From is called at To; nil = the same.
 	As func(topic string) string
@@ -34,6 +34,9 @@ func (w Way) as(topic string) string {
 
 // ErrNoWay is returned by [Way.Translate] for what has no translation, and need not have any.
 var ErrNoWay = errors.New("not carried on this way")
+
+// ErrNotKnown is returned by [Way.Translate] for a position of which nothing is said. The checker says whether that may be.
+var ErrNotKnown = errors.New("not known where that is")
 
 // stretches is how many equal parts the positions that are asked for divide a partition into.
 const stretches = 7
@@ -99,6 +102,9 @@ func (w Way) Positions(ctx context.Context, from, to Client, topics []string) (a
 			target, err := w.Translate(ctx, end.Topic, end.Partition, at)
 			if errors.Is(err, ErrNoWay) {
 				break
+			}
+			if errors.Is(err, ErrNotKnown) {
+				target, err = -1, nil
 			}
 			if err != nil {
 				return nil, fmt.Errorf("translate from %s to %s: %w", w.From, w.To, err)
@@ -167,7 +173,7 @@ func bothWays(topo *topology.Topology, l topology.Link, ask func(ctx context.Con
 				return 0, ErrNoWay
 			}
 			to, err := ask(ctx, source(topic), partition, offset, reverse)
-			if err != nil && len(topo.Route(l.From, l.To, source(topic))) != 1 {
+			if err != nil && !errors.Is(err, ErrNotKnown) && len(topo.Route(l.From, l.To, source(topic))) != 1 {
 				return 0, ErrNoWay
 			}
 			return to, err
