@@ -146,7 +146,7 @@ func (k *groupKeeper) due(now time.Time) map[string][]groupKey {
 			delete(k.again, key)
 			continue
 		}
-		c := groupCase{noted: k.link.store.groupPair(k.pump(key), key.group), both: both}
+		c := groupCase{noted: k.link.store.groupPair(k.pump(key), key.group), both: both || k.books[atSourceEnd].has(key.group)}
 		c.source.at, c.target.at = k.books[atSourceEnd].at(key), k.books[atTargetEnd].at(key)
 		if c.still() {
 			delete(k.again, key)
@@ -380,7 +380,8 @@ func (k *groupKeeper) ask(ctx context.Context, groups []string) (*groupsNow, err
 // caseOf is all that is known of a position now.
 func (k *groupKeeper) caseOf(key groupKey, now *groupsNow, view findMap) groupCase {
 	keeps, both := k.keeps(key)
-	c := groupCase{noted: k.noted(key, keeps), both: both, gone: len(now.at[atSourceEnd][key.group]) == 0,
+	gone := len(now.at[atSourceEnd][key.group]) == 0
+	c := groupCase{noted: k.noted(key, keeps), both: both || !gone, gone: gone,
 		follows: k.link.terms().Policy.GroupsDeleted == topology.FollowDelete}
 	r := k.link.routing()
 	for end, side := range []*groupSide{&c.source, &c.target} {

@@ -116,6 +116,13 @@ func (b *groupBook) at(key groupKey) *groupPosition {
 	return nil
 }
 
+// has reports whether a group has any position.
+func (b *groupBook) has(group string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.groups[group]) > 0
+}
+
 // in are the groups that have a position in a partition.
 func (b *groupBook) in(tp topicPartition) (groups []string) {
 	b.mu.Lock()

@@ -57,7 +57,8 @@ func (d groupDo) String() string { return groupDoNames[d] }
 type groupCase struct {
 	source, target groupSide
 	noted          *groupPair // nil: they were never seen alike
-	// both: a group that began at the target comes to the source too. Else only those that came from there.
+	// both: what began at the target comes to the source too: there is a link the other way that is for it, or the group is at the source as well, in other
+	// partitions, and goes on in this one when it comes back.
 	both bool
 	// follows: the link takes what it has set away again where the group is gone at the source, which gone says: it has no position there at all.
 	follows, gone bool

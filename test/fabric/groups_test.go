@@ -83,6 +83,30 @@ func TestGroups_GoAndComeBack(t *testing.T) {
 	})
 }
 
+// TestGroups_NewPartitionsComeBack: a group that has moved, and commits in a partition in which it had no position before, goes on there when it comes
+// back; one that is at the target only stays there.
+func TestGroups_NewPartitionsComeBack(t *testing.T) {
+	scenario(t, Options{Topics: []string{"orders", "later"}, Partitions: 1, Settings: `groups = ["*"]`}, func(t *testing.T, f *Fabric, log *judge.Log) {
+		for i, topic := range []string{"orders", "later"} {
+			write(t, f, log, "eu", judge.Load{Topic: topic, Partitions: 1, Records: 100, Size: 100, Seed: uint64(i), Transaction: 10})
+		}
+		n := f.Start("n1")
+		defer n.Stop()
+		if err := CaughtUp(time.Minute, n); err != nil {
+			t.Fatal(err)
+		}
+		commit(t, f, "eu", "shop", 22, "")
+		stands(t, f, "us", "shop", 20, "")
+		commitIn(t, f, "us", "later", "shop", 30, "moved")
+		standsIn(t, f, "eu", "later", "shop", 33, "moved")
+		commitIn(t, f, "us", "later", "lone", 30, "")
+		time.Sleep(time.Minute)
+		if at := positionIn(t, f, "eu", "later", "lone"); at != nil {
+			t.Errorf("a group of the target alone was brought to the source: %+v", at)
+		}
+	})
+}
+
 // TestGroups_WaitForWhatIsNotCopied: a commit ahead of the mirror waits.
 func TestGroups_WaitForWhatIsNotCopied(t *testing.T) {
 	scenario(t, Options{Topics: []string{"orders"}, On: []string{"eu", "us"}, Partitions: 1, Settings: `groups = ["*"]`}, func(t *testing.T, f *Fabric, log *judge.Log) {

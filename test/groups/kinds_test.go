@@ -26,19 +26,22 @@ func readByGo848(t *testing.T, s *node.Site, topic, group string, n int) []strin
 // group changes its kind; and `isthmus groups` says of share groups why nothing of them is kept.
 func TestGroups_OfEachKind(t *testing.T) {
 	kafka.Require(t)
-	const topic = "orders"
+	const topic, turns = "orders", "turns"
 	sites := node.StartSites(t, "eu", "us")
 	eu, us := sites["eu"], sites["us"]
 	for _, s := range sites {
 		s.Create(t, topic, 3)
+		s.Create(t, turns, 3)
 	}
 	write(t, us, topic, own, 100)
-	all := write(t, eu, topic, "some", 1000)
+	write(t, eu, topic, "some", 1000)
+	write(t, us, turns, own, 100)
+	all := write(t, eu, turns, "turn", 1000)
 	setup := node.NewFleet(t, node.Fleet{Name: "kinds", Sites: []*node.Site{eu, us}, Nodes: []string{"n1"}, DCs: map[string]string{"eu": "here", "us": "there", "n1": "here"},
 		More: "[[link]]\nname = \"eu-us\"\nfrom = \"eu\"\nto = \"us\"\ntopics = [\"*\"]\ngroups = [\"*\"]\n"})
 	n := setup.Node("n1")
 	n.Start()
-	setup.CaughtUp(time.Minute, []string{topic}, n)
+	setup.CaughtUp(time.Minute, []string{topic, turns}, n)
 	is := func(s *node.Site, group, kind string) {
 		t.Helper()
 		if got := kindOf(t, s, group); got != kind {
@@ -99,11 +102,11 @@ func TestGroups_OfEachKind(t *testing.T) {
 		}{
 			{readByGo, eu, "classic"}, {readByGo848, eu, "consumer"}, {readByGo, us, "classic"}, {readByGo848, eu, "consumer"}, {readByGo848, us, "consumer"}, {readByGo, eu, "classic"},
 		} {
-			got = append(got, life.read(t, life.at, topic, "changes", 100)...)
+			got = append(got, life.read(t, life.at, turns, "changes", 100)...)
 			is(life.at, "changes", life.kind)
-			follows(t, life.at, map[*node.Site]*node.Site{eu: us, us: eu}[life.at], topic, "changes")
+			follows(t, life.at, map[*node.Site]*node.Site{eu: us, us: eu}[life.at], turns, "changes")
 		}
-		once(t, append(got, readByGo848(t, us, topic, "changes", len(all)-len(got))...), all)
+		once(t, append(got, readByGo848(t, us, turns, "changes", len(all)-len(got))...), all)
 	})
 }
 
