@@ -18,6 +18,7 @@ func TestRelease_PassesEverything(t *testing.T) {
 		owners(t, eu, us, "owners", node.Pick(6*time.Second, time.Minute), node.Pick(4*time.Second, 30*time.Second))
 	})
 	t.Run("shapes", func(t *testing.T) { shapes(t, sites) })
+	t.Run("reroute", func(t *testing.T) { reroute(t, sites) })
 	t.Run("faults", func(t *testing.T) {
 		faults(t, eu, us, "faults", node.Pick(20_000, 2_000_000), node.Pick(map[string]int{"mirror": 2, "disk": 2, "source": 1, "target": 1},
 			map[string]int{"mirror": 8, "disk": 2, "source": 3, "target": 3}))
