@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -459,7 +460,7 @@ func TestPump_LeftOffBeforeATarget(t *testing.T) {
 	p.offsets.Add(Run{Source: 150, Target: 60, Records: 20, Origin: "eu", Epoch: 1, Count: 50}) // the late ones
 	p.offsets.Add(Run{Source: 170, Target: 90, Records: 20, Origin: "eu", Epoch: 2, Count: 70})
 	p.offsets.Add(Run{Source: 190, Target: 120, Records: 20, Origin: "us", Epoch: 1})
-	for _, tc := range []struct{ target, want int64 }{{0, 0}, {10, 110}, {50, 150}, {60, 150}, {65, 155}, {500, 170}} {
+	for _, tc := range []struct{ target, want int64 }{{0, 0}, {10, 110}, {50, 150}, {60, 150}, {65, 155}, {500, 170}, {math.MaxInt64, 170}} {
 		if got := p.leftOff("eu", 1, tc.target); got != tc.want {
 			t.Errorf("before target offset %d the map leaves off at %d, want %d", tc.target, got, tc.want)
 		}

@@ -253,7 +253,7 @@ func (p *pump) leftOff(origin string, epoch int16, target int64) (next int64) {
 	defer p.mu.Unlock()
 	for r := range p.offsets.within(0, func(e *extent) (bool, bool) { return e.from[byTarget] < target, false }) {
 		if r.Origin == origin && r.Epoch <= epoch && r.Target < target {
-			next = max(next, min(r.sourceEnd(), r.Source+target-r.Target))
+			next = max(next, r.Source+min(r.Records, target-r.Target)) // whatever is greater than the run may be as great as there is
 		}
 	}
 	return next
