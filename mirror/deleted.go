@@ -416,6 +416,12 @@ func (s *store) tombstones(p PumpID) (out []broker.Record) {
 	for group := range st.groups {
 		out = append(out, broker.Record{Topic: topicCheckpoints, Partition: partitionOf(p), Key: groupNoteKey(p, group)})
 	}
+	for _, e := range st.laneEnds {
+		out = append(out, broker.Record{Topic: topicCheckpoints, Partition: partitionOf(p), Key: e.value.key()})
+	}
+	for _, v := range st.successions {
+		out = append(out, broker.Record{Topic: topicCheckpoints, Partition: partitionOf(p), Key: v.value.key()})
+	}
 	for key := range st.chunks {
 		out = append(out, broker.Record{Topic: topicMap, Partition: partitionOf(p), Key: []byte(key)})
 	}

@@ -86,10 +86,17 @@ func TestStore_TombstonesLeaveNothing(t *testing.T) {
 	c := mapChunk{Pump: somePump, Writer: "a", Runs: []Run{run(0, 0, 5)}}
 	s.take(topicMap, recordOf(6, c.key(), c.encode()))
 	s.take(topicCheckpoints, recordOf(7, groupNoteKey(somePump, "shop"), groupPair{source: 5, target: 5}.encode()))
+	end := laneEnd{Pump: somePump, At: 5, Next: "ap", Lanes: []Lane{{Origin: "ap", Count: 5}}, Writer: "a"}
+	s.take(topicCheckpoints, recordOf(8, end.key(), end.encode()))
+	next := succession{Pump: somePump, which: end.which(), Place: 7, Last: 4, Writer: "b"}
+	s.take(topicCheckpoints, recordOf(9, next.key(), next.encode()))
 	for n, r := range s.tombstones(somePump) {
 		s.take(r.Topic, recordOf(int64(10+n), r.Key, r.Value))
 	}
 	if c, ok := s.best(somePump); ok || len(runsIn(s)) > 0 || s.lastEpoch(somePump) != 0 || s.groupPair(somePump, "shop") != nil {
 		t.Errorf("%+v is left, %d runs, epoch %d", c, len(runsIn(s)), s.lastEpoch(somePump))
+	}
+	if _, known := s.succession(end); known || len(s.laneFacts(somePump).ends) > 0 {
+		t.Error("it has given up origins of which it has copied nothing, and another link would go on behind them")
 	}
 }
