@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -274,9 +275,13 @@ func (w *window) gather() (request []broker.ProduceBatch, began time.Time, doubt
 		}
 	}
 	began = w.link.now()
-	var full map[topicPartition]bool // a request has one batch for a partition, and of topics that are one there several pumps write to it
+	// A request has one batch for a partition, and of topics that are one there several pumps write to it; one of those may have that name already.
+	var full map[topicPartition]bool
+	if slices.ContainsFunc(packed, func(p *pump) bool { return p.id.As != "" }) {
+		full = make(map[topicPartition]bool)
+	}
 	for _, p := range packed {
-		at := topicPartition{p.id.As, p.id.Partition}
+		at := topicPartition{p.id.Target(), p.id.Partition}
 		if full[at] {
 			p.later()
 			continue
@@ -291,10 +296,7 @@ func (w *window) gather() (request []broker.ProduceBatch, began time.Time, doubt
 		id, alone := p.target()
 		request = append(request, broker.ProduceBatch{Topic: p.id.Target(), TopicID: id, Partition: p.id.Partition, Bytes: b.bytes, Token: b})
 		doubtful = doubtful || alone
-		if p.id.As != "" {
-			if full == nil {
-				full = make(map[topicPartition]bool)
-			}
+		if full != nil {
 			full[at] = true
 		}
 		p.again()

@@ -129,6 +129,42 @@ func TestWindow_GatherTakesOneBatchOfAPump(t *testing.T) {
 	}
 }
 
+// Of topics that are one on the target a request has one batch for each partition, also where one of them has that name already.
+func TestWindow_GatherTakesOneBatchOfTopicsThatAreOne(t *testing.T) {
+	for _, kept := range []string{"first", "last"} {
+		one := newBench(t)
+		one.prove()
+		other := &bench{t: t, now: one.now, value: one.value, link: one.link}
+		f := newFlow(one.link, "orders-2")
+		f.lim.Store(&limits{partitions: 1})
+		other.pump = one.link.newPump(f, Checkpoint{Pump: f.pumpID(somePump.Partition), SourceEpoch: -1, TargetEpoch: -1, TargetLast: -1})
+		other.pump.id.As = "orders"
+		other.pump.led(one.pump.fetcher, one.pump.window, 0, 0, 0, one.now)
+		other.find(nil)
+		for _, b := range []*bench{one, other} {
+			if (b == one) != (kept == "first") {
+				b.offer(1, b.pump.fetchAt, 1)
+			}
+		}
+		for _, b := range []*bench{one, other} {
+			if (b == one) == (kept == "first") {
+				b.offer(1, b.pump.fetchAt, 1)
+			}
+		}
+		var targets []string
+		for range 2 {
+			request, _, _ := one.pump.window.gather()
+			if len(request) != 1 {
+				t.Fatalf("%s: %d batches of one partition in a request, want 1", kept, len(request))
+			}
+			targets = append(targets, request[0].Topic)
+		}
+		if targets[0] != "orders" || targets[1] != "orders" {
+			t.Errorf("%s: batches for %v", kept, targets)
+		}
+	}
+}
+
 // A window that finds no connection sends only those to look for their places that wait for it now.
 func TestWindow_WithoutConnectionFailsOnlyItsOwn(t *testing.T) {
 	b := newBench(t)
