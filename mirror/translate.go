@@ -63,7 +63,7 @@ func (r *routing) way(link topology.Link, topic string, reverse bool) way {
 	return way{link.From, link.To, topic, first.Target()}
 }
 
-// ErrMerged: the answer would depend on topics that a rule makes one, and of which nothing tells the names.
+// ErrMerged is wrapped where the answer would depend on topics that a rule makes one, and of which nothing tells the names.
 var ErrMerged = errors.New("topics that a rule makes one")
 
 // findMap is where translation finds the offset maps of a partition: that of the
