@@ -341,6 +341,7 @@ func (p *pump) takeOver(g gift, now time.Time) {
 		p.acked, p.safe, p.fetchAt = g.safe, g.safe.clone(), g.safe.SourceNext
 		p.sight.epoch = g.safe.SourceEpoch // it belongs to the place
 		p.out.old, p.handed = g.old, true
+		p.way.ways.Store(nil) // it may hold origins that no checkpoint tells of yet
 		for _, r := range g.runs {
 			p.offsets.Add(r)
 		}

@@ -121,10 +121,14 @@ func (s *stateLog) takeEnd(kind byte, r batch.Record, p PumpID, rest []string) e
 		return nil
 	}
 	e, err := decodeLaneEnd(p, rest[0], r.Value)
-	if err == nil && !slices.ContainsFunc(st.laneEnds, same) {
-		st.laneEnds = append(st.laneEnds, stored[laneEnd]{e, r.Offset})
+	if err != nil {
+		return err
 	}
-	return err
+	if i := slices.IndexFunc(st.laneEnds, same); i >= 0 && string(st.laneEnds[i].value.encode()) == string(r.Value) {
+		return nil // the same once more: the first counts
+	}
+	st.laneEnds = append(slices.DeleteFunc(st.laneEnds, same), stored[laneEnd]{e, r.Offset}) // one that an anchor has voided is decided anew at the same place
+	return nil
 }
 
 // laneFacts are what the state topics say of the lanes of a pump: ends in offset order, and the anchored decisions, which void

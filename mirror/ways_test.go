@@ -199,3 +199,46 @@ func TestRelayIn(t *testing.T) {
 		t.Errorf("%q of %q, though each link has copied its own", from, origin)
 	}
 }
+
+// A place that is taken over may tell of origins that no checkpoint told of: they are the pump's until it gives them up.
+func TestPump_TakesOverWhatIsNotNotedYet(t *testing.T) {
+	l := linkOf(t, fabricOf(t, "eu>us", "us>ap", "eu>ap"), "us>ap", Config{}, time.Now)
+	id := PumpID{From: "us", To: "ap", Topic: "orders"}
+	f := l.flow("orders")
+	f.grow(1)
+	p := l.newPump(f, Checkpoint{Pump: id, TargetLast: -1})
+	p.held = "before"
+	f.put(p)
+	if w := f.waysOf(0, l.routing()); w != nil {
+		t.Fatalf("before it has copied anything it goes by the routes, not by %+v", w)
+	}
+	safe := Checkpoint{Pump: id, SourceNext: 5, TargetLast: 4, TargetFrom: 5, Lanes: []Lane{{Origin: "eu", Count: 5}}}
+	p.takeOver(gift{have: true, safe: safe}, time.Now())
+	if w := f.waysOf(0, l.routing()); w == nil || !w.lingering() {
+		t.Errorf("it would leave lying what it holds of eu: %+v", w)
+	}
+}
+
+// An end that an anchor has voided is decided anew, also at the same place by the same owner.
+func TestStore_DecidesAVoidedEndAnew(t *testing.T) {
+	s := memoryStore()
+	first := laneEnd{Pump: somePump, At: 5, Next: "ap", Lanes: []Lane{{Origin: "ap", Count: 5}}, Writer: "a"}
+	other := laneEnd{Pump: somePump, At: 7, Next: "ap", Lanes: []Lane{{Origin: "ap", Count: 7}}, Writer: "b"}
+	for n, e := range []laneEnd{first, other, first} {
+		s.take(topicCheckpoints, recordOf(int64(n), e.key(), e.encode()))
+	}
+	if e, ended, _ := s.laneFacts(somePump).of("ap"); !ended || e.At != 5 {
+		t.Fatalf("decided at %d, %v; want the first in offset order, however often it was written", e.At, ended)
+	}
+	i := anchoredAt(1, 4, anchorage{sourceCut: noCut, targetCut: noCut}, "ap")
+	s.take(topicCheckpoints, recordOf(3, i.key(), i.encode()))
+	if e, ended, ever := s.laneFacts(somePump).of("ap"); ended || !ever {
+		t.Fatalf("%+v is decided, %v; want it voided", e, ever)
+	}
+	again := first
+	again.Lanes = []Lane{{Origin: "ap", Epoch: 1, Count: 5}}
+	s.take(topicCheckpoints, recordOf(4, again.key(), again.encode()))
+	if e, ended, _ := s.laneFacts(somePump).of("ap"); !ended || e.Lanes[0].Epoch != 1 {
+		t.Errorf("%+v, %v; want the one of the new epoch", e, ended)
+	}
+}
