@@ -124,13 +124,16 @@ func spliced(topo *topology.Topology, get findMap, missing *error, deep int) fin
 	return func(from, to, topic string, partition int32) (mapView, bool) {
 		m, ok := get(from, to, topic, partition)
 		heir, is := m.(heirView)
-		if !ok || !is || !topo.SameName(topic) {
+		if !ok || !is {
 			return m, ok
 		}
 		all := heir.inherits(func(origin string) bool {
 			route := topo.Route(origin, to, topic)
 			return len(route) > 0 && route[len(route)-1].From == from
 		})
+		if !topo.SameName(topic) { // then only what was decided when it was so tells the way of this topic
+			all = slices.DeleteFunc(all, func(i inherited) bool { return i.place == forAll })
+		}
 		if len(all) == 0 {
 			return m, ok
 		}

@@ -102,22 +102,20 @@ func (p *pump) waysBy(r *routing) *laneWays {
 	if w := p.way.ways.Load(); w != nil && w.routes == r && w.changes == changes {
 		return w
 	}
-	if !r.topo.SameName(p.id.Topic) { // by which the ways of others are found
-		w := &laneWays{routes: r, changes: changes}
-		p.way.ways.Store(w)
-		return w
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	held := p.heldLocked()
+	held := make(map[string]bool)
+	if r.topo.SameName(p.id.Topic) { // by which the ways of others are found; what is decided holds under any
+		held = p.heldLocked()
+		for _, o := range p.link.store.legacies(p.id) {
+			held[o.origin] = true
+		}
+	}
 	var origins []string
 	for _, c := range r.topo.Clusters {
 		origins = append(origins, c.Name)
 	}
 	facts := p.link.store.laneFacts(p.id)
-	for _, o := range p.link.store.legacies(p.id) {
-		held[o.origin] = true
-	}
 	for o := range held {
 		origins = append(origins, o)
 	}

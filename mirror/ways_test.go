@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/isthmus-project/isthmus/broker"
+	"github.com/isthmus-project/isthmus/topology"
 )
 
 func TestDivide(t *testing.T) {
@@ -240,5 +241,44 @@ func TestStore_DecidesAVoidedEndAnew(t *testing.T) {
 	s.take(topicCheckpoints, recordOf(4, again.key(), again.encode()))
 	if e, ended, _ := s.laneFacts(somePump).of("ap"); !ended || e.Lanes[0].Epoch != 1 {
 		t.Errorf("%+v, %v; want the one of the new epoch", e, ended)
+	}
+}
+
+// What was given up stays so when a link elsewhere gives the topic another name, and positions are told over the way before as they were.
+func TestWays_DecidedHoldsUnderOtherNames(t *testing.T) {
+	file := "[fabric]\nname = \"test\"\n"
+	for i, c := range []string{"eu", "us", "ap", "sa"} {
+		file += fmt.Sprintf("[[cluster]]\nname = %q\nbootstrap = [\"127.0.0.1:%d\"]\n", c, 9001+i)
+	}
+	for _, l := range [][2]string{{"eu", "us"}, {"us", "ap"}, {"eu", "ap"}, {"ap", "sa"}} {
+		file += fmt.Sprintf("[[link]]\nfrom = %q\nto = %q\ntopics = [\"*\"]\n", l[0], l[1])
+	}
+	renamed, err := topology.Parse("test.toml", []byte(file+"prefix = \"far.\"\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if renamed.SameName("orders") {
+		t.Fatal("it is to have another name somewhere")
+	}
+	l := linkOf(t, renamed, "us>ap", Config{}, time.Now)
+	id := PumpID{From: "us", To: "ap", Topic: "orders"}
+	f := l.flow("orders")
+	f.grow(1)
+	f.put(l.newPump(f, Checkpoint{Pump: id, SourceNext: 4, TargetLast: 3, TargetFrom: 4, Lanes: []Lane{{Origin: "eu", Count: 4}}}))
+	end := laneEnd{Pump: id, At: 5, Next: "eu", Lanes: []Lane{{Origin: "eu", Count: 5}}, Writer: "a"}
+	l.store.take(topicCheckpoints, recordOf(1, end.key(), end.encode()))
+	if w := f.waysOf(0, l.routing()); w == nil || !w.copies("eu", 4, false) || w.copies("eu", 5, true) || w.lingering() {
+		t.Errorf("what was decided does not hold: %+v", w)
+	}
+
+	maps := map[string]*worldMap{"eu>us": {}, "us>ap": {}, "eu>ap": {before: []inherited{{via: "us", origins: []string{"eu"}, place: 5}}}}
+	for hop, r := range map[string]Run{"eu>us": run(0, 0, 5), "us>ap": run(0, 0, 5), "eu>ap": run(5, 5, 5)} {
+		r.Origin = "eu"
+		maps[hop].Add(r)
+	}
+	get := func(from, to, _ string, _ int32) (mapView, bool) { m, ok := maps[from+">"+to]; return m, ok }
+	got, err := translate(renamed, get, way{"eu", "ap", "orders", "orders"}, 0, 2)
+	if err != nil || got.Result != 2 {
+		t.Errorf("offset 2 of eu goes on at %d of ap, %v; want 2: the relay had brought that", got.Result, err)
 	}
 }
