@@ -78,6 +78,18 @@ from = "hub"
 to = "lake"
 topics = ["orders"]
 `, []string{"eu orders-1", "eu orders-2", "us orders-2", "us orders-3"}, []string{"eu:orders-1 eu:orders-2 us:orders-2 us:orders-3 hub:orders lake:orders"}, true},
+	"many into one that has its name": {[]string{"eu", "us", "hub", "lake"}, `
+[[hub]]
+hub = "hub"
+spokes = ["eu", "us"]
+direction = "in"
+topics = ["orders-*"]
+rename = { "orders-*" = "orders-1" }
+[[link]]
+from = "hub"
+to = "lake"
+topics = ["orders-1"]
+`, []string{"eu orders-1", "eu orders-2", "us orders-2", "us orders-3"}, []string{"eu:orders-1 eu:orders-2 us:orders-2 us:orders-3 hub:orders-1 lake:orders-1"}, true},
 }
 
 // topics are all names that there are.
