@@ -63,6 +63,9 @@ func decodeLaneEnd(p PumpID, writer string, b []byte) (laneEnd, error) {
 	for range d.count() {
 		e.Lanes = append(e.Lanes, Lane{Origin: d.str(), Epoch: int16(d.int()), Count: d.int()})
 	}
+	if d.err == nil && len(e.Lanes) == 0 {
+		d.err = errShortState
+	}
 	if d.err != nil {
 		return laneEnd{}, fmt.Errorf("decode the end of lanes of %s by %s: %w", p, writer, d.err)
 	}

@@ -282,3 +282,10 @@ func TestWays_DecidedHoldsUnderOtherNames(t *testing.T) {
 		t.Errorf("offset 2 of eu goes on at %d of ap, %v; want 2: the relay had brought that", got.Result, err)
 	}
 }
+
+// An end of no lanes is none: who looks at ends asks for the first of them.
+func TestDecodeLaneEnd_OfNoLanes(t *testing.T) {
+	if e, err := decodeLaneEnd(somePump, "a", (laneEnd{At: 5, Next: "ap"}).encode()); err == nil {
+		t.Errorf("%+v is taken", e)
+	}
+}
