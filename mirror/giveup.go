@@ -176,10 +176,14 @@ func (l *Link) succeed(ctx context.Context, p *pump) error {
 // not heard of the end, or of the routes, may have copied on for a moment. It is as long as one may be idle who writes without looking.
 const calmFor = staleAfter
 
-// calming is the wait for the last look behind an end.
+// calming is the wait for the last look behind each end: a pump may give origins up to several links at once.
 type calming struct {
-	mu    sync.Mutex
-	which string
+	mu   sync.Mutex
+	ends map[string]*calm
+}
+
+// calm is the wait for one end.
+type calm struct {
 	since time.Time // the end was known here
 	done  bool      // there was a look that began late enough
 }
@@ -188,17 +192,24 @@ type calming struct {
 func (c *calming) looked(began time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.done = c.done || c.which != "" && began.Sub(c.since) >= calmFor
+	for _, e := range c.ends {
+		e.done = e.done || began.Sub(e.since) >= calmFor
+	}
 }
 
 // of begins the wait for an end, and reports whether it is over, and whether a look is due.
 func (c *calming) of(which string, now time.Time) (over, due, began bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.which != which {
-		c.which, c.since, c.done, began = which, now, false, true
+	e := c.ends[which]
+	if e == nil {
+		if c.ends == nil {
+			c.ends = make(map[string]*calm)
+		}
+		e, began = &calm{since: now}, true
+		c.ends[which] = e
 	}
-	return c.done, now.Sub(c.since) >= calmFor, began
+	return e.done, now.Sub(e.since) >= calmFor, began
 }
 
 // calmSince reports whether the target was looked at late enough after an end, and has it looked at.

@@ -289,3 +289,21 @@ func TestDecodeLaneEnd_OfNoLanes(t *testing.T) {
 		t.Errorf("%+v is taken", e)
 	}
 }
+
+// The last looks behind two ends do not wait for each other.
+func TestCalming_OfTwoEnds(t *testing.T) {
+	var c calming
+	now := time.UnixMilli(1_700_000_000_000)
+	for _, which := range []string{"5/eu", "5/sa"} {
+		if over, due, began := c.of(which, now); over || due || !began {
+			t.Fatalf("%s: over %v, due %v, began %v; want it to begin", which, over, due, began)
+		}
+	}
+	now = now.Add(calmFor)
+	c.looked(now)
+	for _, which := range []string{"5/eu", "5/sa"} {
+		if over, due, began := c.of(which, now); !over || !due || began {
+			t.Errorf("%s: over %v, due %v, began %v; want it to be over", which, over, due, began)
+		}
+	}
+}
