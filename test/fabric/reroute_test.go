@@ -367,3 +367,34 @@ func TestReroute_PutBackHaltsTheRelay(t *testing.T) {
 		verdict(t, f, judge.Case{Topics: []string{"orders"}, Log: log, Carries: f.carries})
 	})
 }
+
+// Two links take the place of one relay with the same change: each begins where it stopped for that one.
+func TestReroute_TwoHeirsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := New(t, Options{Clusters: []string{"eu", "sa", "us", "ap"}, Links: []string{"eu>us", "sa>us", "us>ap"}, Topics: []string{"orders"}, Verbose: testing.Verbose()})
+		defer f.Close()
+		n := f.Start("n")
+		defer n.Stop()
+		log := judge.NewLog()
+		load := judge.Load{Topic: "orders", Partitions: 2, Records: 100, Size: 50}
+		both := func() {
+			t.Helper()
+			for _, c := range []string{"eu", "sa"} {
+				load.Seed++
+				write(t, f, log, c, load)
+			}
+			if err := CaughtUp(time.Minute, n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		both()
+		f.Topology = f.text(t, `eu-us eu>us topics = ["*"]`, `sa-us sa>us topics = ["*"]`, `us-ap us>ap topics = ["*"]`,
+			`eu-ap eu>ap topics = ["*"]`, `sa-ap sa>ap topics = ["*"]`)
+		if err := n.Set.Apply(t.Context(), f.Topology); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(20 * time.Second)
+		both()
+		verdict(t, f, judge.Case{Topics: []string{"orders"}, Log: log, Carries: f.carries})
+	})
+}
