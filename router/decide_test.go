@@ -1,0 +1,172 @@
+package router
+
+import (
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/isthmus-project/isthmus/broker"
+	"github.com/isthmus-project/isthmus/router/apis"
+	"github.com/isthmus-project/isthmus/router/identity"
+	"github.com/isthmus-project/isthmus/topology"
+)
+
+func instance(node string, first, last uint16) topology.Router {
+	return topology.Router{Name: "shop", Node: node, Listen: "127.0.0.1:9092", Advertise: node + ".example", Slots: topology.Ports{First: first, Last: last},
+		Home: "eu", Auth: topology.PassThrough}
+}
+
+// TestCheck: each thing that is not built yet is refused by its field's name, all at once.
+func TestCheck(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(*topology.Router)
+		want   []string
+	}{
+		"fine":             {func(*topology.Router) {}, nil},
+		"terminate":        {func(r *topology.Router) { r.Auth = topology.Terminate }, []string{`router "shop": auth = "terminate" is not built yet`}},
+		"sni":              {func(r *topology.Router) { r.Slots, r.SNI = topology.Ports{}, "b{slot}.example" }, []string{`router "shop": sni is not built yet`}},
+		"set at home":      {func(r *topology.Router) { r.Sets = []topology.Set{{Name: "fast", Home: "eu"}} }, nil},
+		"set elsewhere":    {func(r *topology.Router) { r.Sets = []topology.Set{{Name: "fast", Home: "us"}} }, []string{`set "fast": home = "us"`}},
+		"set with sni too": {func(r *topology.Router) { r.Sets = []topology.Set{{Name: "fast", Home: "us", SNI: "b{slot}.x"}} }, []string{`set "fast": home = "us"`, `set "fast": sni`}},
+	} {
+		r := instance("eu-1", 9093, 9095)
+		tc.change(&r)
+		err := Check(r)
+		if (err == nil) != (len(tc.want) == 0) {
+			t.Errorf("%s: %v", name, err)
+		}
+		for _, w := range tc.want {
+			if err == nil || !strings.Contains(err.Error(), w) {
+				t.Errorf("%s: %v, want %q", name, err, w)
+			}
+		}
+	}
+}
+
+// TestSpread: slots are dealt out over the live instances; those of one that is gone move, and no other.
+func TestSpread(t *testing.T) {
+	all := []topology.Router{instance("c", 9093, 9098), instance("a", 9093, 9098), instance("b", 9093, 9094)} // b has two slots only
+	for name, tc := range map[string]struct {
+		dead string
+		want string
+	}{
+		"all live": {"", "a b c a c c"}, // slot 4 would be b's
+		"a gone":   {"a", "b b c c c c"},
+		"b gone":   {"b", "a a c a c c"},
+		"c gone":   {"c", "a b a a a a"},
+		"none":     {"abc", "a b c a c c"},
+		"a and c":  {"ac", "b b - - - -"},
+	} {
+		at := spread(all, func(node string) bool { return !strings.Contains(tc.dead, node) }, 6)
+		var got []string
+		for slot := range 6 {
+			r, ok := at(slot)
+			if !ok {
+				r.Node = "-"
+			}
+			got = append(got, r.Node)
+		}
+		if strings.Join(got, " ") != tc.want {
+			t.Errorf("%s: %v, want %s", name, got, tc.want)
+		}
+	}
+	if _, ok := spread(all, func(string) bool { return true }, 2)(2); ok {
+		t.Error("a slot beyond all has an instance")
+	}
+}
+
+// TestDraw: a broker that is not there keeps its slot in the view, but nobody is taken to it.
+func TestDraw(t *testing.T) {
+	state := identity.State{Cluster: "c", KnownCluster: true, Slots: []identity.Slot{{Index: 0, ID: 1, Node: 1}, {Index: 1, ID: 2, Node: 2}, {Index: 9, ID: 3, Node: 3}}}
+	m := broker.Metadata{Brokers: map[int32]broker.Broker{2: {ID: 2, Host: "h", Port: 2}, 3: {ID: 3, Host: "h", Port: 3}, 4: {ID: 4, Host: "h", Port: 4}}}
+	p, err := draw(state, m, nil, spread([]topology.Router{instance("a", 9093, 9095)}, func(string) bool { return true }, 10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.view.Virtual(1) != 1 || p.view.Virtual(2) != 2 || p.view.Virtual(3) != -1 || p.view.Virtual(4) != -1 {
+		t.Errorf("%+v", p.view)
+	}
+	if want := map[int]broker.Broker{1: m.Brokers[2]}; !reflect.DeepEqual(p.bySlot, want) {
+		t.Errorf("%v, want %v", p.bySlot, want)
+	}
+	if !p.has(m.Brokers[4]) || p.has(broker.Broker{ID: 4, Host: "h", Port: 5}) || p.has(broker.Broker{ID: 1}) {
+		t.Errorf("there are %v", p.brokers)
+	}
+	if got := without(state, m); !reflect.DeepEqual(got, []int32{4}) {
+		t.Errorf("without a slot are %v", got)
+	}
+}
+
+// TestOffer_Constant: what clients are told does not grow with an upgrade, shrinks with a broker that speaks less, and stays where they do not go together.
+func TestOffer_Constant(t *testing.T) {
+	speak := func(produce int16) apis.Versions {
+		v := apis.Versions{}
+		for _, k := range []kmsg.Key{kmsg.Fetch, kmsg.ListOffsets, kmsg.Metadata} {
+			v[int16(k)] = apis.Range{Min: 0, Max: 9}
+		}
+		v[int16(kmsg.Produce)] = apis.Range{Min: 3, Max: produce}
+		return v
+	}
+	key := int16(kmsg.Produce)
+	s := spoken{known: map[int32]apis.Versions{}}
+	told, err := s.offer("eu", nil)
+	if told != nil || err != nil {
+		t.Fatalf("told %v, %v", told, err)
+	}
+	for i, step := range []struct{ speaks, want int16 }{{8, 8}, {9, 8}, {7, 7}, {9, 7}} {
+		s.known[1] = speak(step.speaks)
+		if told, err = s.offer("eu", told); err != nil || told[key].Max != step.want {
+			t.Errorf("step %d: told %v, %v", i, told[key], err)
+		}
+	}
+	s.known[2] = apis.Versions{}
+	if _, err = s.offer("eu", told); err == nil || !strings.Contains(err.Error(), "broker 2 of eu") {
+		t.Errorf("a broker that speaks nothing: %v", err)
+	}
+}
+
+func TestGuests(t *testing.T) {
+	g := &guests{limits: Limits{Connections: 3, PerAddress: 2}, of: map[string]int{}}
+	for i, step := range []struct {
+		address string
+		want    error
+	}{{"a", nil}, {"a", nil}, {"a", ErrAddress}, {"b", nil}, {"c", ErrConnections}} {
+		if err := g.enter(step.address); !errors.Is(err, step.want) {
+			t.Errorf("step %d: %v", i, err)
+		}
+	}
+	for _, a := range []string{"a", "a", "b"} {
+		g.leave(a)
+	}
+	if len(g.of) != 0 || g.all != 0 {
+		t.Errorf("left over: %v, %d", g.of, g.all)
+	}
+}
+
+// TestProducers: each number is given once, over blocks, and running out is an error.
+func TestProducers(t *testing.T) {
+	p := &producers{id: func(c uint32) int64 { return int64(c) }}
+	if _, err := p.next(); !errors.Is(err, errNoIDs) || !p.wants() {
+		t.Errorf("without a block: %v", err)
+	}
+	p.add(1)
+	p.add(5)
+	seen := map[int64]bool{}
+	for range 2 * blockSize {
+		id, err := p.next()
+		if err != nil || seen[id] {
+			t.Fatalf("%d, %v", id, err)
+		}
+		seen[id] = true
+	}
+	if _, err := p.next(); !errors.Is(err, errNoIDs) {
+		t.Errorf("at the end: %v", err)
+	}
+	p.add(1 << 12) // the number wraps
+	if id, err := p.next(); err != nil || id != 0 {
+		t.Errorf("%d, %v", id, err)
+	}
+}

@@ -1,0 +1,92 @@
+package identity
+
+import (
+	"math"
+	"slices"
+)
+
+// MaxSlots bounds the slots that are believed.
+const MaxSlots = 1000
+
+// Slot is one broker of the virtual cluster: its place among the ports, its id for clients, and the broker at the home it stands for.
+type Slot struct {
+	Index    int
+	ID, Node int32
+}
+
+// State is what the claims of one router say. The zero value is that of no claims.
+type State struct {
+	// Cluster is the id that clients are told; KnownCluster is false before there is a claim of it. It may be empty, where the home has none.
+	Cluster      string
+	KnownCluster bool
+	// Slots are in the order of their claims.
+	Slots []Slot
+	// Block is the newest block of producer ids that somebody has.
+	Block int64
+}
+
+// Apply takes the next claim in offset order, and reports whether it counts. A cluster's id counts once. A slot counts while its place,
+// its id and its broker are free. A block counts if it is above all before it.
+func (s *State) Apply(c Claim) bool {
+	switch c.Kind {
+	case KindCluster:
+		if s.KnownCluster {
+			return false
+		}
+		s.Cluster, s.KnownCluster = c.Cluster, true
+		return true
+	case KindSlot:
+		if c.Slot < 0 || c.Slot >= MaxSlots || !isID(c.ID) || !isID(c.Node) {
+			return false
+		}
+		for _, o := range s.Slots {
+			if o.Index == c.Slot || o.ID == c.ID || o.Node == c.Node {
+				return false
+			}
+		}
+		s.Slots = append(slices.Clip(s.Slots), Slot{c.Slot, c.ID, c.Node})
+		return true
+	case KindProducers:
+		if c.Block <= s.Block {
+			return false
+		}
+		s.Block = c.Block
+		return true
+	}
+	return false
+}
+
+// isID reports whether a broker may have an id; the highest one stands for nobody.
+func isID(id int32) bool { return id >= 0 && id < math.MaxInt32 }
+
+// Has reports whether a broker has a slot.
+func (s *State) Has(node int32) bool {
+	return slices.ContainsFunc(s.Slots, func(o Slot) bool { return o.Node == node })
+}
+
+// Next is the slot to claim for a broker that has none: the first that is free of count, under the broker's own id where that is free, and
+// the lowest one otherwise. False means that all slots are taken.
+func (s *State) Next(node int32, count int) (Slot, bool) {
+	index := free(count, func(i int) bool {
+		return slices.ContainsFunc(s.Slots, func(o Slot) bool { return o.Index == i })
+	})
+	if index < 0 {
+		return Slot{}, false
+	}
+	taken := func(id int) bool { return slices.ContainsFunc(s.Slots, func(o Slot) bool { return o.ID == int32(id) }) }
+	id := node
+	if taken(int(node)) {
+		id = int32(free(len(s.Slots)+1, taken))
+	}
+	return Slot{index, id, node}, true
+}
+
+// free is the first number below count that is not taken; -1 for none.
+func free(count int, taken func(int) bool) int {
+	for i := range count {
+		if !taken(i) {
+			return i
+		}
+	}
+	return -1
+}

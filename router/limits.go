@@ -1,0 +1,64 @@
+package router
+
+import (
+	"errors"
+	"net"
+	"sync"
+)
+
+// Why a connection is not taken.
+var (
+	// ErrConnections says that there are as many connections as there may be.
+	ErrConnections = errors.New("too many connections")
+	// ErrAddress says that one address has as many connections as it may.
+	ErrAddress = errors.New("too many connections from one address")
+	// ErrNotReady says that the home was not reached yet.
+	ErrNotReady = errors.New("the home was not reached yet")
+)
+
+// guests counts connections.
+type guests struct {
+	limits Limits
+
+	mu  sync.Mutex
+	all int
+	of  map[string]int // by address
+}
+
+// enter takes one connection from an address, or says why not.
+func (g *guests) enter(address string) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.all >= g.limits.Connections:
+		return ErrConnections
+	case g.of[address] >= g.limits.PerAddress:
+		return ErrAddress
+	}
+	g.all++
+	g.of[address]++
+	return nil
+}
+
+// leave is for each connection that entered.
+func (g *guests) leave(address string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.all--
+	if g.of[address]--; g.of[address] == 0 {
+		delete(g.of, address)
+	}
+}
+
+// addressOf is whose connection it is.
+func addressOf(c net.Conn) string {
+	a := c.RemoteAddr()
+	if a == nil {
+		return ""
+	}
+	host, _, err := net.SplitHostPort(a.String())
+	if err != nil {
+		return a.String()
+	}
+	return host
+}
