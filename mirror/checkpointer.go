@@ -53,7 +53,7 @@ func (l *Link) checkpoint(ctx context.Context) error {
 			chunks = append(chunks, broker.Record{Topic: topicMap, Partition: partitionOf(p.id), Key: c.key(), Value: c.encode()})
 		}
 		checkpoints = append(checkpoints, checkpointRecord(g.safe))
-		for _, key := range l.store.stale(g.safe) {
+		for _, key := range l.store.stale(g.safe, l.now()) {
 			checkpoints = append(checkpoints, broker.Record{Topic: topicCheckpoints, Partition: partitionOf(p.id), Key: key})
 		}
 	}

@@ -333,10 +333,25 @@ func TestStore_ElectsTheFirstBeginning(t *testing.T) {
 		}
 	}
 	s := memoryStore(at("a", 100), at("b", 101, Lane{Origin: "eu", Count: 1}))
-	if keys := s.stale(at("b", 101, Lane{Origin: "eu", Count: 1})); len(keys) != 1 || string(keys[0]) != string(at("a", 0).key()) {
+	// One that is behind is taken away when nobody has written it for a while: its writer may just write one that is ahead.
+	begin, ours := time.Unix(1000, 0), at("b", 101, Lane{Origin: "eu", Count: 1})
+	stale := func(after time.Duration) int { return len(s.stale(ours, begin.Add(after))) }
+	if n := stale(0) + stale(settledAfter-1); n != 0 {
+		t.Errorf("%d checkpoints are taken away that were just read", n)
+	}
+	ahead := at("a", 120, Lane{Origin: "eu", Count: 5})
+	s.take(topicCheckpoints, batch.Record{Offset: 9, Key: ahead.key(), Value: ahead.encode()})
+	if n := stale(settledAfter); n != 0 {
+		t.Errorf("%d checkpoints are taken away of one that is ahead", n)
+	}
+	ours = at("b", 130, Lane{Origin: "eu", Count: 9})
+	if n := stale(settledAfter); n != 0 {
+		t.Errorf("%d checkpoints are taken away that were written meanwhile", n)
+	}
+	if keys := s.stale(ours, begin.Add(2*settledAfter)); len(keys) != 1 || string(keys[0]) != string(at("a", 0).key()) {
 		t.Errorf("%d stale keys", len(keys))
 	}
-	s.take(topicCheckpoints, batch.Record{Offset: 9, Key: at("b", 0).key()})
+	s.take(topicCheckpoints, batch.Record{Offset: 10, Key: at("b", 0).key()})
 	if _, ok := s.best(somePump); ok {
 		t.Error("a deleted checkpoint is still there")
 	}

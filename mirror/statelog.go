@@ -22,6 +22,7 @@ type pumpState struct {
 	incarnations []stored[Incarnation]         // in offset order
 	vanished     *vanished                     // since when the source's topic is gone; of the first partition
 	trouble      *troubleNote                  // what is wrong with it; nil: nothing is noted
+	behind       map[string]behind             // of checkpoints, by writer: see stale
 	chunks       map[string]durableChunk       // of the offset map, by their keys
 	groups       map[string]groupPair          // positions of groups that were alike
 	laneEnds     []stored[laneEnd]             // in offset order, as are

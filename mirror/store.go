@@ -201,16 +201,36 @@ func (s *store) chunksOf(p PumpID) int {
 	return 0
 }
 
-// stale returns the keys of other writers' checkpoints that ours is ahead of.
-func (s *store) stale(ours Checkpoint) (keys [][]byte) {
+// behind is a checkpoint that another writer's is ahead of: which record of the state topic, and since when it is known to be.
+type behind struct {
+	offset int64
+	since  time.Time
+}
+
+// stale returns the keys of other writers' checkpoints that ours is ahead of, and that nobody has written for a while: one that is written just now
+// would be taken away with what it says that nobody has read yet, and its writer would not write it again.
+func (s *store) stale(ours Checkpoint, now time.Time) (keys [][]byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if st := s.pumps[ours.Pump]; st != nil {
-		for writer, c := range st.checkpoints {
-			if writer != ours.Writer && ours.ahead(c.value) {
-				keys = append(keys, c.value.key())
-				delete(st.checkpoints, writer)
+	st := s.pumps[ours.Pump]
+	if st == nil {
+		return nil
+	}
+	for writer, c := range st.checkpoints {
+		if writer == ours.Writer || !ours.ahead(c.value) {
+			continue
+		}
+		known, ok := st.behind[writer]
+		switch {
+		case !ok || known.offset != c.offset:
+			if st.behind == nil {
+				st.behind = make(map[string]behind)
 			}
+			st.behind[writer] = behind{c.offset, now}
+		case !within(now, known.since, known.since.Add(settledAfter)):
+			keys = append(keys, c.value.key())
+			delete(st.checkpoints, writer)
+			delete(st.behind, writer)
 		}
 	}
 	return keys
