@@ -165,25 +165,7 @@ func renamed(t *testing.T, g naming, seed uint64) {
 			<-done
 		}
 	}()
-	for busy := true; busy; {
-		time.Sleep(time.Duration(200+rng.IntN(1500)) * time.Millisecond)
-		switch path := n.Paths[g.clusters[rng.IntN(len(g.clusters))]]; rng.IntN(4) {
-		case 0:
-			n.Kill()
-			n = f.Start("n")
-		case 1:
-			path.Cut()
-		case 2:
-			path.Reset()
-		case 3:
-			n.heal()
-		}
-		select {
-		case <-written:
-			busy = false
-		default:
-		}
-	}
+	n = f.trouble(rng, n, written)
 	n.heal()
 	if err := CaughtUp(5*time.Minute, n); err != nil {
 		t.Errorf("seed %d: %v", seed, err)

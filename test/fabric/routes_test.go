@@ -86,28 +86,7 @@ func TestRoutes_EachRecordOnceEverywhere(t *testing.T) {
 						defer close(written)
 						everywhere(t, f, log, 60, 10)
 					}()
-					for busy := true; busy; {
-						time.Sleep(time.Duration(200+rng.IntN(1500)) * time.Millisecond)
-						path := n.Paths[g.clusters[rng.IntN(len(g.clusters))]]
-						switch rng.IntN(5) {
-						case 0:
-							n.Kill()
-							n = f.Start("n")
-						case 1:
-							path.Cut()
-						case 2:
-							path.Reset()
-						case 3:
-							path.Slow(time.Duration(rng.IntN(300))*time.Millisecond, time.Duration(rng.IntN(300))*time.Millisecond, 200_000)
-						case 4:
-							n.heal()
-						}
-						select {
-						case <-written:
-							busy = false
-						default:
-						}
-					}
+					n = f.trouble(rng, n, written)
 					n.heal()
 					if err := CaughtUp(5*time.Minute, n); err != nil {
 						t.Errorf("seed %d: %v", seed, err)
@@ -124,6 +103,32 @@ func TestRoutes_EachRecordOnceEverywhere(t *testing.T) {
 				})
 			}
 		})
+	}
+}
+
+// trouble cuts, resets and slows paths of a node, heals them, and kills it, until all is written. It returns the node of then.
+func (f *Fabric) trouble(rng *rand.Rand, n *Node, written <-chan struct{}) *Node {
+	for {
+		time.Sleep(time.Duration(200+rng.IntN(1500)) * time.Millisecond)
+		path := n.Paths[f.opt.Clusters[rng.IntN(len(f.opt.Clusters))]]
+		switch rng.IntN(5) {
+		case 0:
+			n.Kill()
+			n = f.Start(n.Name)
+		case 1:
+			path.Cut()
+		case 2:
+			path.Reset()
+		case 3:
+			path.Slow(time.Duration(rng.IntN(300))*time.Millisecond, time.Duration(rng.IntN(300))*time.Millisecond, 200_000)
+		case 4:
+			n.heal()
+		}
+		select {
+		case <-written:
+			return n
+		default:
+		}
 	}
 }
 
