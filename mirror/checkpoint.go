@@ -103,8 +103,10 @@ type Checkpoint struct {
 	SourcePartitions int32
 	// Fresh: the target's broker knew none of our producer ids when the pump began, so that whatever it knows of them was written at TargetFrom or
 	// later. Kept while nothing was copied.
-	Fresh  bool
-	Writer string // node and process that wrote it
+	Fresh bool
+	// Elected: it goes on from the first checkpoint that was elected, and is no proposal of one. Kept while nothing was copied.
+	Elected bool
+	Writer  string // node and process that wrote it
 }
 
 // started reports whether anything was ever copied.
@@ -186,10 +188,18 @@ func (c Checkpoint) encode() []byte {
 		e.int(l.Base)
 		e.int(l.Count)
 	}
-	if c.Fresh && !c.started() {
-		e.int(1) // a release that does not know it leaves it alone
+	if !c.started() && (c.Fresh || c.Elected) { // a release that does not know them leaves them alone
+		e.int(flag(c.Fresh))
+		e.int(flag(c.Elected))
 	}
 	return e
+}
+
+func flag(v bool) int64 {
+	if v {
+		return 1
+	}
+	return 0
 }
 
 func decodeCheckpoint(p PumpID, writer string, b []byte) (Checkpoint, error) {
@@ -208,6 +218,9 @@ func decodeCheckpoint(p PumpID, writer string, b []byte) (Checkpoint, error) {
 	}
 	if d.err == nil && len(d.b) > 0 {
 		c.Fresh = d.int() == 1
+	}
+	if d.err == nil && len(d.b) > 0 {
+		c.Elected = d.int() == 1
 	}
 	if d.err != nil {
 		return Checkpoint{}, fmt.Errorf("decode checkpoint of %s by %s: %w", p, writer, d.err)

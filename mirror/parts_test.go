@@ -317,11 +317,14 @@ func TestStore_ElectsTheFirstBeginning(t *testing.T) {
 	at := func(writer string, next int64, lanes ...Lane) Checkpoint {
 		return Checkpoint{Pump: somePump, SourceNext: next, TargetLast: -1, Writer: writer, Lanes: lanes}
 	}
+	on := func(c Checkpoint) Checkpoint { c.Elected = true; return c }
 	for _, tc := range []struct {
 		name string
 		in   []Checkpoint
 		want string
 	}{
+		{"who has found nothing to copy further on", []Checkpoint{at("a", 100), on(at("a", 120)), on(at("b", 150)), on(at("c", 140))}, "b"},
+		{"no proposal that came too late", []Checkpoint{at("a", 100), at("c", 200), on(at("b", 150))}, "b"},
 		{"the first, though another begins later", []Checkpoint{at("a", 100), at("b", 105)}, "a"},
 		{"the first, though another begins earlier", []Checkpoint{at("a", 105), at("b", 100)}, "a"},
 		{"who has copied", []Checkpoint{at("a", 100), at("b", 101, Lane{Origin: "eu", Count: 1})}, "b"},

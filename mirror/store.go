@@ -124,7 +124,8 @@ func (m *storedMap) former() int64  { return m.offsets.formerEnd }
 
 // best returns the checkpoint that is ahead of all others. While nothing was
 // copied it is the first in offset order, which is how the first checkpoint of a
-// pump is elected: start points of two nodes may differ (start = latest).
+// pump is elected, since start points of two nodes may differ (start = latest); then who
+// has read on furthest from there.
 func (s *store) best(p PumpID) (Checkpoint, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -155,6 +156,12 @@ func (s *store) best(p PumpID) (Checkpoint, bool) {
 func preferred(a, b stored[Checkpoint]) bool {
 	if (a.value.started() || b.value.started()) && (a.value.ahead(b.value) || b.value.ahead(a.value)) {
 		return a.value.ahead(b.value)
+	}
+	if a.value.Elected != b.value.Elected {
+		return a.value.Elected
+	}
+	if a.value.Elected && a.value.SourceNext != b.value.SourceNext {
+		return a.value.SourceNext > b.value.SourceNext
 	}
 	return a.offset < b.offset
 }

@@ -417,6 +417,7 @@ func (l *Link) beginning(ctx context.Context, f *flow, id PumpID, source, target
 func (l *Link) newPump(f *flow, c Checkpoint) *pump {
 	p := &pump{id: c.Pump, flow: f, link: l, duty: duty{born: true}, acked: c, safe: c.clone(), fetchAt: c.SourceNext}
 	p.safe.Writer, p.acked.Writer = l.writer, l.writer
+	p.safe.Elected, p.acked.Elected = true, true
 	p.epochs, p.sight.near = [2]int32{-1, -1}, near{leader: -1, replica: -1}
 	p.out.sent, p.out.examineFrom, p.out.examineTo = make(map[string]int64), -1, -1
 	p.chunk = c.SourceNext
