@@ -239,6 +239,30 @@ func (c *Cluster) findCoordinators(ctx context.Context, groups []string) (map[st
 	return found, nil
 }
 
+// The kinds of what has a coordinator (FindCoordinator's key types).
+const (
+	GroupKey       int8 = 0
+	TransactionKey int8 = 1
+)
+
+// Coordinator asks who coordinates a group or a transactional id, never a cache. Errors of the coordinator's are of package kerr, such as
+// CoordinatorNotAvailable.
+func (c *Cluster) Coordinator(ctx context.Context, kind int8, key string) (id int32, err error) {
+	req := kmsg.NewFindCoordinatorRequest()
+	req.CoordinatorType, req.CoordinatorKey, req.CoordinatorKeys = kind, key, []string{key}
+	resp, err := askAny(ctx, c, req, (*kmsg.FindCoordinatorRequest).RequestWith)
+	if err == nil && len(resp.Coordinators) != 1 {
+		err = protocolErrorf("%d coordinators in the answer", len(resp.Coordinators))
+	}
+	if err == nil {
+		err = codeError(resp.Coordinators[0].ErrorCode)
+	}
+	if err != nil {
+		return -1, c.failed(ctx, "find a coordinator", err)
+	}
+	return resp.Coordinators[0].NodeID, nil
+}
+
 // groupError names what was asked about a group, of which cluster, and the right on the group or on its topics that is missing.
 func (c *Cluster) groupError(ctx context.Context, what string, err error, group, onGroup, onTopics string) error {
 	switch {

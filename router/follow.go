@@ -85,7 +85,10 @@ func (r *Router) identify(ctx context.Context, m broker.Metadata) error {
 		if err := f.store.Read(ctx); err != nil {
 			return err
 		}
-		left, err := f.store.Claim(ctx, m.ClusterID, without(f.store.State(), m), slots)
+		if err := f.store.Cluster(ctx, m.ClusterID); err != nil {
+			return err
+		}
+		left, err := f.store.Claim(ctx, "", without(f.store.State(), m), slots)
 		if err != nil {
 			return err
 		}

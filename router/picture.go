@@ -51,7 +51,7 @@ func (p *picture) has(b broker.Broker) bool {
 // without are the brokers, in the order of their ids, that have no slot.
 func without(state identity.State, m broker.Metadata) (nodes []int32) {
 	for id := range m.Brokers {
-		if !state.Has(id) {
+		if !state.Has("", id) {
 			nodes = append(nodes, id)
 		}
 	}

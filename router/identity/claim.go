@@ -7,8 +7,11 @@ import (
 	"strings"
 )
 
-// Version is that of the claims written here. A reader reads older ones too.
-const Version = 1
+// Version is that of the newest claims that are written here: slots of a set. A reader reads older ones too.
+const Version = 2
+
+// restVersion is that of all other claims, so that who knows no sets goes on reading them.
+const restVersion = 1
 
 // MaxClaimBytes is the longest claim that is read.
 const MaxClaimBytes = 4 << 10
@@ -43,10 +46,11 @@ type Claim struct {
 	By       string `json:"by"`       // the node, for people
 	// Cluster is the id of KindCluster.
 	Cluster string `json:"cluster,omitempty"`
-	// Slot, from 0 on, ID, which clients know, and Node, the broker at the home, are those of KindSlot.
-	Slot int   `json:"slot"`
-	ID   int32 `json:"id"`
-	Node int32 `json:"node"`
+	// Set, empty for what no set names, Slot, from 0 on, ID, which clients know, and Node, the broker at the set's home, are those of KindSlot.
+	Set  string `json:"set,omitempty"`
+	Slot int    `json:"slot"`
+	ID   int32  `json:"id"`
+	Node int32  `json:"node"`
 	// Block, from 1 on, is that of KindProducers.
 	Block int64 `json:"block,omitempty"`
 }
@@ -56,7 +60,9 @@ func (c Claim) Key() string { return c.Router + "/" + c.Kind + "/" + c.Proposal 
 
 // Encode is the record's value.
 func (c Claim) Encode() ([]byte, error) {
-	c.V = Version
+	if c.V = restVersion; c.Set != "" {
+		c.V = Version
+	}
 	b, err := json.Marshal(c)
 	if err != nil {
 		return nil, fmt.Errorf("encode claim %s: %w", c.Key(), err)

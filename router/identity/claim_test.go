@@ -18,7 +18,9 @@ func TestClaim_RoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.V = Version
+		if c.V = 1; c.Set != "" {
+			c.V = 2
+		}
 		if got, mine, err := Decode("shop", []byte(c.Key()), value); err != nil || !mine || got != c {
 			t.Errorf("%+v came back as %+v, %v, %v", c, got, mine, err)
 		}
@@ -34,7 +36,7 @@ func TestClaim_OfAnotherVersion(t *testing.T) {
 		key, value string
 		want       error
 	}{
-		"newer":           {"shop/slot/p", `{"v":2,"router":"shop","kind":"slot","proposal":"p"}`, ErrVersion},
+		"newer":           {"shop/slot/p", `{"v":3,"router":"shop","kind":"slot","proposal":"p"}`, ErrVersion},
 		"newer, all else": {"shop/what/p", `{"v":99,"what":[1]}`, ErrVersion},
 		"no JSON":         {"shop/slot/p", `slot`, ErrForeign},
 		"no version":      {"shop/slot/p", `{"router":"shop","kind":"slot","proposal":"p"}`, ErrForeign},
@@ -60,9 +62,11 @@ func TestState_FirstWins(t *testing.T) {
 		"no id":   {[]Claim{{Kind: KindCluster}, {Kind: KindCluster, Cluster: "b"}}, []bool{true, false}, State{KnownCluster: true}},
 		"slots": {[]Claim{{Kind: KindSlot, Slot: 0, ID: 1, Node: 1}, {Kind: KindSlot, Slot: 0, ID: 2, Node: 2}, {Kind: KindSlot, Slot: 1, ID: 1, Node: 2},
 			{Kind: KindSlot, Slot: 1, ID: 2, Node: 1}, {Kind: KindSlot, Slot: 1, ID: 2, Node: 2}}, []bool{true, false, false, false, true},
-			State{Slots: []Slot{{0, 1, 1}, {1, 2, 2}}}},
+			State{Slots: []Slot{{"", 0, 1, 1}, {"", 1, 2, 2}}}},
 		"impossible": {[]Claim{{Kind: KindSlot, Slot: -1, ID: 1, Node: 1}, {Kind: KindSlot, Slot: MaxSlots}, {Kind: KindSlot, ID: -1}, {Kind: KindSlot, Node: -1},
 			{Kind: KindSlot, ID: math.MaxInt32}, {Kind: "what"}}, []bool{false, false, false, false, false, false}, State{}},
+		"sets": {[]Claim{{Kind: KindSlot, Slot: 0, ID: 1, Node: 1}, {Kind: KindSlot, Set: "fast", Slot: 0, ID: 1, Node: 1}, {Kind: KindSlot, Set: "fast", Slot: 0, ID: 2, Node: 1},
+			{Kind: KindSlot, Set: "fast", Slot: 1, ID: 3, Node: 1}}, []bool{true, false, true, false}, State{Slots: []Slot{{"", 0, 1, 1}, {"fast", 0, 2, 1}}}},
 		"blocks": {[]Claim{{Kind: KindProducers, Block: 1}, {Kind: KindProducers, Block: 1}, {Kind: KindProducers, Block: 5}, {Kind: KindProducers, Block: 2}},
 			[]bool{true, false, true, false}, State{Block: 5}},
 	} {
@@ -79,24 +83,24 @@ func TestState_FirstWins(t *testing.T) {
 }
 
 func TestState_Next(t *testing.T) {
-	s := State{Slots: []Slot{{0, 1, 1}, {2, 3, 3}}}
+	s := State{Slots: []Slot{{"", 0, 1, 1}, {"", 2, 3, 3}}}
 	for _, tc := range []struct {
 		node  int32
 		count int
 		want  Slot
 		ok    bool
 	}{
-		{2, 3, Slot{1, 2, 2}, true},
-		{7, 9, Slot{1, 7, 7}, true},
+		{2, 3, Slot{"", 1, 2, 2}, true},
+		{7, 9, Slot{"", 1, 7, 7}, true},
 		{7, 1, Slot{}, false},
 		{7, 0, Slot{}, false},
 	} {
-		if got, ok := s.Next(tc.node, tc.count); got != tc.want || ok != tc.ok {
+		if got, ok := s.Next("", tc.node, tc.count); got != tc.want || ok != tc.ok {
 			t.Errorf("broker %d, %d slots: %v, %v, want %v, %v", tc.node, tc.count, got, ok, tc.want, tc.ok)
 		}
 	}
-	moved := State{Slots: []Slot{{0, 5, 1}, {1, 0, 2}}} // ids of an older home
-	if got, ok := moved.Next(5, 3); !ok || got != (Slot{2, 1, 5}) {
+	moved := State{Slots: []Slot{{"", 0, 5, 1}, {"", 1, 0, 2}}} // ids of an older home
+	if got, ok := moved.Next("", 5, 3); !ok || got != (Slot{"", 2, 1, 5}) {
 		t.Errorf("an id that is taken: %v, %v", got, ok)
 	}
 }
@@ -104,7 +108,7 @@ func TestState_Next(t *testing.T) {
 // FuzzClaims: whatever is in the topic, nothing panics, and no slot, id or broker is there twice.
 func FuzzClaims(f *testing.F) {
 	f.Add([]byte(`{"v":1,"router":"shop","kind":"slot","proposal":"p","slot":1,"id":1,"node":1}`), []byte(`{"v":1,"router":"shop","kind":"slot","proposal":"p","slot":1,"id":2,"node":2}`))
-	f.Add([]byte(`{"v":2}`), []byte(`{"v":1,"router":"shop","kind":"cluster","proposal":"p","cluster":"a"}`))
+	f.Add([]byte(`{"v":3}`), []byte(`{"v":1,"router":"shop","kind":"cluster","proposal":"p","cluster":"a"}`))
 	f.Fuzz(func(t *testing.T, one, two []byte) {
 		var s State
 		for _, value := range [][]byte{one, two, one} {
@@ -114,12 +118,17 @@ func FuzzClaims(f *testing.F) {
 				}
 			}
 		}
-		indexes, ids, nodes := map[int]bool{}, map[int32]bool{}, map[int32]bool{}
+		type in struct {
+			set string
+			n   int
+		}
+		indexes, ids, nodes := map[in]bool{}, map[int32]bool{}, map[in]bool{}
 		for _, o := range s.Slots {
-			if indexes[o.Index] || ids[o.ID] || nodes[o.Node] || o.Index < 0 || o.ID < 0 {
+			index, node := in{o.Set, o.Index}, in{o.Set, int(o.Node)}
+			if indexes[index] || ids[o.ID] || nodes[node] || o.Index < 0 || o.ID < 0 {
 				t.Fatalf("%+v", s.Slots)
 			}
-			indexes[o.Index], ids[o.ID], nodes[o.Node] = true, true, true
+			indexes[index], ids[o.ID], nodes[node] = true, true, true
 		}
 	})
 }

@@ -5,11 +5,13 @@ import (
 	"slices"
 )
 
-// MaxSlots bounds the slots that are believed.
+// MaxSlots bounds the slots of a set that are believed.
 const MaxSlots = 1000
 
-// Slot is one broker of the virtual cluster: its place among the ports, its id for clients, and the broker at the home it stands for.
+// Slot is one broker of the virtual cluster: its set, empty for the rest, its place among the set's ports, its id for clients, and the broker at the
+// set's home that it stands for. Ids are unique in the virtual cluster, places and brokers in their set.
 type Slot struct {
+	Set      string
 	Index    int
 	ID, Node int32
 }
@@ -40,11 +42,11 @@ func (s *State) Apply(c Claim) bool {
 			return false
 		}
 		for _, o := range s.Slots {
-			if o.Index == c.Slot || o.ID == c.ID || o.Node == c.Node {
+			if o.ID == c.ID || o.Set == c.Set && (o.Index == c.Slot || o.Node == c.Node) {
 				return false
 			}
 		}
-		s.Slots = append(slices.Clip(s.Slots), Slot{c.Slot, c.ID, c.Node})
+		s.Slots = append(slices.Clip(s.Slots), Slot{c.Set, c.Slot, c.ID, c.Node})
 		return true
 	case KindProducers:
 		if c.Block <= s.Block {
@@ -59,16 +61,16 @@ func (s *State) Apply(c Claim) bool {
 // isID reports whether a broker may have an id; the highest one stands for nobody.
 func isID(id int32) bool { return id >= 0 && id < math.MaxInt32 }
 
-// Has reports whether a broker has a slot.
-func (s *State) Has(node int32) bool {
-	return slices.ContainsFunc(s.Slots, func(o Slot) bool { return o.Node == node })
+// Has reports whether a broker has a slot in a set.
+func (s *State) Has(set string, node int32) bool {
+	return slices.ContainsFunc(s.Slots, func(o Slot) bool { return o.Set == set && o.Node == node })
 }
 
-// Next is the slot to claim for a broker that has none: the first that is free of count, under the broker's own id where that is free, and
+// Next is the slot of a set to claim for a broker that has none: the first that is free of count, under the broker's own id where that is free, and
 // the lowest one otherwise. False means that all slots are taken.
-func (s *State) Next(node int32, count int) (Slot, bool) {
+func (s *State) Next(set string, node int32, count int) (Slot, bool) {
 	index := free(count, func(i int) bool {
-		return slices.ContainsFunc(s.Slots, func(o Slot) bool { return o.Index == i })
+		return slices.ContainsFunc(s.Slots, func(o Slot) bool { return o.Set == set && o.Index == i })
 	})
 	if index < 0 {
 		return Slot{}, false
@@ -78,7 +80,7 @@ func (s *State) Next(node int32, count int) (Slot, bool) {
 	if taken(int(node)) {
 		id = int32(free(len(s.Slots)+1, taken))
 	}
-	return Slot{index, id, node}, true
+	return Slot{set, index, id, node}, true
 }
 
 // free is the first number below count that is not taken; -1 for none.

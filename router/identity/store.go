@@ -67,17 +67,21 @@ func (s *Store) Read(ctx context.Context) error {
 	return nil
 }
 
-// Claim has the cluster's id settled, and a slot for each of the brokers that has none, as far as count slots reach. What it returns are the
-// brokers that are left without one.
-func (s *Store) Claim(ctx context.Context, cluster string, nodes []int32, count int) (left []int32, err error) {
-	if !s.state.KnownCluster {
-		if _, err := s.propose(ctx, Claim{Kind: KindCluster, Cluster: cluster}); err != nil {
-			return nil, err
-		}
+// Cluster has the cluster's id settled: this one, unless there is one already.
+func (s *Store) Cluster(ctx context.Context, id string) error {
+	if s.state.KnownCluster {
+		return nil
 	}
+	_, err := s.propose(ctx, Claim{Kind: KindCluster, Cluster: id})
+	return err
+}
+
+// Claim has a slot of a set settled for each of the brokers that has none, as far as count slots reach. What it returns are the brokers that are
+// left without one.
+func (s *Store) Claim(ctx context.Context, set string, nodes []int32, count int) (left []int32, err error) {
 	for _, node := range nodes {
-		for try := 0; !s.state.Has(node); try++ {
-			slot, ok := s.state.Next(node, min(count, MaxSlots))
+		for try := 0; !s.state.Has(set, node); try++ {
+			slot, ok := s.state.Next(set, node, min(count, MaxSlots))
 			if !ok {
 				left = append(left, node)
 				break
@@ -85,7 +89,7 @@ func (s *Store) Claim(ctx context.Context, cluster string, nodes []int32, count 
 			if try == tries {
 				return nil, fmt.Errorf("claim a slot for broker %d of router %s: others were faster %d times", node, s.router, tries)
 			}
-			if _, err := s.propose(ctx, Claim{Kind: KindSlot, Slot: slot.Index, ID: slot.ID, Node: slot.Node}); err != nil {
+			if _, err := s.propose(ctx, Claim{Kind: KindSlot, Set: set, Slot: slot.Index, ID: slot.ID, Node: slot.Node}); err != nil {
 				return nil, err
 			}
 		}

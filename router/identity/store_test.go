@@ -62,7 +62,7 @@ func TestStore_AtOnce(t *testing.T) {
 				if err := s.Read(t.Context()); err != nil {
 					t.Error(err)
 				}
-				if left, err := s.Claim(t.Context(), fmt.Sprint("cluster", i), nodes, 3); err != nil || len(left) > 0 {
+				if left, err := claim(t, s, fmt.Sprint("cluster", i), nodes, 3); err != nil || len(left) > 0 {
 					t.Errorf("%v, %v", left, err)
 				}
 			})
@@ -89,14 +89,14 @@ func TestStore_AtOnce(t *testing.T) {
 func TestStore_MoreBrokersThanSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, home(t)(), "eu-1")
-		left, err := s.Claim(t.Context(), "c", []int32{4, 5, 6}, 2)
+		left, err := claim(t, s, "c", []int32{4, 5, 6}, 2)
 		if err != nil || !reflect.DeepEqual(left, []int32{6}) {
 			t.Fatalf("%v, %v", left, err)
 		}
-		if left, err = s.Claim(t.Context(), "c", []int32{4, 5, 6}, 3); err != nil || len(left) > 0 {
+		if left, err = claim(t, s, "c", []int32{4, 5, 6}, 3); err != nil || len(left) > 0 {
 			t.Fatalf("%v, %v", left, err)
 		}
-		if want := []Slot{{0, 4, 4}, {1, 5, 5}, {2, 6, 6}}; !reflect.DeepEqual(s.State().Slots, want) {
+		if want := []Slot{{"", 0, 4, 4}, {"", 1, 5, 5}, {"", 2, 6, 6}}; !reflect.DeepEqual(s.State().Slots, want) {
 			t.Errorf("%v", s.State().Slots)
 		}
 	})
@@ -132,7 +132,7 @@ func TestStore_WhatOthersWrote(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := home(t)()
 		s := open(t, c, "eu-1")
-		if _, err := s.Claim(t.Context(), "c", []int32{1}, 3); err != nil {
+		if _, err := claim(t, s, "c", []int32{1}, 3); err != nil {
 			t.Fatal(err)
 		}
 		write := func(key, value string) {
@@ -147,11 +147,20 @@ func TestStore_WhatOthersWrote(t *testing.T) {
 		if err := reader.Read(t.Context()); err != nil || len(reader.State().Slots) != 1 {
 			t.Errorf("%+v, %v", reader.State(), err)
 		}
-		write("shop/slot/y", `{"v":2}`)
+		write("shop/slot/y", `{"v":3}`)
 		for range 2 { // it does not pass by itself
 			if err := reader.Read(t.Context()); !errors.Is(err, ErrVersion) {
 				t.Errorf("a newer version: %v", err)
 			}
 		}
 	})
+}
+
+// claim settles the cluster's id and slots of the rest.
+func claim(t *testing.T, s *Store, cluster string, nodes []int32, count int) ([]int32, error) {
+	t.Helper()
+	if err := s.Cluster(t.Context(), cluster); err != nil {
+		return nil, err
+	}
+	return s.Claim(t.Context(), "", nodes, count)
 }

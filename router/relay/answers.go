@@ -61,7 +61,7 @@ func (r *Relay) answer(ctx context.Context, h frame.Answer, o owed) error {
 	case walk.Walkable(o.key, o.version):
 		r.toClient.Reset(o.key, o.version, true, h.Body(), r.patchNow())
 		return r.pass(r.up, r.client, frame.AnswerHeader, h.Body(), &r.toClient, nil)
-	case rewrite.Answers(row):
+	case rewrite.Answers(row) || o.edit != nil:
 		return r.rewriteAnswer(ctx, h, o)
 	}
 	return r.pass(r.up, r.client, frame.AnswerHeader, h.Body(), nil, nil)
@@ -97,7 +97,7 @@ func (r *Relay) rewriteAnswer(ctx context.Context, h frame.Answer, o owed) error
 	out := buffers.Get().(*[]byte)
 	defer release(out)
 	*out = append((*out)[:0], in[:head]...)
-	if *out, err = r.cfg.View().Answer(*out, o.key, o.version, in[head:]); err != nil {
+	if *out, err = r.cfg.View().Answer(*out, o.key, o.version, in[head:], o.edit); err != nil {
 		return failed(Upstream, "rewrite an answer", fmt.Errorf("%w: %w", ErrMalformed, err))
 	}
 	binary.BigEndian.PutUint32(*out, uint32(len(*out)-4))

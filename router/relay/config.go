@@ -6,10 +6,12 @@ import (
 	"net"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/isthmus-project/isthmus/router/apis"
 	"github.com/isthmus-project/isthmus/router/rewrite"
+	"github.com/isthmus-project/isthmus/router/sets"
 )
 
 // Config is one connection.
@@ -24,11 +26,23 @@ type Config struct {
 	Versions apis.Versions
 	// ProducerID gives an id to an idempotent producer. Nil lets the broker give one.
 	ProducerID func() (int64, error)
+	// Sets is asked once the broker is connected: what of other sets clients are told, and what may not go to this home. Nil, or a nil answer, means that all is
+	// of one set.
+	Sets func() Sets
 	// Memory bounds what all connections collect, in bytes; nil does not. A connection waits for its part as long as for a step.
 	Memory *semaphore.Weighted
 	// Limits and Timeouts: zero fields have the defaults.
 	Limits   Limits
 	Timeouts Timeouts
+}
+
+// Sets is a router's topics and groups where some have another home than the connection.
+type Sets interface {
+	sets.Here
+	// Topics are topics of other sets as clients are told them: these, or all for nil, as far as they are known soon.
+	Topics(ctx context.Context, names []string) []kmsg.MetadataResponseTopic
+	// Coordinator is who coordinates a group or a transactional id (by the key type of FindCoordinator) of another set; its id is -1 where there is an error code.
+	Coordinator(ctx context.Context, kind int8, key string) (slot rewrite.Slot, code int16)
 }
 
 // Limits of one connection.

@@ -38,6 +38,8 @@ var (
 	ErrTooLong = errors.New("too long to be rewritten")
 	// ErrMalformed says that bytes are not what their header says.
 	ErrMalformed = errors.New("malformed")
+	// ErrElsewhere says that records of a topic of another set came to this home's slots: the client is to look for the topic's leaders again.
+	ErrElsewhere = errors.New("the topic has another home")
 	// ErrUnreachable says that the broker could not be connected to.
 	ErrUnreachable = errors.New("the broker cannot be reached")
 	// ErrMemory says that all connections together hold as much as they may.

@@ -3,6 +3,8 @@ package relay
 import (
 	"errors"
 	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // kind says where an answer comes from.
@@ -19,8 +21,9 @@ type owed struct {
 	key, version int16
 	correlation  int32
 	kind         kind
-	ticket       uint64 // set by push
-	answer       []byte // of local: the whole frame
+	ticket       uint64              // set by push
+	answer       []byte              // of local: the whole frame
+	edit         func(kmsg.Response) // of forward: puts what is of other sets into the answer; nil: nothing
 }
 
 // pending is what a connection owes its client, oldest first. Kafka answers in the order of the requests, so an answer passes only

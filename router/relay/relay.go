@@ -21,6 +21,9 @@ type Relay struct {
 	over    chan struct{} // closed when the connection has failed
 	answers sync.WaitGroup
 
+	sets Sets            // of the connection's home; nil: there is one set
+	seen map[string]bool // topics that are of the connection's set
+
 	answered bool // the broker has, once; the answers goroutine's until it has ended
 
 	toUp, toClient walk.Walker // of the requests and of the answers goroutine
@@ -62,7 +65,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, r.drain)
 	defer stop()
 	asked := r.requests(ctx)
-	if asked == nil {
+	if asked == nil || errors.Is(asked, ErrElsewhere) {
 		r.settle()
 	}
 	r.fail(asked)

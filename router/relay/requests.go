@@ -14,6 +14,7 @@ import (
 	"github.com/isthmus-project/isthmus/router/apis"
 	"github.com/isthmus-project/isthmus/router/frame"
 	"github.com/isthmus-project/isthmus/router/rewrite"
+	"github.com/isthmus-project/isthmus/router/sets"
 	"github.com/isthmus-project/isthmus/router/walk"
 )
 
@@ -151,6 +152,8 @@ func (r *Relay) serve(ctx context.Context, h frame.Request) error {
 	switch {
 	case walk.Walkable(h.Key, h.Version):
 		return r.walkRequest(h, o)
+	case r.sets != nil && sets.Looks(h.Key):
+		return r.lookAt(ctx, h, o, row)
 	case rewrite.Requests(row):
 		return r.rewriteRequest(ctx, h, o)
 	}
@@ -165,7 +168,7 @@ func (r *Relay) serve(ctx context.Context, h frame.Request) error {
 func (r *Relay) walkRequest(h frame.Request, o owed) error {
 	r.toUp.Reset(h.Key, h.Version, false, h.Body(), &r.upPatch)
 	noted := false
-	return r.pass(r.client, r.up, h.Header, h.Body(), &r.toUp, func() error {
+	err := r.pass(r.client, r.up, h.Header, h.Body(), &r.toUp, func() error {
 		if noted {
 			return nil
 		}
@@ -178,6 +181,10 @@ func (r *Relay) walkRequest(h frame.Request, o owed) error {
 		noted = true
 		return r.owe(o)
 	})
+	if errors.Is(err, ErrElsewhere) {
+		return failed(Router, "take a request", err) // what was answered is still written, and no reset overtakes it
+	}
+	return err
 }
 
 // rewriteRequest forwards what has to be decoded.
@@ -242,6 +249,11 @@ func (r *Relay) connect(ctx context.Context) error {
 	c, err := r.cfg.Dial(ctx)
 	if err != nil {
 		return failed(Upstream, "connect", fmt.Errorf("%w: %w", ErrUnreachable, err))
+	}
+	if r.cfg.Sets != nil {
+		if r.sets = r.cfg.Sets(); r.sets != nil {
+			r.seen, r.upPatch.Topic = make(map[string]bool), r.ownTopic
+		}
 	}
 	r.mu.Lock()
 	r.up = newLine(c, Upstream)

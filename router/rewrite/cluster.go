@@ -10,10 +10,15 @@ import (
 func (v *View) metadata(m *kmsg.MetadataResponse) {
 	brokers := m.Brokers[:0]
 	for _, b := range m.Brokers {
-		if s, ok := v.slotOf(b.NodeID); ok {
+		if s, ok := v.SlotOf(b.NodeID); ok {
 			b.NodeID, b.Host, b.Port = s.ID, s.Host, s.Port
 			brokers = append(brokers, b)
 		}
+	}
+	for _, s := range v.others {
+		b := kmsg.NewMetadataResponseBroker()
+		b.NodeID, b.Host, b.Port = s.ID, s.Host, s.Port
+		brokers = append(brokers, b)
 	}
 	m.Brokers = brokers
 	m.ControllerID = v.Virtual(m.ControllerID)
@@ -37,10 +42,15 @@ func (v *View) metadata(m *kmsg.MetadataResponse) {
 func (v *View) describeCluster(m *kmsg.DescribeClusterResponse) {
 	brokers := m.Brokers[:0]
 	for _, b := range m.Brokers {
-		if s, ok := v.slotOf(b.NodeID); ok {
+		if s, ok := v.SlotOf(b.NodeID); ok {
 			b.NodeID, b.Host, b.Port = s.ID, s.Host, s.Port
 			brokers = append(brokers, b)
 		}
+	}
+	for _, s := range v.others {
+		b := kmsg.NewDescribeClusterResponseBroker()
+		b.NodeID, b.Host, b.Port = s.ID, s.Host, s.Port
+		brokers = append(brokers, b)
 	}
 	m.Brokers = brokers
 	m.ControllerID = v.Virtual(m.ControllerID)
@@ -60,7 +70,7 @@ func (v *View) findCoordinator(m *kmsg.FindCoordinatorResponse) {
 
 // coordinator rewrites one; all clients ask again for one that is not available.
 func (v *View) coordinator(code *int16, node *int32, host *string, port *int32) {
-	s, ok := v.slotOf(*node)
+	s, ok := v.SlotOf(*node)
 	if !ok {
 		s = Slot{ID: -1, Port: -1}
 		if *node >= 0 && *code == 0 {

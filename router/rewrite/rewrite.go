@@ -52,15 +52,18 @@ func (v *View) Request(dst []byte, key, version int16, body []byte) ([]byte, err
 	return m.AppendTo(dst), nil
 }
 
-// Answer appends to dst what a client is answered where the home answers body.
-func (v *View) Answer(dst []byte, key, version int16, body []byte) ([]byte, error) {
+// Answer appends to dst what a client is answered where the home answers body. edit, where it is not nil, has the last word.
+func (v *View) Answer(dst []byte, key, version int16, body []byte, edit func(kmsg.Response)) ([]byte, error) {
 	m := kmsg.ResponseForKey(key)
 	m.SetVersion(version)
 	if err := m.ReadFrom(body); err != nil {
 		return dst, fmt.Errorf("read the answer to %s v%d: %w", kmsg.NameForKey(key), version, err)
 	}
-	if !v.answer(m) {
+	if !v.answer(m) && edit == nil {
 		return dst, fmt.Errorf("rewrite %s v%d: nothing is known of its answer", kmsg.NameForKey(key), version)
+	}
+	if edit != nil {
+		edit(m)
 	}
 	return m.AppendTo(dst), nil
 }

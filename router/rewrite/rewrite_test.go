@@ -155,7 +155,7 @@ func each(t *testing.T, answer bool, ids []int32, fn func(r *rand.Rand, row apis
 func TestAnswer_TellsNothingReal(t *testing.T) {
 	v := view(t)
 	each(t, true, []int32{-1, 101, 102, 103, 199}, func(_ *rand.Rand, row apis.Row, version int16, _ any, body []byte) {
-		out, err := v.Answer(nil, int16(row.Key), version, body)
+		out, err := v.Answer(nil, int16(row.Key), version, body, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -232,7 +232,9 @@ func TestRewrite_Identity(t *testing.T) {
 			}
 			do := v.Request
 			if answer {
-				do = v.Answer
+				do = func(dst []byte, key, version int16, body []byte) ([]byte, error) {
+					return v.Answer(dst, key, version, body, nil)
+				}
 			}
 			out, err := do([]byte("head"), int16(row.Key), version, bytes.Clone(body))
 			if err != nil || !bytes.Equal(out, append([]byte("head"), body...)) {
@@ -296,7 +298,9 @@ func FuzzRewrite(f *testing.F) {
 		}
 		do := v.Request
 		if answer {
-			do = v.Answer
+			do = func(dst []byte, key, version int16, body []byte) ([]byte, error) {
+				return v.Answer(dst, key, version, body, nil)
+			}
 		}
 		out, err := do(nil, int16(key), int16(version), body)
 		if err != nil {
@@ -332,7 +336,7 @@ func BenchmarkAnswer_Metadata(b *testing.B) {
 			b.Fatal(err)
 		}
 		var err error
-		if out, err = v.Answer(out[:0], 3, 9, body); err != nil {
+		if out, err = v.Answer(out[:0], 3, 9, body, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -21,14 +21,16 @@ type View struct {
 	clusterID string
 	slots     map[int32]Slot  // by virtual id
 	virtual   map[int32]int32 // real id to virtual id
+	others    []Slot          // of other homes
 }
 
 // nobody is an id that no broker has: what a request says of a broker that no slot stands for. The home refuses it by its own rules.
 const nobody = math.MaxInt32
 
-// NewView makes a view. clusterID is what clients are told; empty leaves the home's.
-func NewView(clusterID string, slots []Slot) (*View, error) {
-	v := &View{clusterID, make(map[int32]Slot), make(map[int32]int32)}
+// NewView makes a view. clusterID is what clients are told; empty leaves the home's. others are brokers of the virtual cluster that stand for brokers of
+// other homes: clients are told of them, and nothing else of this home is theirs.
+func NewView(clusterID string, slots []Slot, others ...Slot) (*View, error) {
+	v := &View{clusterID, make(map[int32]Slot), make(map[int32]int32), others}
 	for _, s := range slots {
 		if s.ID < 0 || s.ID == nobody {
 			return nil, fmt.Errorf("make a view: slot %d: an id is from 0 to %d", s.ID, int32(nobody)-1)
@@ -47,6 +49,11 @@ func NewView(clusterID string, slots []Slot) (*View, error) {
 			return nil, fmt.Errorf("make a view: broker %d has the slots %d and %d", s.Node, other, s.ID)
 		}
 		v.virtual[s.Node] = s.ID
+	}
+	for _, s := range others {
+		if _, twice := v.slots[s.ID]; twice {
+			return nil, fmt.Errorf("make a view: slot %d is of two homes", s.ID)
+		}
 	}
 	return v, nil
 }
@@ -79,8 +86,8 @@ func (v *View) real(id int32) int32 {
 	return nobody
 }
 
-// slotOf is the slot that stands for a broker.
-func (v *View) slotOf(node int32) (Slot, bool) {
+// SlotOf is the slot that stands for a broker.
+func (v *View) SlotOf(node int32) (Slot, bool) {
 	id, ok := v.virtual[node]
 	return v.slots[id], ok
 }
