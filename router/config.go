@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"time"
 
@@ -17,6 +18,7 @@ type Config struct {
 	// Router is this instance.
 	Router topology.Router
 	// Instances are those of the same name in the same data center, this one too: clients are sent to all of them. None is this one alone.
+	// They may change, see [Router.SetInstances].
 	Instances []topology.Router
 	// Limits and Timeouts: zero fields have the defaults.
 	Limits   Limits
@@ -24,6 +26,8 @@ type Config struct {
 	Timeouts relay.Timeouts
 	// Every is how often the home is asked for its brokers; default 1 second.
 	Every time.Duration
+	// Drain is over how long the connections of a router that ends are ended, each at a moment of its own; default 1.5 seconds.
+	Drain time.Duration
 }
 
 // Limits bound what clients can make a router hold.
@@ -52,6 +56,8 @@ type Deps struct {
 	ProducerID func(counter uint32) int64
 	// Unique gives a text that nobody is given twice, here or elsewhere.
 	Unique func() string
+	// Rand gives a number in [0, 1) to any goroutine; nil is the machine's own.
+	Rand func() float64
 	// Listen opens listeners; nil is the machine's own.
 	Listen func(network, address string) (net.Listener, error)
 	// Log may be nil.
@@ -98,6 +104,9 @@ func (c *Config) complete(d *Deps) error {
 	if d.Listen == nil {
 		d.Listen = net.Listen
 	}
+	if d.Rand == nil {
+		d.Rand = rand.Float64
+	}
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
@@ -113,6 +122,9 @@ func (c *Config) complete(d *Deps) error {
 	}
 	if c.Every <= 0 {
 		c.Every = time.Second
+	}
+	if c.Drain <= 0 {
+		c.Drain = 1500 * time.Millisecond
 	}
 	return nil
 }

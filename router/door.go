@@ -97,9 +97,10 @@ func reset(c net.Conn) {
 
 // relay carries one connection to its end.
 func (d *door) relay(ctx context.Context, c net.Conn) {
-	r := d.r
-	ctx, end := context.WithCancel(ctx)
+	r, over := d.r, ctx
+	ctx, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
+	defer r.ending(over, ctx, end)()
 	own := &connection{end: end}
 	r.open.add(own)
 	defer r.open.remove(own)

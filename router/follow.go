@@ -141,7 +141,7 @@ func (r *Router) redraw(ctx context.Context) error {
 	for _, s := range state.Slots {
 		most = max(most, s.Index+1)
 	}
-	p, err := draw(state, f.last, f.versions, spread(r.cfg.Instances, live, most))
+	p, err := draw(state, f.last, f.versions, spread(*r.instances.Load(), live, most))
 	r.tell(ctx, "picture", "the virtual cluster cannot be told to clients", err)
 	if err != nil {
 		return err

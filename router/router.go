@@ -16,6 +16,7 @@ import (
 	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/router/apis"
 	"github.com/isthmus-project/isthmus/router/identity"
+	"github.com/isthmus-project/isthmus/topology"
 )
 
 // Router is one instance of a virtual cluster.
@@ -31,6 +32,8 @@ type Router struct {
 	turn   atomic.Uint32 // which broker bootstrap tries first
 	open   connections
 	follow follow
+
+	instances atomic.Pointer[[]topology.Router]
 }
 
 // New binds the listeners of a router and starts nothing. What cannot be served yet is refused, by the field's name.
@@ -42,6 +45,7 @@ func New(cfg Config, deps Deps) (_ *Router, err error) {
 		cfg: cfg, deps: deps, log: deps.Log, guests: &guests{limits: cfg.Limits, of: make(map[string]int)},
 		memory: semaphore.NewWeighted(cfg.Limits.Memory), open: connections{all: make(map[*connection]struct{})},
 	}
+	r.SetInstances(cfg.Instances)
 	if deps.ProducerID != nil {
 		r.ids = &producers{id: deps.ProducerID}
 	}
@@ -88,8 +92,8 @@ func (r *Router) Close() {
 	r.follow.store.Close()
 }
 
-// Run serves until ctx ends: then no connection is taken any more, what was asked is answered, and clients are hung up on in order. It
-// returns nil then. The error of any other end wraps [identity.ErrVersion]: what clients are told cannot be known here.
+// Run serves until ctx ends: then no connection is taken any more, what was asked is answered, and clients are hung up on in order, one by one
+// within Config.Drain. It returns nil then. The error of any other end wraps [identity.ErrVersion]: what clients are told cannot be known here.
 func (r *Router) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()

@@ -63,8 +63,9 @@ func demoCommand(t terminal) *cobra.Command {
 		Short: "Run three data centers that mirror each other, and judge the result",
 		Long: `Runs three embedded Kafka clusters (eu, us, ap) in this process, with producers in each that write the same topics (keyed records and
 tombstones, headers, transactions of which some are aborted, all compressions), and two Isthmus nodes in each data center, each a
-process of its own, that share the mirroring of each cluster into each other. It says how to ask them, how to pause and set
-something, and how to kill one and watch the others take over. What was killed stays dead.
+process of its own, that share the mirroring of each cluster into each other. The nodes in eu are also a door to the cluster there, for
+Kafka clients. It says how to ask the nodes, how to read through the door, how to pause and set something, and how to kill one and
+watch the others take over. What was killed stays dead.
 
 When the time is over, or on the first ^C, the producers stop, what you have set is taken back, the mirrors catch up, and every
 cluster is read back with an ordinary consumer and judged against what the producers logged as acknowledged. Exits 0 only if
@@ -84,6 +85,7 @@ After two minutes the producers slow down, so that the demo can be left running.
 	f.StringVar(&d.at.HTTP, "http", defaultHTTP, "`host:port` of metrics and health of the first node; the others are ten ports apart, the clusters last; port 0 is free ones")
 	f.StringVar(&d.at.GRPC, "grpc", defaultGRPC, "`host:port` of the admin API of the first node")
 	f.StringVar(&d.at.Gossip, "gossip", "127.0.0.1:7946", "`host:port` of the gossip of the first node")
+	f.StringVar(&d.at.Door, "door", "127.0.0.1:19092", "`host:port` where clients bootstrap at the first node of eu; the second is ten ports apart")
 	f.Float64Var(&d.load.Rate, "rate", 1600, "records a second that are written at each cluster")
 	d.log.flags(cmd, "warn")
 	return cmd

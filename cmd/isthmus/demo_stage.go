@@ -165,8 +165,25 @@ func (s *demoStage) hints() string {
 	} {
 		fmt.Fprintf(&b, "  "+line.what+"   # %s\n", program, line.why)
 	}
+	b.WriteString(doorHints(living))
 	fmt.Fprintf(&b, "  %s watch & kill -9 %d   # %s dies, the others take over\n", program, victim.PID, victim.Name)
 	return b.String()
+}
+
+// doorHints are lines for Kafka's own clients, which read through the doors of nodes that live.
+func doorHints(living []*demo.Process) string {
+	var doors []string
+	for _, p := range living {
+		if p.Door != "" {
+			doors = append(doors, p.Door)
+		}
+	}
+	if len(doors) == 0 {
+		return ""
+	}
+	at := strings.Join(doors, ",")
+	return fmt.Sprintf("  kcat -b %s -C -t orders -c 5   # through a door to eu, which either of its nodes keeps open\n"+
+		"  kafka-console-consumer.sh --bootstrap-server %s --topic orders --max-messages 5\n", at, at)
 }
 
 // judged produces, waits for the mirrors and judges.

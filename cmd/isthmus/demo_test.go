@@ -28,7 +28,7 @@ func lastLine(t *testing.T, out string) demoResult {
 }
 
 // freePorts are the flags of a demo whose addresses nobody else has.
-const freePorts = " --http 127.0.0.1:0 --grpc 127.0.0.1:0 --gossip 127.0.0.1:0"
+const freePorts = " --http 127.0.0.1:0 --grpc 127.0.0.1:0 --gossip 127.0.0.1:0 --door 127.0.0.1:0"
 
 // demoNode is a node of a running demo, as it introduced it.
 type demoNode struct {
@@ -77,7 +77,7 @@ func TestDemo(t *testing.T) {
 	if code != exitOK || !r.OK || r.Produced < 1000 || r.Mirrored != 2*r.Produced || r.Ledger != 0 || len(r.Dead) != 0 {
 		t.Fatalf("exit %d, %s\n%s", code, out, errs)
 	}
-	for _, want := range []string{"/metrics", "export ISTHMUS_ADDR=127.0.0.1:", " nodes ", " pause eu-us orders:0 ", " set log.level debug ", "kill -9 "} {
+	for _, want := range []string{"/metrics", "export ISTHMUS_ADDR=127.0.0.1:", " nodes ", " pause eu-us orders:0 ", " set log.level debug ", " kafka-console-consumer.sh --bootstrap-server 127.0.0.1:", "kill -9 "} {
 		if !strings.Contains(errs, want) {
 			t.Errorf("%q does not tell %q", errs, want)
 		}

@@ -47,13 +47,14 @@ func runCommand(t terminal) *cobra.Command {
 	var l logging
 	cmd := &cobra.Command{
 		Use:   "run -c FILE [--node NAME]",
-		Short: "Run a node: its links, its embedded clusters and its admin API",
+		Short: "Run a node: its links, its routers, its embedded clusters and its admin API",
 		Long: `Runs a node of a topology file until it is interrupted, and then stops it in order: what is in flight is finished and noted.
 
 A file without [[node]] is run by one process, and with one [[node]] that one is meant; with several, choose with --node. The nodes
 of a file find each other by gossip and share the partitions of all links: each goes to a node that reaches both its clusters, one
-near the target if there is one. A node that is told to end hands its work over first. The first node of a data center runs the embedded
-clusters there. Clusters that cannot be reached are waited for and keep no other from working.`,
+near the target if there is one. A node that is told to end hands its work over first, answers what clients of its routers have asked,
+and sends them away. The first node of a data center runs the embedded clusters there. Clusters that cannot be reached are waited for and
+keep no other from working; so is a router whose address is not to be had.`,
 		Example: `  isthmus run -c isthmus.toml
   isthmus run -c isthmus.toml --node eu-1 --log-format json
   isthmus run -c isthmus.toml --http 127.0.0.1:8070 --grpc 127.0.0.1:8071`,
@@ -73,9 +74,6 @@ clusters there. Clusters that cannot be reached are waited for and keep no other
 			topo, err := topology.Parse(source.Name, source.Text)
 			if err != nil {
 				return usage(err)
-			}
-			if len(topo.Routers) > 0 {
-				return usage(fmt.Errorf("%s has a [[router]], which this version checks and does not run; take it out of the file of a node", file))
 			}
 			self, err := node.Choose(topo, name)
 			if err != nil {

@@ -112,7 +112,7 @@ func TestMakeRun(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("make build: %v\n%s", err, out)
 	}
-	cmd := exec.Command(filepath.Join(root(t), "bin", "isthmus"), "demo", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--gossip", "127.0.0.1:0")
+	cmd := exec.Command(filepath.Join(root(t), "bin", "isthmus"), "demo", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--gossip", "127.0.0.1:0", "--door", "127.0.0.1:0")
 	cmd.Dir = t.TempDir()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	pipe, err := cmd.StdoutPipe()
@@ -138,6 +138,8 @@ func TestMakeRun(t *testing.T) {
 			go func() {
 				mirroring(t, metrics)
 				play(t, script, told)
+				door(t, told)
+				client(t, told)
 				_ = cmd.Process.Signal(os.Interrupt) // fails only if it ended by itself, which Wait tells
 			}()
 		}

@@ -37,6 +37,7 @@ type world struct {
 	dead map[string]bool // nodes
 	log  strings.Builder
 	id   atomic.Int64
+	rand func() float64 // nil is the machine's own
 }
 
 func inWorld(t *testing.T, brokers int, fn func(t *testing.T, w *world), opts ...kfake.Opt) {
@@ -118,7 +119,7 @@ func (w *world) start(i, of int, change func(*router.Config)) *door {
 	if change != nil {
 		change(&cfg)
 	}
-	r, err := router.New(cfg, router.Deps{Home: home, Live: w, Listen: w.net.Listen, Log: slog.New(slog.NewTextHandler(w, nil)),
+	r, err := router.New(cfg, router.Deps{Home: home, Live: w, Listen: w.net.Listen, Rand: w.rand, Log: slog.New(slog.NewTextHandler(w, nil)),
 		Unique:     func() string { return fmt.Sprint("proposal-", w.id.Add(1)) },
 		ProducerID: func(counter uint32) int64 { return 1<<62 + int64(counter) }})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -23,7 +24,7 @@ func TestFile_IsAFullMesh(t *testing.T) {
 	for i, c := range Clusters("data") {
 		at[c.Name] = fmt.Sprintf("127.0.0.1:%d", i+1)
 	}
-	nodes, metrics, err := Places(Bases{Gossip: "127.0.0.1:0", HTTP: "127.0.0.1:0", GRPC: "127.0.0.1:0"})
+	nodes, metrics, err := Places(Bases{Gossip: "127.0.0.1:0", HTTP: "127.0.0.1:0", GRPC: "127.0.0.1:0", Door: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +33,7 @@ func TestFile_IsAFullMesh(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(topo.Clusters) != 3 || len(topo.Links) != 6 || len(topo.Nodes) != 6 || metrics == "" || !IsFile(text) {
+	if len(topo.Clusters) != 3 || len(topo.Links) != 6 || len(topo.Nodes) != 6 || len(topo.Routers) != 2 || metrics == "" || !IsFile(text) {
 		t.Errorf("%d clusters, %d links and %d nodes, metrics at %q", len(topo.Clusters), len(topo.Links), len(topo.Nodes), metrics)
 	}
 }
@@ -49,23 +50,30 @@ func TestPlaces(t *testing.T) {
 		b    Bases
 		want string // in the error
 	}{
-		{"no port", Bases{free, "127.0.0.1", free}, "--http"},
-		{"no number", Bases{"127.0.0.1:x", free, free}, "--gossip"},
-		{"no room", Bases{free, free, "127.0.0.1:65530"}, "--grpc"},
-		{"not free", Bases{free, free, taken.Addr().String()}, taken.Addr().String()},
+		{"no port", Bases{free, "127.0.0.1", free, free}, "--http"},
+		{"no number", Bases{"127.0.0.1:x", free, free, free}, "--gossip"},
+		{"no room", Bases{free, free, "127.0.0.1:65530", free}, "--grpc"},
+		{"no room for slots", Bases{free, free, free, "127.0.0.1:65534"}, "--door"},
+		{"not free", Bases{free, free, taken.Addr().String(), free}, taken.Addr().String()},
 	} {
 		if _, _, err := Places(tc.b); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: %v, want %q in it", tc.name, err, tc.want)
 		}
 	}
 	for range 300 { // ports are drawn by lot, and once
-		nodes, metrics, err := Places(Bases{free, free, free})
+		nodes, metrics, err := Places(Bases{free, free, free, free})
 		if err != nil {
 			t.Fatal(err)
 		}
 		seen := map[string]bool{metrics: true}
 		for _, n := range nodes {
-			for _, at := range []string{n.Gossip, n.HTTP, n.GRPC} {
+			all := []string{n.Gossip, n.HTTP, n.GRPC}
+			if door, err := netip.ParseAddrPort(n.Door); err == nil {
+				for i := range uint16(1 + doorSlots) {
+					all = append(all, netip.AddrPortFrom(door.Addr(), door.Port()+i).String())
+				}
+			}
+			for _, at := range all {
 				if seen[at] {
 					t.Fatalf("%s is given away twice: %+v", at, nodes)
 				}
@@ -73,7 +81,7 @@ func TestPlaces(t *testing.T) {
 			}
 		}
 	}
-	nodes, metrics, err := Places(Bases{free, "127.0.0.1:18070", free})
+	nodes, metrics, err := Places(Bases{free, "127.0.0.1:18070", free, free})
 	if err != nil {
 		t.Skipf("the ports of this test are not free: %v", err)
 	}

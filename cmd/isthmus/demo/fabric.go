@@ -2,7 +2,9 @@ package demo
 
 import (
 	"fmt"
+	"net"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/isthmus-project/isthmus/topology"
@@ -38,7 +40,7 @@ func Clusters(dir string) []topology.Cluster {
 	return all
 }
 
-// File is the topology of the nodes: the clusters where they listen, by name, each linked with each, and the nodes.
+// File is the topology of the nodes: the clusters where they listen, by name, each linked with each, the nodes, and the doors that some have.
 func File(clusters map[string]string, nodes []Place) string {
 	var b strings.Builder
 	b.WriteString(fileHead + "[fabric]\nname = \"demo\"\n")
@@ -57,6 +59,12 @@ func File(clusters map[string]string, nodes []Place) string {
 	}
 	for _, n := range nodes {
 		fmt.Fprintf(&b, "\n[[node]]\nname = %q\ndc = %q\ngossip = %q\nhttp = %q\ngrpc = %q\n", n.Name, n.DC, n.Gossip, n.HTTP, n.GRPC)
+	}
+	for _, n := range nodes {
+		if host, text, err := net.SplitHostPort(n.Door); err == nil {
+			port, _ := strconv.Atoi(text) // of a place
+			fmt.Fprintf(&b, "\n[[router]]\nname = \"shop\"\nnode = %q\nlisten = %q\nadvertise = %q\nslots = \"%d-%d\"\nhome = %q\n", n.Name, n.Door, host, port+1, port+doorSlots, sites[0].cluster)
+		}
 	}
 	return b.String()
 }

@@ -21,6 +21,7 @@ type config struct {
 	level    *slog.LevelVar
 	usual    slog.Level // where no setting names one
 	looked   time.Time  // when pauses were last looked at; of configure
+	changed  func()     // what runs is known, or is something else
 	now      atomic.Pointer[configured]
 }
 
@@ -169,6 +170,7 @@ func (f *fabric) reconfigure(ctx context.Context) error {
 		f.log.Info("configuration changed", "links", len(next.topo.Links), "config", inHex(next.hash))
 	}
 	c.now.Store(next)
+	c.changed()
 	f.lookAtStores(next.topo)
 	f.set.Reconsider()
 	f.pool.Tell(f.report())

@@ -25,7 +25,7 @@ type control struct {
 	done    chan struct{}
 }
 
-// controls are those of all clusters that links of the running topology need.
+// controls are those of all clusters that links and routers of the running topology need.
 type controls struct {
 	open    func(topology.Cluster) (*broker.Cluster, error)
 	log     *slog.Logger
@@ -46,6 +46,12 @@ func (c *controls) follow(ctx context.Context, topo *topology.Topology) error {
 	for _, l := range topo.Links {
 		for _, name := range []string{l.From, l.To} {
 			needed[name], _ = topo.Cluster(name)
+		}
+	}
+	for _, r := range topo.Routers {
+		needed[r.Home], _ = topo.Cluster(r.Home)
+		for _, s := range r.Sets {
+			needed[s.Home], _ = topo.Cluster(s.Home)
 		}
 	}
 	var errs []error

@@ -115,9 +115,9 @@ func newFabric(cfg Config, open func(topology.Cluster) (*broker.Cluster, error),
 	return f, nil
 }
 
-// begin gives the fabric the links that it decides about; before run.
-func (f *fabric) begin(set *mirror.Set) {
-	f.set = set
+// begin gives the fabric the links that it decides about, and what is to hear of a change of what runs beside them; before run.
+func (f *fabric) begin(set *mirror.Set, changed func()) {
+	f.set, f.config.changed = set, changed
 	f.set.SetPauses(f.paused)
 	f.pool.Handle(kindMirror, set.Receive)
 }
@@ -208,6 +208,7 @@ func (f *fabric) follow(ctx context.Context) error {
 			changed = f.owners.see(view, time.Now()) || changed
 			if !f.known.Swap(true) || changed {
 				f.set.Reconsider()
+				f.config.changed()
 			}
 		}
 		told := f.report()
@@ -260,6 +261,20 @@ func (f *fabric) knows() error {
 		return nil
 	}
 	return fmt.Errorf("%w: this node has just started and does not know the settings of the fabric yet; ask again in some seconds, or ask another node", admin.ErrNotReady)
+}
+
+// runs is the topology that runs; nil while the settings over the file are not known.
+func (f *fabric) runs() *topology.Topology {
+	if !f.known.Load() {
+		return nil
+	}
+	return f.config.running()
+}
+
+// Live implements [router.Liveness]: clients are not sent to a node that is gone or about to go.
+func (f *fabric) Live(node string) bool {
+	m, ok := f.pool.View().Member(node)
+	return ok && m.Status == gossip.Alive && (m.Report.Ready || !m.Report.Draining)
 }
 
 // watch tells those who watch what happens here. Nobody, as a rule: then it costs nothing.

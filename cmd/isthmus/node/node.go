@@ -36,7 +36,10 @@ import (
 //	             │                          ▼
 //	             └────────────────── host ──► embedded.Cluster (those of this node's data center)
 //
-// Stop order: the work is handed over, while the links still run; then the links end, so that their last checkpoints find their
+// Beside the set of links are the doors: a router.Router, with a broker.Cluster of its own, for each [[router]] of this node. The fabric
+// tells them that the running configuration changed, and who lives.
+//
+// Stop order: the work is handed over, while the links still run, and the doors send their clients away; then the links end, so that their last checkpoints find their
 // clusters; then the others are told that this node is gone; then gossip, the API, which tells of all this, and the embedded clusters.
 
 // nodeBytes bounds what all links of a node hold between source and target.
@@ -83,6 +86,7 @@ type Node struct {
 	hosts    []*host
 	fabric   *fabric
 	set      *mirror.Set
+	doors    *doors
 	server   *admin.Server
 	network  Network
 	started  time.Time
@@ -135,7 +139,9 @@ func New(cfg Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
-	n.fabric.begin(n.set)
+	n.doors = &doors{self: cfg.Self.Name, open: n.open, running: n.fabric.runs, live: n.fabric, listen: cfg.Network.Listen, log: cfg.Log,
+		changed: make(chan struct{}, 1), by: make(map[string]*door)}
+	n.fabric.begin(n.set, n.doors.look)
 	api := admin.Config{GRPC: cfg.Self.GRPC, HTTP: cfg.Self.HTTP, Insecure: cfg.Insecure, Name: cfg.Self.Name, Access: cfg.Topology.Admin,
 		Keys: n.fabric.pool.Keys, Events: &n.fabric.witness.Events, Metrics: n.registry, Listen: cfg.Network.Listen}
 	if n.server, err = admin.NewServer(api, &answers{node: n, name: cfg.Self.Name}, cfg.Log); err != nil {
@@ -190,6 +196,7 @@ func (n *Node) Run(ctx context.Context) error {
 	endServer := run(after, n.server.Run)
 	endFabric := run(after, n.fabric.run)
 	endLinks := run(after, n.set.Run)
+	endDoors := run(after, n.doors.run)
 	n.look()
 	endBeat := run(after, n.beatLoop)
 	n.log.Info("node started", "writer", n.writer, "links", n.set.Links(), "embedded", len(n.hosts),
@@ -198,8 +205,10 @@ func (n *Node) Run(ctx context.Context) error {
 	<-ctx.Done()
 	n.vitals.stopping.Store(true)
 	n.log.Info("node stops", "writer", n.writer)
+	doorsEnded := make(chan error, 1)
+	go func() { doorsEnded <- endDoors() }()
 	n.fabric.leave(after)
-	err := errors.Join(endBeat(), endLinks())
+	err := errors.Join(endBeat(), endLinks(), <-doorsEnded)
 	n.fabric.left(after)
 	return errors.Join(err, endFabric(), endServer(), endHosts())
 }
@@ -230,6 +239,9 @@ func (n *Node) HTTPAddr() string { return n.server.HTTPAddr() }
 
 // GRPCAddr is the host:port of the admin API.
 func (n *Node) GRPCAddr() string { return n.server.GRPCAddr() }
+
+// Doors are the routers of the node, by name.
+func (n *Node) Doors() []DoorStatus { return n.doors.list() }
 
 // Set is all links of the node.
 func (n *Node) Set() *mirror.Set { return n.set }
