@@ -16,6 +16,7 @@ import (
 	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/router/apis"
 	"github.com/isthmus-project/isthmus/router/identity"
+	"github.com/isthmus-project/isthmus/router/relay"
 )
 
 // Router is one instance of a virtual cluster.
@@ -30,6 +31,8 @@ type Router struct {
 	now    atomic.Pointer[picture]
 	turn   atomic.Uint32 // which broker bootstrap tries first
 	open   connections
+	keys   relay.Keys
+	news   news
 	follow follow
 }
 
@@ -40,7 +43,7 @@ func New(cfg Config, deps Deps) (_ *Router, err error) {
 	}
 	r := &Router{
 		cfg: cfg, deps: deps, log: deps.Log, guests: &guests{limits: cfg.Limits, of: make(map[string]int)},
-		memory: semaphore.NewWeighted(cfg.Limits.Memory), open: connections{all: make(map[*connection]struct{})},
+		memory: semaphore.NewWeighted(cfg.Limits.Memory), open: newConnections(),
 	}
 	if deps.ProducerID != nil {
 		r.ids = &producers{id: deps.ProducerID}
@@ -119,6 +122,7 @@ func (r *Router) dial(ctx context.Context, slot int) (net.Conn, broker.Broker, e
 			return nil, b, fmt.Errorf("slot %d stands for no broker of %s that is there", slot, r.deps.Home.Name())
 		}
 		c, err := r.deps.Home.DialThrough(ctx, b)
+		r.open.dialled(b.ID, err)
 		return c, b, err
 	}
 	var errs []error
@@ -128,6 +132,7 @@ func (r *Router) dial(ctx context.Context, slot int) (net.Conn, broker.Broker, e
 		try, cancel := context.WithTimeout(ctx, dialTry)
 		c, err := r.deps.Home.DialThrough(try, b)
 		cancel()
+		r.open.dialled(b.ID, err)
 		if err == nil {
 			return c, b, nil
 		}

@@ -21,6 +21,7 @@ type owed struct {
 	kind         kind
 	ticket       uint64 // set by push
 	answer       []byte // of local: the whole frame
+	claim        *claim // of a request that may end a login
 }
 
 // pending is what a connection owes its client, oldest first. Kafka answers in the order of the requests, so an answer passes only

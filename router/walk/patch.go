@@ -16,6 +16,8 @@ type Patch struct {
 	Node func(id int32) int32
 	// Offset maps an offset of a record in the direction that the message goes; it is asked for offsets from 0 on. Nil leaves them.
 	Offset func(at Place, offset int64) int64
+	// Named is told of each topic that has a name, as often as the message names it. The bytes are valid until it returns. Nil tells nobody.
+	Named func(topic []byte)
 	// Stamp gives the stamp of a produced batch, and true if it differs from the one in the header. Nil leaves them.
 	Stamp func(at Place, h batch.Header) (batch.Stamp, bool)
 }

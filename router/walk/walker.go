@@ -189,6 +189,9 @@ func (w *Walker) topic(b []byte) (int, error) {
 			return 0, errMore
 		}
 		w.at = Place{Topic: w.name[:copy(w.name[:], b[n:n+length])]}
+		if w.patch.Named != nil && length > 0 {
+			w.patch.Named(w.at.Topic)
+		}
 	}
 	w.over = length
 	w.pc++

@@ -19,6 +19,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/sasl"
 
 	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/router"
@@ -107,7 +108,13 @@ func (d *door) end() error {
 // start starts an instance of a router of so many, until the bubble ends or it is ended.
 func (w *world) start(i, of int, change func(*router.Config)) *door {
 	w.t.Helper()
-	home, err := broker.Open(broker.Profile{Name: "eu", Bootstrap: []string{"127.0.0.1:9001"}, Dial: w.net.DialContext}, nil)
+	return w.startAs(i, of, change, nil)
+}
+
+// startAs starts one that logs in at the home.
+func (w *world) startAs(i, of int, change func(*router.Config), login sasl.Mechanism) *door {
+	w.t.Helper()
+	home, err := broker.Open(broker.Profile{Name: "eu", Bootstrap: []string{"127.0.0.1:9001"}, Dial: w.net.DialContext, SASL: login}, nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
