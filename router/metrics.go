@@ -1,6 +1,7 @@
 package router
 
 import (
+	"maps"
 	"strconv"
 	"time"
 
@@ -75,7 +76,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	for name, r := range byName {
 		s := sink{ch, name}
 		r.collect(s)
-		r.open.collect(s, len(r.doors)-1)
+		r.open.collect(s, count(r.cfg.Router.Slots), r.brokers())
 		s.keys(&r.keys)
 	}
 }
@@ -129,8 +130,18 @@ func (r *Router) collect(s sink) {
 	s.counter(descClaims, float64(failed), claimFailed)
 }
 
-// collect tells of the connections at so many slots and bootstrap.
-func (c *connections) collect(s sink, slots int) {
+// brokers are those that are there, by id.
+func (r *Router) brokers() (ids []int32) {
+	if p := r.now.Load(); p != nil {
+		for _, b := range p.brokers {
+			ids = append(ids, b.ID)
+		}
+	}
+	return ids
+}
+
+// collect tells of the connections at so many slots and bootstrap, and to brokers.
+func (c *connections) collect(s sink, slots int, brokers []int32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	open, took := make(map[int]int), make(map[int]taken)
@@ -162,7 +173,11 @@ func (c *connections) collect(s sink, slots int) {
 	for _, side := range []relay.Side{nobody, relay.Client, relay.Upstream, relay.Router} {
 		s.counter(descEnds, float64(c.ends[side]), string(side))
 	}
-	for id, d := range c.dials {
+	dials := maps.Clone(c.dials)
+	for _, id := range brokers {
+		dials[id] = c.dials[id] // also those that nobody was taken to yet
+	}
+	for id, d := range dials {
 		broker := strconv.Itoa(int(id))
 		s.counter(descDials, float64(d.all), broker)
 		s.counter(descDialFails, float64(d.failed), broker)

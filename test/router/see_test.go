@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 
+	"github.com/isthmus-project/isthmus/dashboards"
 	"github.com/isthmus-project/isthmus/router"
 )
 
@@ -110,6 +112,7 @@ func TestRouter_Clients(t *testing.T) {
 			t.Error("a secret is told")
 		}
 		checkMetrics(t, registry)
+		checkBoard(t, registry)
 	}, kfake.EnableSASL(), kfake.Superuser("PLAIN", "admin", "admin"), kfake.Superuser("PLAIN", "anna", "secret-a"), kfake.Superuser("SCRAM-SHA-256", "ben", "secret-b"))
 }
 
@@ -152,6 +155,34 @@ func checkMetrics(t *testing.T, registry *prometheus.Registry) {
 		if !there || v < least {
 			t.Errorf("%s is %v (there: %v), want at least %v", name, v, there, least)
 		}
+	}
+}
+
+// checkBoard holds the dashboard of routers against what they export: each metric in a panel, and nothing in one that is not there.
+func checkBoard(t *testing.T, registry *prometheus.Registry) {
+	t.Helper()
+	text, err := os.ReadFile("../../dashboards/grafana/router.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	board, err := dashboards.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	exported := make(dashboards.Exported)
+	for _, f := range families {
+		m := &dashboards.Metric{Type: strings.ToLower(f.GetType().String()), Labels: make(map[string]bool)}
+		for _, l := range f.GetMetric()[0].GetLabel() {
+			m.Labels[l.GetName()] = true
+		}
+		exported[f.GetName()] = m
+	}
+	for _, finding := range dashboards.LintMetrics([]dashboards.Board{board}, exported, nil) {
+		t.Error(finding)
 	}
 }
 

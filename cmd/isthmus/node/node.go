@@ -16,6 +16,7 @@ import (
 	"github.com/isthmus-project/isthmus/admin"
 	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/mirror"
+	"github.com/isthmus-project/isthmus/router"
 	"github.com/isthmus-project/isthmus/topology"
 	"github.com/isthmus-project/isthmus/topology/gossip"
 )
@@ -87,6 +88,7 @@ type Node struct {
 	network  Network
 	started  time.Time
 	vitals   vitals
+	routers  func() []*router.Router // those that run here; nil: none
 }
 
 // vitals is what the node knows about its own health.
@@ -124,7 +126,7 @@ func New(cfg Config) (_ *Node, err error) {
 			return nil, err // secrets are there, also of clusters that no link needs yet
 		}
 	}
-	n.registry.MustRegister(hostMetrics(n.hosts))
+	n.registry.MustRegister(hostMetrics(n.hosts), router.NewMetrics(n.doors))
 	if n.fabric, err = newFabric(cfg, n.open, n.started); err != nil {
 		return nil, err
 	}
