@@ -156,6 +156,16 @@ func (c *Client) TranslateGroup(ctx context.Context, req *adminpb.TranslateGroup
 	return ask(ctx, c, c.api.TranslateGroup, req)
 }
 
+// Routers asks how the instances of a router are, or of all if router is empty.
+func (c *Client) Routers(ctx context.Context, router string) (*adminpb.RoutersResponse, error) {
+	return ask(ctx, c, c.api.Routers, &adminpb.RoutersRequest{Router: router})
+}
+
+// RouterClients asks for connections of clients at a router, or at all if router is empty; limit 0 is the server's.
+func (c *Client) RouterClients(ctx context.Context, router string, limit int32) (*adminpb.RouterClientsResponse, error) {
+	return ask(ctx, c, c.api.RouterClients, &adminpb.RouterClientsRequest{Router: router, Limit: limit})
+}
+
 // Verify compares both ends of a link, and hands what is found to each, until all is. An error of each ends it and is returned as it
 // is. A run may take as long as ctx lets it.
 func (c *Client) Verify(ctx context.Context, req *adminpb.VerifyRequest, each func(*adminpb.VerifyResponse) error) error {

@@ -37,6 +37,7 @@ func (e *FieldError) Error() string { return fmt.Sprintf("%s: %s", e.Field, e.Ms
 type Node interface {
 	Settler
 	Mender
+	Porter
 	// Status describes the node and all its links with all partitions, also those that are elsewhere; the sums of the
 	// flows and what only the whole fabric knows (node, also) may be left out.
 	Status(ctx context.Context) (*adminpb.StatusResponse, error)

@@ -27,6 +27,7 @@ var rights = map[string]right{
 	"Drift":     {role: topology.Viewer, peer: true},
 	"Groups":    {role: topology.Viewer, peer: true},
 	"Verify":    {role: topology.Viewer, peer: true},
+	"Routers":   {role: topology.Viewer, peer: true},
 	"Nodes":     {role: topology.Viewer},
 	"Owners":    {role: topology.Viewer},
 	"Settings":  {role: topology.Viewer},
@@ -46,6 +47,7 @@ var rights = map[string]right{
 	"RotateKey": {role: topology.Administrator, all: true, write: true},
 
 	"TranslateGroup": {role: topology.Viewer}, // nodes ask for Groups and Translate
+	"RouterClients":  {role: topology.Viewer, peer: true},
 }
 
 // rightOf is what a gRPC method asks for; open: it asks for nothing. Methods that are not known are an admin's: a new one is not

@@ -89,8 +89,10 @@ var calls = map[string]func(context.Context, *Client) error{
 	"Resume":       resuming("orders-*"), "Resume all": resuming(""),
 	"Retry": retriesOf("orders"), "Retry payments": retriesOf("payments"), "Retry all": retriesOf(""),
 	"Anchor": anchoring("orders"), "Anchor payments": anchoring("payments"),
-	"Drift":  func(ctx context.Context, c *Client) error { _, err := c.Drift(ctx, "eu-us"); return err },
-	"Groups": func(ctx context.Context, c *Client) error { _, err := c.Groups(ctx, "", ""); return err },
+	"Drift":         func(ctx context.Context, c *Client) error { _, err := c.Drift(ctx, "eu-us"); return err },
+	"Groups":        func(ctx context.Context, c *Client) error { _, err := c.Groups(ctx, "", ""); return err },
+	"Routers":       func(ctx context.Context, c *Client) error { _, err := c.Routers(ctx, ""); return err },
+	"RouterClients": func(ctx context.Context, c *Client) error { _, err := c.RouterClients(ctx, "", 0); return err },
 	"TranslateGroup": func(ctx context.Context, c *Client) error {
 		_, err := c.TranslateGroup(ctx, &adminpb.TranslateGroupRequest{Link: "eu-us", Group: "shop"})
 		return err
@@ -192,7 +194,7 @@ var allowed = map[string]string{
 	"Drift": "vVoOaA", "Groups": "vVoOaA", "TranslateGroup": "vVoOaA", "Verify": "vVoOaA", "Verify payments": "voa", "Verify all": "voa",
 	"Drain": "oa", "Set us-eu": "oOaA", "Set eu-us": "oa", "Set log": "oa", "Set link": "aA", "Set from": "aA", "Set stay": "a",
 	"Set pause": "oOaA", "Set pause all": "oa", "Unset": "oOaA", "Undo": "oOaA", "Apply": "a", "RotateKey": "a",
-	"health": "vVoOaA-", "reflection": "vVoOaA",
+	"health": "vVoOaA-", "reflection": "vVoOaA", "Routers": "vVoOaA", "RouterClients": "vVoOaA",
 }
 
 func TestRights_OfEveryCall(t *testing.T) {

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/router/relay"
 	"github.com/isthmus-project/isthmus/router/rewrite"
 )
@@ -72,17 +70,7 @@ func (d *door) admit(address string) error {
 
 // refused logs that connections are not taken, once a minute for each reason.
 func (r *Router) refused(err error) {
-	r.open.mu.Lock()
-	now := time.Now()
-	quiet := now.Sub(r.open.told[err]) < time.Minute
-	if !quiet {
-		if r.open.told == nil {
-			r.open.told = make(map[error]time.Time)
-		}
-		r.open.told[err] = now
-	}
-	r.open.mu.Unlock()
-	if !quiet {
+	if r.open.refuse(err, time.Now()) {
 		r.log.Warn("connections are refused", "reason", err.Error())
 	}
 }
@@ -101,12 +89,10 @@ func (d *door) relay(ctx context.Context, c net.Conn) {
 	ctx, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	defer r.ending(over, ctx, end)()
-	own := &connection{end: end}
-	r.open.add(own)
-	defer r.open.remove(own)
+	own := &connection{end: end, slot: d.slot, address: remote(c), since: time.Now()}
 	cfg := relay.Config{
 		Client: c, View: func() *rewrite.View { return r.now.Load().view }, Versions: r.now.Load().versions, Memory: r.memory,
-		Limits: r.cfg.Relay, Timeouts: r.cfg.Timeouts,
+		Keys: &r.keys, Limits: r.cfg.Relay, Timeouts: r.cfg.Timeouts,
 		Dial: func(ctx context.Context) (net.Conn, error) {
 			up, b, err := r.dial(ctx, d.slot)
 			if err != nil {
@@ -128,45 +114,11 @@ func (d *door) relay(ctx context.Context, c net.Conn) {
 		r.log.Error("a connection cannot be served", "error", err)
 		return
 	}
-	if err := one.Run(ctx); err != nil {
+	own.seen = one.Seen()
+	r.open.add(own)
+	err = one.Run(ctx)
+	r.open.remove(own, err)
+	if err != nil {
 		r.log.Debug("a connection ended", "slot", d.slot, "client", c.RemoteAddr().String(), "error", err)
 	}
-}
-
-// connection is one that is open.
-type connection struct {
-	end context.CancelFunc
-	to  atomic.Pointer[broker.Broker] // nil before it is dialled
-}
-
-// connections are those that are open, and when it was last told why others are not.
-type connections struct {
-	mu   sync.Mutex
-	all  map[*connection]struct{}
-	told map[error]time.Time
-}
-
-func (s *connections) add(c *connection) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.all[c] = struct{}{}
-}
-
-func (s *connections) remove(c *connection) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.all, c)
-}
-
-// endGone ends, in order, the connections whose broker is not there any more, and says how many they are.
-func (s *connections) endGone(p *picture) (n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.all {
-		if b := c.to.Load(); b != nil && !p.has(*b) {
-			c.end()
-			n++
-		}
-	}
-	return n
 }

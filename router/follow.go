@@ -60,6 +60,7 @@ func (r *Router) step(ctx context.Context) error {
 	r.tell(ctx, "home", "the home cannot be asked; clients keep what they know", err)
 	if err == nil {
 		f.last = m
+		r.news.hear(time.Now())
 		err = r.identify(ctx, m)
 		r.tell(ctx, "identity", "the identity cannot be read or claimed, tried again", err)
 	}
@@ -89,6 +90,7 @@ func (r *Router) identify(ctx context.Context, m broker.Metadata) error {
 			return err
 		}
 		left, err := f.store.Claim(ctx, "", without(f.store.State(), m), slots)
+		r.news.claimed(err)
 		if err != nil {
 			return err
 		}
@@ -101,6 +103,7 @@ func (r *Router) identify(ctx context.Context, m broker.Metadata) error {
 	r.tell(ctx, "slots", "brokers have no slot, so clients cannot reach them", full)
 	if r.ids != nil && r.ids.wants() {
 		block, err := f.store.Block(ctx)
+		r.news.claimed(err)
 		if err != nil {
 			return err
 		}
@@ -134,14 +137,11 @@ func (r *Router) redraw(ctx context.Context) error {
 	if !f.read || f.versions == nil || len(state.Slots) == 0 {
 		return errNoPicture
 	}
-	live := func(node string) bool {
-		return node == r.cfg.Router.Node || r.deps.Live == nil || r.deps.Live.Live(node)
-	}
 	most := 0
 	for _, s := range state.Slots {
 		most = max(most, s.Index+1)
 	}
-	p, err := draw(state, f.last, f.versions, spread(*r.instances.Load(), live, most))
+	p, err := draw(state, f.last, f.versions, spread(*r.instances.Load(), r.lives, most))
 	r.tell(ctx, "picture", "the virtual cluster cannot be told to clients", err)
 	if err != nil {
 		return err
@@ -167,6 +167,9 @@ var errNoPicture = errors.New("the home, its versions or its identity are not kn
 // tell logs what is wrong, once until it is something else, and that it is over.
 func (r *Router) tell(ctx context.Context, about, msg string, err error) {
 	said := r.follow.said
+	if ctx.Err() == nil {
+		r.news.trouble(about, err)
+	}
 	switch {
 	case ctx.Err() != nil:
 	case err == nil && said[about] != "":

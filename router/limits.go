@@ -50,15 +50,20 @@ func (g *guests) leave(address string) {
 	}
 }
 
+// remote is where a connection comes from, as host:port.
+func remote(c net.Conn) string {
+	if a := c.RemoteAddr(); a != nil {
+		return a.String()
+	}
+	return ""
+}
+
 // addressOf is whose connection it is.
 func addressOf(c net.Conn) string {
-	a := c.RemoteAddr()
-	if a == nil {
-		return ""
-	}
-	host, _, err := net.SplitHostPort(a.String())
+	a := remote(c)
+	host, _, err := net.SplitHostPort(a)
 	if err != nil {
-		return a.String()
+		return a
 	}
 	return host
 }

@@ -17,19 +17,29 @@ type picture struct {
 	versions apis.Versions
 	bySlot   map[int]broker.Broker // those that are there
 	brokers  []broker.Broker       // all that are there, by id
+	cluster  string
+	told     []told
+}
+
+// told is what clients are told of a slot, and the node that they are sent to.
+type told struct {
+	Index int
+	rewrite.Slot
+	instance string
 }
 
 // draw makes the picture of a moment. A slot whose broker is not there stays in the view, because partitions have replicas on it; a slot that no
 // instance has is left out.
 func draw(state identity.State, m broker.Metadata, versions apis.Versions, at func(slot int) (topology.Router, bool)) (*picture, error) {
-	p := &picture{versions: versions, bySlot: make(map[int]broker.Broker)}
+	p := &picture{versions: versions, bySlot: make(map[int]broker.Broker), cluster: state.Cluster}
 	var slots []rewrite.Slot
 	for _, s := range state.Slots {
 		r, ok := at(s.Index)
 		if !ok {
 			continue
 		}
-		slots = append(slots, rewrite.Slot{ID: s.ID, Node: s.Node, Host: r.Advertise, Port: int32(r.Slots.First) + int32(s.Index)})
+		slot := rewrite.Slot{ID: s.ID, Node: s.Node, Host: r.Advertise, Port: int32(r.Slots.First) + int32(s.Index)}
+		slots, p.told = append(slots, slot), append(p.told, told{s.Index, slot, r.Node})
 		if b, ok := m.Brokers[s.Node]; ok {
 			p.bySlot[s.Index] = b
 		}

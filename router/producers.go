@@ -37,6 +37,13 @@ func (p *producers) next() (int64, error) {
 	return p.id(uint32(n & counterMask)), nil
 }
 
+// left is how many ids can be given before another block is needed.
+func (p *producers) left() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.blocks)*blockSize - p.used
+}
+
 // wants reports whether another block is to be claimed.
 func (p *producers) wants() bool {
 	p.mu.Lock()

@@ -16,6 +16,7 @@ import (
 	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/router/apis"
 	"github.com/isthmus-project/isthmus/router/identity"
+	"github.com/isthmus-project/isthmus/router/relay"
 	"github.com/isthmus-project/isthmus/topology"
 )
 
@@ -31,6 +32,8 @@ type Router struct {
 	now    atomic.Pointer[picture]
 	turn   atomic.Uint32 // which broker bootstrap tries first
 	open   connections
+	keys   relay.Keys
+	news   news
 	follow follow
 
 	instances atomic.Pointer[[]topology.Router]
@@ -43,7 +46,7 @@ func New(cfg Config, deps Deps) (_ *Router, err error) {
 	}
 	r := &Router{
 		cfg: cfg, deps: deps, log: deps.Log, guests: &guests{limits: cfg.Limits, of: make(map[string]int)},
-		memory: semaphore.NewWeighted(cfg.Limits.Memory), open: connections{all: make(map[*connection]struct{})},
+		memory: semaphore.NewWeighted(cfg.Limits.Memory), open: newConnections(),
 	}
 	r.SetInstances(cfg.Instances)
 	if deps.ProducerID != nil {
@@ -123,6 +126,7 @@ func (r *Router) dial(ctx context.Context, slot int) (net.Conn, broker.Broker, e
 			return nil, b, fmt.Errorf("slot %d stands for no broker of %s that is there", slot, r.deps.Home.Name())
 		}
 		c, err := r.deps.Home.DialThrough(ctx, b)
+		r.open.dialled(b.ID, err)
 		return c, b, err
 	}
 	var errs []error
@@ -132,6 +136,7 @@ func (r *Router) dial(ctx context.Context, slot int) (net.Conn, broker.Broker, e
 		try, cancel := context.WithTimeout(ctx, dialTry)
 		c, err := r.deps.Home.DialThrough(try, b)
 		cancel()
+		r.open.dialled(b.ID, err)
 		if err == nil {
 			return c, b, nil
 		}

@@ -1983,6 +1983,778 @@ func (x *GroupPlace) GetActive() bool {
 	return false
 }
 
+// RoutersRequest chooses what Routers tells.
+type RoutersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of a virtual cluster; empty for all.
+	Router        string `protobuf:"bytes,1,opt,name=router,proto3" json:"router,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoutersRequest) Reset() {
+	*x = RoutersRequest{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoutersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoutersRequest) ProtoMessage() {}
+
+func (x *RoutersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoutersRequest.ProtoReflect.Descriptor instead.
+func (*RoutersRequest) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *RoutersRequest) GetRouter() string {
+	if x != nil {
+		return x.Router
+	}
+	return ""
+}
+
+// RoutersResponse is how routers are at one moment.
+type RoutersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node that answers.
+	Node *Node `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// By name, then by node.
+	Routers []*Router `protobuf:"bytes,2,rep,name=routers,proto3" json:"routers,omitempty"`
+	// Nodes that were asked and did not answer: what they run is missing here. By name.
+	Unanswered    []*Unanswered `protobuf:"bytes,3,rep,name=unanswered,proto3" json:"unanswered,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoutersResponse) Reset() {
+	*x = RoutersResponse{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoutersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoutersResponse) ProtoMessage() {}
+
+func (x *RoutersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoutersResponse.ProtoReflect.Descriptor instead.
+func (*RoutersResponse) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *RoutersResponse) GetNode() *Node {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *RoutersResponse) GetRouters() []*Router {
+	if x != nil {
+		return x.Routers
+	}
+	return nil
+}
+
+func (x *RoutersResponse) GetUnanswered() []*Unanswered {
+	if x != nil {
+		return x.Unanswered
+	}
+	return nil
+}
+
+// Router is one instance of a virtual cluster.
+type Router struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The node that runs the instance, and says all this.
+	Node string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	// Where clients bootstrap, host:port.
+	Listen string `protobuf:"bytes,3,opt,name=listen,proto3" json:"listen,omitempty"`
+	// The cluster behind it.
+	Home string `protobuf:"bytes,4,opt,name=home,proto3" json:"home,omitempty"`
+	// Clients are served. Before, while the home was not reached, they are hung up on.
+	Ready bool `protobuf:"varint,5,opt,name=ready,proto3" json:"ready,omitempty"`
+	// What is wrong, also of one that is ready; none: nothing.
+	Troubles []string `protobuf:"bytes,6,rep,name=troubles,proto3" json:"troubles,omitempty"`
+	// When the home last said who its brokers are; unset: never.
+	Heard *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=heard,proto3" json:"heard,omitempty"`
+	// The id of the cluster that clients are told.
+	Cluster string `protobuf:"bytes,8,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	// What clients are told of brokers, by index.
+	Slots []*RouterSlot `protobuf:"bytes,9,rep,name=slots,proto3" json:"slots,omitempty"`
+	// Connections that are open, those of them that came by listen, and how many were
+	// taken since the instance started.
+	Connections int64 `protobuf:"varint,10,opt,name=connections,proto3" json:"connections,omitempty"`
+	Bootstrap   int64 `protobuf:"varint,11,opt,name=bootstrap,proto3" json:"bootstrap,omitempty"`
+	Opened      int64 `protobuf:"varint,12,opt,name=opened,proto3" json:"opened,omitempty"`
+	// Connections that were not taken, by the reason.
+	Refused []*RouterRefused `protobuf:"bytes,13,rep,name=refused,proto3" json:"refused,omitempty"`
+	// Ids for idempotent producers that can be given at once; -1: brokers give them.
+	ProducerIds   int64 `protobuf:"varint,14,opt,name=producer_ids,json=producerIds,proto3" json:"producer_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Router) Reset() {
+	*x = Router{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Router) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Router) ProtoMessage() {}
+
+func (x *Router) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Router.ProtoReflect.Descriptor instead.
+func (*Router) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Router) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Router) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Router) GetListen() string {
+	if x != nil {
+		return x.Listen
+	}
+	return ""
+}
+
+func (x *Router) GetHome() string {
+	if x != nil {
+		return x.Home
+	}
+	return ""
+}
+
+func (x *Router) GetReady() bool {
+	if x != nil {
+		return x.Ready
+	}
+	return false
+}
+
+func (x *Router) GetTroubles() []string {
+	if x != nil {
+		return x.Troubles
+	}
+	return nil
+}
+
+func (x *Router) GetHeard() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Heard
+	}
+	return nil
+}
+
+func (x *Router) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *Router) GetSlots() []*RouterSlot {
+	if x != nil {
+		return x.Slots
+	}
+	return nil
+}
+
+func (x *Router) GetConnections() int64 {
+	if x != nil {
+		return x.Connections
+	}
+	return 0
+}
+
+func (x *Router) GetBootstrap() int64 {
+	if x != nil {
+		return x.Bootstrap
+	}
+	return 0
+}
+
+func (x *Router) GetOpened() int64 {
+	if x != nil {
+		return x.Opened
+	}
+	return 0
+}
+
+func (x *Router) GetRefused() []*RouterRefused {
+	if x != nil {
+		return x.Refused
+	}
+	return nil
+}
+
+func (x *Router) GetProducerIds() int64 {
+	if x != nil {
+		return x.ProducerIds
+	}
+	return 0
+}
+
+// RouterSlot is one broker of a virtual cluster.
+type RouterSlot struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its place among the slots, from 0 on.
+	Index int32 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	// Its id for clients, and the id of the broker at the home that it stands for.
+	Id     int32 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
+	Broker int32 `protobuf:"varint,3,opt,name=broker,proto3" json:"broker,omitempty"`
+	// The home knows that broker now.
+	There bool `protobuf:"varint,4,opt,name=there,proto3" json:"there,omitempty"`
+	// What clients are told, host:port; the node that they are sent to by it, and whether
+	// that one lives, as the node that says all this knows it.
+	Address  string `protobuf:"bytes,5,opt,name=address,proto3" json:"address,omitempty"`
+	Instance string `protobuf:"bytes,6,opt,name=instance,proto3" json:"instance,omitempty"`
+	Live     bool   `protobuf:"varint,7,opt,name=live,proto3" json:"live,omitempty"`
+	// Connections that are open at this instance.
+	Connections   int64 `protobuf:"varint,8,opt,name=connections,proto3" json:"connections,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RouterSlot) Reset() {
+	*x = RouterSlot{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RouterSlot) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RouterSlot) ProtoMessage() {}
+
+func (x *RouterSlot) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RouterSlot.ProtoReflect.Descriptor instead.
+func (*RouterSlot) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *RouterSlot) GetIndex() int32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *RouterSlot) GetId() int32 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *RouterSlot) GetBroker() int32 {
+	if x != nil {
+		return x.Broker
+	}
+	return 0
+}
+
+func (x *RouterSlot) GetThere() bool {
+	if x != nil {
+		return x.There
+	}
+	return false
+}
+
+func (x *RouterSlot) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *RouterSlot) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *RouterSlot) GetLive() bool {
+	if x != nil {
+		return x.Live
+	}
+	return false
+}
+
+func (x *RouterSlot) GetConnections() int64 {
+	if x != nil {
+		return x.Connections
+	}
+	return 0
+}
+
+// RouterRefused counts connections that were not taken.
+type RouterRefused struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One stable word, such as connections, address or not_ready.
+	Reason        string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	Count         int64  `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RouterRefused) Reset() {
+	*x = RouterRefused{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RouterRefused) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RouterRefused) ProtoMessage() {}
+
+func (x *RouterRefused) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RouterRefused.ProtoReflect.Descriptor instead.
+func (*RouterRefused) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *RouterRefused) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RouterRefused) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+// RouterClientsRequest chooses what RouterClients lists.
+type RouterClientsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of a virtual cluster; empty for all.
+	Router string `protobuf:"bytes,1,opt,name=router,proto3" json:"router,omitempty"`
+	// How many at most; 0: 1000. 10000 is the most.
+	Limit         int32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RouterClientsRequest) Reset() {
+	*x = RouterClientsRequest{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RouterClientsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RouterClientsRequest) ProtoMessage() {}
+
+func (x *RouterClientsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RouterClientsRequest.ProtoReflect.Descriptor instead.
+func (*RouterClientsRequest) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *RouterClientsRequest) GetRouter() string {
+	if x != nil {
+		return x.Router
+	}
+	return ""
+}
+
+func (x *RouterClientsRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+// RouterClientsResponse lists connections of clients.
+type RouterClientsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node that answers.
+	Node *Node `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// Those that moved most bytes, the most first.
+	Clients []*RouterClient `protobuf:"bytes,2,rep,name=clients,proto3" json:"clients,omitempty"`
+	// How many there are, with those that are over the limit.
+	Total int64 `protobuf:"varint,3,opt,name=total,proto3" json:"total,omitempty"`
+	// Nodes that were asked and did not answer: their clients are missing here. By name.
+	Unanswered    []*Unanswered `protobuf:"bytes,4,rep,name=unanswered,proto3" json:"unanswered,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RouterClientsResponse) Reset() {
+	*x = RouterClientsResponse{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RouterClientsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RouterClientsResponse) ProtoMessage() {}
+
+func (x *RouterClientsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RouterClientsResponse.ProtoReflect.Descriptor instead.
+func (*RouterClientsResponse) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *RouterClientsResponse) GetNode() *Node {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *RouterClientsResponse) GetClients() []*RouterClient {
+	if x != nil {
+		return x.Clients
+	}
+	return nil
+}
+
+func (x *RouterClientsResponse) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *RouterClientsResponse) GetUnanswered() []*Unanswered {
+	if x != nil {
+		return x.Unanswered
+	}
+	return nil
+}
+
+// RouterClient is one connection of a client. What it says of itself was not checked,
+// but that the home took its login.
+type RouterClient struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Router string                 `protobuf:"bytes,1,opt,name=router,proto3" json:"router,omitempty"`
+	// The node that runs the instance.
+	Node string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	// Where it comes from, host:port.
+	Address string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	// The slot that it came to, by index; -1: bootstrap. The broker at the home that it is
+	// taken to; -1: none yet.
+	Slot     int32  `protobuf:"varint,4,opt,name=slot,proto3" json:"slot,omitempty"`
+	Broker   int32  `protobuf:"varint,5,opt,name=broker,proto3" json:"broker,omitempty"`
+	ClientId string `protobuf:"bytes,6,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	// What it says it is; empty: it does not say.
+	Software        string `protobuf:"bytes,7,opt,name=software,proto3" json:"software,omitempty"`
+	SoftwareVersion string `protobuf:"bytes,8,opt,name=software_version,json=softwareVersion,proto3" json:"software_version,omitempty"`
+	// The name that it logged in with and the mechanism of SASL; empty: it did not, or the
+	// mechanism does not tell. What the home makes of the name by its own rules is not
+	// known here.
+	Principal string `protobuf:"bytes,9,opt,name=principal,proto3" json:"principal,omitempty"`
+	Mechanism string `protobuf:"bytes,10,opt,name=mechanism,proto3" json:"mechanism,omitempty"`
+	// That of its certificate; empty: none.
+	Subject string `protobuf:"bytes,11,opt,name=subject,proto3" json:"subject,omitempty"`
+	// The first topics that it asked to write and to read, and whether there were more.
+	Produces   []string `protobuf:"bytes,12,rep,name=produces,proto3" json:"produces,omitempty"`
+	Fetches    []string `protobuf:"bytes,13,rep,name=fetches,proto3" json:"fetches,omitempty"`
+	MoreTopics bool     `protobuf:"varint,14,opt,name=more_topics,json=moreTopics,proto3" json:"more_topics,omitempty"`
+	// Bytes from and to the client.
+	BytesIn  int64 `protobuf:"varint,15,opt,name=bytes_in,json=bytesIn,proto3" json:"bytes_in,omitempty"`
+	BytesOut int64 `protobuf:"varint,16,opt,name=bytes_out,json=bytesOut,proto3" json:"bytes_out,omitempty"`
+	// Requests that it made, and those of them that are not answered.
+	Requests int64 `protobuf:"varint,17,opt,name=requests,proto3" json:"requests,omitempty"`
+	Pending  int32 `protobuf:"varint,18,opt,name=pending,proto3" json:"pending,omitempty"`
+	// When it came.
+	Since *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=since,proto3" json:"since,omitempty"`
+	// For how long it was not read because of a quota, in all.
+	ThrottledSeconds float64 `protobuf:"fixed64,20,opt,name=throttled_seconds,json=throttledSeconds,proto3" json:"throttled_seconds,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *RouterClient) Reset() {
+	*x = RouterClient{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RouterClient) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RouterClient) ProtoMessage() {}
+
+func (x *RouterClient) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RouterClient.ProtoReflect.Descriptor instead.
+func (*RouterClient) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *RouterClient) GetRouter() string {
+	if x != nil {
+		return x.Router
+	}
+	return ""
+}
+
+func (x *RouterClient) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *RouterClient) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *RouterClient) GetSlot() int32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *RouterClient) GetBroker() int32 {
+	if x != nil {
+		return x.Broker
+	}
+	return 0
+}
+
+func (x *RouterClient) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
+func (x *RouterClient) GetSoftware() string {
+	if x != nil {
+		return x.Software
+	}
+	return ""
+}
+
+func (x *RouterClient) GetSoftwareVersion() string {
+	if x != nil {
+		return x.SoftwareVersion
+	}
+	return ""
+}
+
+func (x *RouterClient) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *RouterClient) GetMechanism() string {
+	if x != nil {
+		return x.Mechanism
+	}
+	return ""
+}
+
+func (x *RouterClient) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *RouterClient) GetProduces() []string {
+	if x != nil {
+		return x.Produces
+	}
+	return nil
+}
+
+func (x *RouterClient) GetFetches() []string {
+	if x != nil {
+		return x.Fetches
+	}
+	return nil
+}
+
+func (x *RouterClient) GetMoreTopics() bool {
+	if x != nil {
+		return x.MoreTopics
+	}
+	return false
+}
+
+func (x *RouterClient) GetBytesIn() int64 {
+	if x != nil {
+		return x.BytesIn
+	}
+	return 0
+}
+
+func (x *RouterClient) GetBytesOut() int64 {
+	if x != nil {
+		return x.BytesOut
+	}
+	return 0
+}
+
+func (x *RouterClient) GetRequests() int64 {
+	if x != nil {
+		return x.Requests
+	}
+	return 0
+}
+
+func (x *RouterClient) GetPending() int32 {
+	if x != nil {
+		return x.Pending
+	}
+	return 0
+}
+
+func (x *RouterClient) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *RouterClient) GetThrottledSeconds() float64 {
+	if x != nil {
+		return x.ThrottledSeconds
+	}
+	return 0
+}
+
 // LedgerRequest chooses what Ledger lists.
 type LedgerRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1996,7 +2768,7 @@ type LedgerRequest struct {
 
 func (x *LedgerRequest) Reset() {
 	*x = LedgerRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[17]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2008,7 +2780,7 @@ func (x *LedgerRequest) String() string {
 func (*LedgerRequest) ProtoMessage() {}
 
 func (x *LedgerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[17]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2021,7 +2793,7 @@ func (x *LedgerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LedgerRequest.ProtoReflect.Descriptor instead.
 func (*LedgerRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{17}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *LedgerRequest) GetLink() string {
@@ -2069,7 +2841,7 @@ type LedgerEntry struct {
 
 func (x *LedgerEntry) Reset() {
 	*x = LedgerEntry{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[18]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2081,7 +2853,7 @@ func (x *LedgerEntry) String() string {
 func (*LedgerEntry) ProtoMessage() {}
 
 func (x *LedgerEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[18]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2094,7 +2866,7 @@ func (x *LedgerEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LedgerEntry.ProtoReflect.Descriptor instead.
 func (*LedgerEntry) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{18}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *LedgerEntry) GetLink() string {
@@ -2199,7 +2971,7 @@ type DriftRequest struct {
 
 func (x *DriftRequest) Reset() {
 	*x = DriftRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[19]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2211,7 +2983,7 @@ func (x *DriftRequest) String() string {
 func (*DriftRequest) ProtoMessage() {}
 
 func (x *DriftRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[19]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2224,7 +2996,7 @@ func (x *DriftRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DriftRequest.ProtoReflect.Descriptor instead.
 func (*DriftRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{19}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DriftRequest) GetLink() string {
@@ -2247,7 +3019,7 @@ type DriftResponse struct {
 
 func (x *DriftResponse) Reset() {
 	*x = DriftResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[20]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2259,7 +3031,7 @@ func (x *DriftResponse) String() string {
 func (*DriftResponse) ProtoMessage() {}
 
 func (x *DriftResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[20]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2272,7 +3044,7 @@ func (x *DriftResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DriftResponse.ProtoReflect.Descriptor instead.
 func (*DriftResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{20}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DriftResponse) GetNode() string {
@@ -2312,7 +3084,7 @@ type Drift struct {
 
 func (x *Drift) Reset() {
 	*x = Drift{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[21]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2324,7 +3096,7 @@ func (x *Drift) String() string {
 func (*Drift) ProtoMessage() {}
 
 func (x *Drift) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[21]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2337,7 +3109,7 @@ func (x *Drift) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drift.ProtoReflect.Descriptor instead.
 func (*Drift) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{21}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Drift) GetLink() string {
@@ -2415,7 +3187,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[22]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2427,7 +3199,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[22]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2440,7 +3212,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{22}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *VerifyRequest) GetLink() string {
@@ -2494,7 +3266,7 @@ type VerifyResponse struct {
 
 func (x *VerifyResponse) Reset() {
 	*x = VerifyResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[23]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2506,7 +3278,7 @@ func (x *VerifyResponse) String() string {
 func (*VerifyResponse) ProtoMessage() {}
 
 func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[23]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2519,7 +3291,7 @@ func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyResponse.ProtoReflect.Descriptor instead.
 func (*VerifyResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{23}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *VerifyResponse) GetProgress() *VerifyProgress {
@@ -2561,7 +3333,7 @@ type VerifyProgress struct {
 
 func (x *VerifyProgress) Reset() {
 	*x = VerifyProgress{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[24]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2573,7 +3345,7 @@ func (x *VerifyProgress) String() string {
 func (*VerifyProgress) ProtoMessage() {}
 
 func (x *VerifyProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[24]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2586,7 +3358,7 @@ func (x *VerifyProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyProgress.ProtoReflect.Descriptor instead.
 func (*VerifyProgress) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{24}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *VerifyProgress) GetPartitions() int32 {
@@ -2656,7 +3428,7 @@ type VerifyResult struct {
 
 func (x *VerifyResult) Reset() {
 	*x = VerifyResult{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[25]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2668,7 +3440,7 @@ func (x *VerifyResult) String() string {
 func (*VerifyResult) ProtoMessage() {}
 
 func (x *VerifyResult) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[25]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2681,7 +3453,7 @@ func (x *VerifyResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyResult.ProtoReflect.Descriptor instead.
 func (*VerifyResult) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{25}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *VerifyResult) GetTopic() string {
@@ -2799,7 +3571,7 @@ type VerifyNote struct {
 
 func (x *VerifyNote) Reset() {
 	*x = VerifyNote{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[26]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2811,7 +3583,7 @@ func (x *VerifyNote) String() string {
 func (*VerifyNote) ProtoMessage() {}
 
 func (x *VerifyNote) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[26]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2824,7 +3596,7 @@ func (x *VerifyNote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyNote.ProtoReflect.Descriptor instead.
 func (*VerifyNote) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{26}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *VerifyNote) GetFrom() int64 {
@@ -2872,7 +3644,7 @@ type Difference struct {
 
 func (x *Difference) Reset() {
 	*x = Difference{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[27]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2884,7 +3656,7 @@ func (x *Difference) String() string {
 func (*Difference) ProtoMessage() {}
 
 func (x *Difference) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[27]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2897,7 +3669,7 @@ func (x *Difference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Difference.ProtoReflect.Descriptor instead.
 func (*Difference) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{27}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Difference) GetKind() string {
@@ -2937,7 +3709,7 @@ type NodesRequest struct {
 
 func (x *NodesRequest) Reset() {
 	*x = NodesRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[28]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2949,7 +3721,7 @@ func (x *NodesRequest) String() string {
 func (*NodesRequest) ProtoMessage() {}
 
 func (x *NodesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[28]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2962,7 +3734,7 @@ func (x *NodesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesRequest.ProtoReflect.Descriptor instead.
 func (*NodesRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{28}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{36}
 }
 
 // NodesResponse is the fabric's membership at one moment.
@@ -2982,7 +3754,7 @@ type NodesResponse struct {
 
 func (x *NodesResponse) Reset() {
 	*x = NodesResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[29]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2994,7 +3766,7 @@ func (x *NodesResponse) String() string {
 func (*NodesResponse) ProtoMessage() {}
 
 func (x *NodesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[29]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3007,7 +3779,7 @@ func (x *NodesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesResponse.ProtoReflect.Descriptor instead.
 func (*NodesResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{29}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *NodesResponse) GetNode() *Node {
@@ -3079,7 +3851,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[30]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3091,7 +3863,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[30]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3104,7 +3876,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{30}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Member) GetName() string {
@@ -3257,7 +4029,7 @@ type Reach struct {
 
 func (x *Reach) Reset() {
 	*x = Reach{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[31]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3269,7 +4041,7 @@ func (x *Reach) String() string {
 func (*Reach) ProtoMessage() {}
 
 func (x *Reach) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[31]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3282,7 +4054,7 @@ func (x *Reach) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reach.ProtoReflect.Descriptor instead.
 func (*Reach) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{31}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Reach) GetCluster() string {
@@ -3333,7 +4105,7 @@ type OwnersRequest struct {
 
 func (x *OwnersRequest) Reset() {
 	*x = OwnersRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[32]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3345,7 +4117,7 @@ func (x *OwnersRequest) String() string {
 func (*OwnersRequest) ProtoMessage() {}
 
 func (x *OwnersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[32]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3358,7 +4130,7 @@ func (x *OwnersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnersRequest.ProtoReflect.Descriptor instead.
 func (*OwnersRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{32}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *OwnersRequest) GetLink() string {
@@ -3390,7 +4162,7 @@ type OwnersResponse struct {
 
 func (x *OwnersResponse) Reset() {
 	*x = OwnersResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[33]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3402,7 +4174,7 @@ func (x *OwnersResponse) String() string {
 func (*OwnersResponse) ProtoMessage() {}
 
 func (x *OwnersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[33]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3415,7 +4187,7 @@ func (x *OwnersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnersResponse.ProtoReflect.Descriptor instead.
 func (*OwnersResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{33}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *OwnersResponse) GetNode() *Node {
@@ -3463,7 +4235,7 @@ type Owner struct {
 
 func (x *Owner) Reset() {
 	*x = Owner{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[34]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3475,7 +4247,7 @@ func (x *Owner) String() string {
 func (*Owner) ProtoMessage() {}
 
 func (x *Owner) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[34]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3488,7 +4260,7 @@ func (x *Owner) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Owner.ProtoReflect.Descriptor instead.
 func (*Owner) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{34}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Owner) GetLink() string {
@@ -3565,7 +4337,7 @@ type SettingsRequest struct {
 
 func (x *SettingsRequest) Reset() {
 	*x = SettingsRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[35]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3577,7 +4349,7 @@ func (x *SettingsRequest) String() string {
 func (*SettingsRequest) ProtoMessage() {}
 
 func (x *SettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[35]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3590,7 +4362,7 @@ func (x *SettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettingsRequest.ProtoReflect.Descriptor instead.
 func (*SettingsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{35}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SettingsRequest) GetPrefix() string {
@@ -3614,7 +4386,7 @@ type SettingsResponse struct {
 
 func (x *SettingsResponse) Reset() {
 	*x = SettingsResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[36]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3626,7 +4398,7 @@ func (x *SettingsResponse) String() string {
 func (*SettingsResponse) ProtoMessage() {}
 
 func (x *SettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[36]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3639,7 +4411,7 @@ func (x *SettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettingsResponse.ProtoReflect.Descriptor instead.
 func (*SettingsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{36}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SettingsResponse) GetSettings() []*Setting {
@@ -3683,7 +4455,7 @@ type Setting struct {
 
 func (x *Setting) Reset() {
 	*x = Setting{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[37]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3695,7 +4467,7 @@ func (x *Setting) String() string {
 func (*Setting) ProtoMessage() {}
 
 func (x *Setting) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[37]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3708,7 +4480,7 @@ func (x *Setting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Setting.ProtoReflect.Descriptor instead.
 func (*Setting) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{37}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Setting) GetKey() string {
@@ -3771,7 +4543,7 @@ type HistoryRequest struct {
 
 func (x *HistoryRequest) Reset() {
 	*x = HistoryRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[38]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3783,7 +4555,7 @@ func (x *HistoryRequest) String() string {
 func (*HistoryRequest) ProtoMessage() {}
 
 func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[38]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3796,7 +4568,7 @@ func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
 func (*HistoryRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{38}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *HistoryRequest) GetLimit() int32 {
@@ -3816,7 +4588,7 @@ type HistoryResponse struct {
 
 func (x *HistoryResponse) Reset() {
 	*x = HistoryResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[39]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3828,7 +4600,7 @@ func (x *HistoryResponse) String() string {
 func (*HistoryResponse) ProtoMessage() {}
 
 func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[39]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3841,7 +4613,7 @@ func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryResponse.ProtoReflect.Descriptor instead.
 func (*HistoryResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{39}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *HistoryResponse) GetChanges() []*PastChange {
@@ -3873,7 +4645,7 @@ type PastChange struct {
 
 func (x *PastChange) Reset() {
 	*x = PastChange{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[40]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3885,7 +4657,7 @@ func (x *PastChange) String() string {
 func (*PastChange) ProtoMessage() {}
 
 func (x *PastChange) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[40]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3898,7 +4670,7 @@ func (x *PastChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastChange.ProtoReflect.Descriptor instead.
 func (*PastChange) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{40}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *PastChange) GetNumber() int32 {
@@ -3972,7 +4744,7 @@ type PastEntry struct {
 
 func (x *PastEntry) Reset() {
 	*x = PastEntry{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[41]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3984,7 +4756,7 @@ func (x *PastEntry) String() string {
 func (*PastEntry) ProtoMessage() {}
 
 func (x *PastEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[41]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3997,7 +4769,7 @@ func (x *PastEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastEntry.ProtoReflect.Descriptor instead.
 func (*PastEntry) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{41}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *PastEntry) GetKey() string {
@@ -4037,7 +4809,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[42]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4049,7 +4821,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[42]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4062,7 +4834,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{42}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{50}
 }
 
 // ExportResponse is a configuration.
@@ -4078,7 +4850,7 @@ type ExportResponse struct {
 
 func (x *ExportResponse) Reset() {
 	*x = ExportResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[43]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4090,7 +4862,7 @@ func (x *ExportResponse) String() string {
 func (*ExportResponse) ProtoMessage() {}
 
 func (x *ExportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[43]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4103,7 +4875,7 @@ func (x *ExportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportResponse.ProtoReflect.Descriptor instead.
 func (*ExportResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{43}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ExportResponse) GetFile() string {
@@ -4131,7 +4903,7 @@ type DiffRequest struct {
 
 func (x *DiffRequest) Reset() {
 	*x = DiffRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[44]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4143,7 +4915,7 @@ func (x *DiffRequest) String() string {
 func (*DiffRequest) ProtoMessage() {}
 
 func (x *DiffRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[44]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4156,7 +4928,7 @@ func (x *DiffRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffRequest.ProtoReflect.Descriptor instead.
 func (*DiffRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{44}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *DiffRequest) GetFile() string {
@@ -4189,7 +4961,7 @@ type WriteResponse struct {
 
 func (x *WriteResponse) Reset() {
 	*x = WriteResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[45]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4201,7 +4973,7 @@ func (x *WriteResponse) String() string {
 func (*WriteResponse) ProtoMessage() {}
 
 func (x *WriteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[45]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4214,7 +4986,7 @@ func (x *WriteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteResponse.ProtoReflect.Descriptor instead.
 func (*WriteResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{45}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *WriteResponse) GetVersion() string {
@@ -4271,7 +5043,7 @@ type Touched struct {
 
 func (x *Touched) Reset() {
 	*x = Touched{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[46]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4283,7 +5055,7 @@ func (x *Touched) String() string {
 func (*Touched) ProtoMessage() {}
 
 func (x *Touched) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[46]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4296,7 +5068,7 @@ func (x *Touched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Touched.ProtoReflect.Descriptor instead.
 func (*Touched) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{46}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Touched) GetLink() string {
@@ -4334,7 +5106,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[47]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4346,7 +5118,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[47]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4359,7 +5131,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{47}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *WatchRequest) GetKinds() []EventKind {
@@ -4406,7 +5178,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[48]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4418,7 +5190,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[48]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4431,7 +5203,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{48}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Event) GetKind() EventKind {
@@ -4545,7 +5317,7 @@ type PauseRequest struct {
 
 func (x *PauseRequest) Reset() {
 	*x = PauseRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[49]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4557,7 +5329,7 @@ func (x *PauseRequest) String() string {
 func (*PauseRequest) ProtoMessage() {}
 
 func (x *PauseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[49]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4570,7 +5342,7 @@ func (x *PauseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRequest.ProtoReflect.Descriptor instead.
 func (*PauseRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{49}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *PauseRequest) GetLink() string {
@@ -4633,7 +5405,7 @@ type ResumeRequest struct {
 
 func (x *ResumeRequest) Reset() {
 	*x = ResumeRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[50]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4645,7 +5417,7 @@ func (x *ResumeRequest) String() string {
 func (*ResumeRequest) ProtoMessage() {}
 
 func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[50]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4658,7 +5430,7 @@ func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{50}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ResumeRequest) GetLink() string {
@@ -4712,7 +5484,7 @@ type RetryRequest struct {
 
 func (x *RetryRequest) Reset() {
 	*x = RetryRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[51]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4724,7 +5496,7 @@ func (x *RetryRequest) String() string {
 func (*RetryRequest) ProtoMessage() {}
 
 func (x *RetryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[51]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4737,7 +5509,7 @@ func (x *RetryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryRequest.ProtoReflect.Descriptor instead.
 func (*RetryRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{51}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *RetryRequest) GetLink() string {
@@ -4781,7 +5553,7 @@ type RetryResponse struct {
 
 func (x *RetryResponse) Reset() {
 	*x = RetryResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[52]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4793,7 +5565,7 @@ func (x *RetryResponse) String() string {
 func (*RetryResponse) ProtoMessage() {}
 
 func (x *RetryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[52]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4806,7 +5578,7 @@ func (x *RetryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryResponse.ProtoReflect.Descriptor instead.
 func (*RetryResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{52}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *RetryResponse) GetTried() int32 {
@@ -4847,7 +5619,7 @@ type AnchorRequest struct {
 
 func (x *AnchorRequest) Reset() {
 	*x = AnchorRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[53]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4859,7 +5631,7 @@ func (x *AnchorRequest) String() string {
 func (*AnchorRequest) ProtoMessage() {}
 
 func (x *AnchorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[53]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4872,7 +5644,7 @@ func (x *AnchorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnchorRequest.ProtoReflect.Descriptor instead.
 func (*AnchorRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{53}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *AnchorRequest) GetLink() string {
@@ -4955,7 +5727,7 @@ type AnchorResponse struct {
 
 func (x *AnchorResponse) Reset() {
 	*x = AnchorResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[54]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4967,7 +5739,7 @@ func (x *AnchorResponse) String() string {
 func (*AnchorResponse) ProtoMessage() {}
 
 func (x *AnchorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[54]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4980,7 +5752,7 @@ func (x *AnchorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnchorResponse.ProtoReflect.Descriptor instead.
 func (*AnchorResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{54}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *AnchorResponse) GetPlan() []string {
@@ -5063,7 +5835,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[55]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5075,7 +5847,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[55]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5088,7 +5860,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{55}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *DrainRequest) GetNode() string {
@@ -5146,7 +5918,7 @@ type SetRequest struct {
 
 func (x *SetRequest) Reset() {
 	*x = SetRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[56]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5158,7 +5930,7 @@ func (x *SetRequest) String() string {
 func (*SetRequest) ProtoMessage() {}
 
 func (x *SetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[56]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5171,7 +5943,7 @@ func (x *SetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRequest.ProtoReflect.Descriptor instead.
 func (*SetRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{56}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *SetRequest) GetKey() string {
@@ -5233,7 +6005,7 @@ type UnsetRequest struct {
 
 func (x *UnsetRequest) Reset() {
 	*x = UnsetRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[57]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5245,7 +6017,7 @@ func (x *UnsetRequest) String() string {
 func (*UnsetRequest) ProtoMessage() {}
 
 func (x *UnsetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[57]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5258,7 +6030,7 @@ func (x *UnsetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnsetRequest.ProtoReflect.Descriptor instead.
 func (*UnsetRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{57}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *UnsetRequest) GetKey() string {
@@ -5312,7 +6084,7 @@ type UndoRequest struct {
 
 func (x *UndoRequest) Reset() {
 	*x = UndoRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[58]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5324,7 +6096,7 @@ func (x *UndoRequest) String() string {
 func (*UndoRequest) ProtoMessage() {}
 
 func (x *UndoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[58]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5337,7 +6109,7 @@ func (x *UndoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndoRequest.ProtoReflect.Descriptor instead.
 func (*UndoRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{58}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *UndoRequest) GetVersion() string {
@@ -5390,7 +6162,7 @@ type ApplyRequest struct {
 
 func (x *ApplyRequest) Reset() {
 	*x = ApplyRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[59]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5402,7 +6174,7 @@ func (x *ApplyRequest) String() string {
 func (*ApplyRequest) ProtoMessage() {}
 
 func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[59]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5415,7 +6187,7 @@ func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyRequest.ProtoReflect.Descriptor instead.
 func (*ApplyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{59}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ApplyRequest) GetFile() string {
@@ -5461,7 +6233,7 @@ type RotateKeyRequest struct {
 
 func (x *RotateKeyRequest) Reset() {
 	*x = RotateKeyRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[60]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5473,7 +6245,7 @@ func (x *RotateKeyRequest) String() string {
 func (*RotateKeyRequest) ProtoMessage() {}
 
 func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[60]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5486,7 +6258,7 @@ func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateKeyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{60}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *RotateKeyRequest) GetReason() string {
@@ -5535,7 +6307,7 @@ type RotateKeyResponse struct {
 
 func (x *RotateKeyResponse) Reset() {
 	*x = RotateKeyResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[61]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5547,7 +6319,7 @@ func (x *RotateKeyResponse) String() string {
 func (*RotateKeyResponse) ProtoMessage() {}
 
 func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[61]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5560,7 +6332,7 @@ func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeyResponse.ProtoReflect.Descriptor instead.
 func (*RotateKeyResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{61}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *RotateKeyResponse) GetNodes() []*KeyOutcome {
@@ -5615,7 +6387,7 @@ type KeyOutcome struct {
 
 func (x *KeyOutcome) Reset() {
 	*x = KeyOutcome{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[62]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5627,7 +6399,7 @@ func (x *KeyOutcome) String() string {
 func (*KeyOutcome) ProtoMessage() {}
 
 func (x *KeyOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[62]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5640,7 +6412,7 @@ func (x *KeyOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyOutcome.ProtoReflect.Descriptor instead.
 func (*KeyOutcome) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{62}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *KeyOutcome) GetNode() string {
@@ -5826,7 +6598,77 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"GroupPlace\x12\x16\n" +
 	"\x06offset\x18\x01 \x01(\x03R\x06offset\x12\x10\n" +
 	"\x03lag\x18\x02 \x01(\x03R\x03lag\x12\x16\n" +
-	"\x06active\x18\x03 \x01(\bR\x06active\";\n" +
+	"\x06active\x18\x03 \x01(\bR\x06active\"(\n" +
+	"\x0eRoutersRequest\x12\x16\n" +
+	"\x06router\x18\x01 \x01(\tR\x06router\"\xaf\x01\n" +
+	"\x0fRoutersResponse\x12*\n" +
+	"\x04node\x18\x01 \x01(\v2\x16.isthmus.admin.v1.NodeR\x04node\x122\n" +
+	"\arouters\x18\x02 \x03(\v2\x18.isthmus.admin.v1.RouterR\arouters\x12<\n" +
+	"\n" +
+	"unanswered\x18\x03 \x03(\v2\x1c.isthmus.admin.v1.UnansweredR\n" +
+	"unanswered\"\xc4\x03\n" +
+	"\x06Router\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x16\n" +
+	"\x06listen\x18\x03 \x01(\tR\x06listen\x12\x12\n" +
+	"\x04home\x18\x04 \x01(\tR\x04home\x12\x14\n" +
+	"\x05ready\x18\x05 \x01(\bR\x05ready\x12\x1a\n" +
+	"\btroubles\x18\x06 \x03(\tR\btroubles\x120\n" +
+	"\x05heard\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05heard\x12\x18\n" +
+	"\acluster\x18\b \x01(\tR\acluster\x122\n" +
+	"\x05slots\x18\t \x03(\v2\x1c.isthmus.admin.v1.RouterSlotR\x05slots\x12 \n" +
+	"\vconnections\x18\n" +
+	" \x01(\x03R\vconnections\x12\x1c\n" +
+	"\tbootstrap\x18\v \x01(\x03R\tbootstrap\x12\x16\n" +
+	"\x06opened\x18\f \x01(\x03R\x06opened\x129\n" +
+	"\arefused\x18\r \x03(\v2\x1f.isthmus.admin.v1.RouterRefusedR\arefused\x12!\n" +
+	"\fproducer_ids\x18\x0e \x01(\x03R\vproducerIds\"\xcc\x01\n" +
+	"\n" +
+	"RouterSlot\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\x05R\x02id\x12\x16\n" +
+	"\x06broker\x18\x03 \x01(\x05R\x06broker\x12\x14\n" +
+	"\x05there\x18\x04 \x01(\bR\x05there\x12\x18\n" +
+	"\aaddress\x18\x05 \x01(\tR\aaddress\x12\x1a\n" +
+	"\binstance\x18\x06 \x01(\tR\binstance\x12\x12\n" +
+	"\x04live\x18\a \x01(\bR\x04live\x12 \n" +
+	"\vconnections\x18\b \x01(\x03R\vconnections\"=\n" +
+	"\rRouterRefused\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x03R\x05count\"D\n" +
+	"\x14RouterClientsRequest\x12\x16\n" +
+	"\x06router\x18\x01 \x01(\tR\x06router\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\x05R\x05limit\"\xd1\x01\n" +
+	"\x15RouterClientsResponse\x12*\n" +
+	"\x04node\x18\x01 \x01(\v2\x16.isthmus.admin.v1.NodeR\x04node\x128\n" +
+	"\aclients\x18\x02 \x03(\v2\x1e.isthmus.admin.v1.RouterClientR\aclients\x12\x14\n" +
+	"\x05total\x18\x03 \x01(\x03R\x05total\x12<\n" +
+	"\n" +
+	"unanswered\x18\x04 \x03(\v2\x1c.isthmus.admin.v1.UnansweredR\n" +
+	"unanswered\"\xde\x04\n" +
+	"\fRouterClient\x12\x16\n" +
+	"\x06router\x18\x01 \x01(\tR\x06router\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x12\n" +
+	"\x04slot\x18\x04 \x01(\x05R\x04slot\x12\x16\n" +
+	"\x06broker\x18\x05 \x01(\x05R\x06broker\x12\x1b\n" +
+	"\tclient_id\x18\x06 \x01(\tR\bclientId\x12\x1a\n" +
+	"\bsoftware\x18\a \x01(\tR\bsoftware\x12)\n" +
+	"\x10software_version\x18\b \x01(\tR\x0fsoftwareVersion\x12\x1c\n" +
+	"\tprincipal\x18\t \x01(\tR\tprincipal\x12\x1c\n" +
+	"\tmechanism\x18\n" +
+	" \x01(\tR\tmechanism\x12\x18\n" +
+	"\asubject\x18\v \x01(\tR\asubject\x12\x1a\n" +
+	"\bproduces\x18\f \x03(\tR\bproduces\x12\x18\n" +
+	"\afetches\x18\r \x03(\tR\afetches\x12\x1f\n" +
+	"\vmore_topics\x18\x0e \x01(\bR\n" +
+	"moreTopics\x12\x19\n" +
+	"\bbytes_in\x18\x0f \x01(\x03R\abytesIn\x12\x1b\n" +
+	"\tbytes_out\x18\x10 \x01(\x03R\bbytesOut\x12\x1a\n" +
+	"\brequests\x18\x11 \x01(\x03R\brequests\x12\x18\n" +
+	"\apending\x18\x12 \x01(\x05R\apending\x120\n" +
+	"\x05since\x18\x13 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12+\n" +
+	"\x11throttled_seconds\x18\x14 \x01(\x01R\x10throttledSeconds\";\n" +
 	"\rLedgerRequest\x12\x12\n" +
 	"\x04link\x18\x01 \x01(\tR\x04link\x12\x16\n" +
 	"\x06fabric\x18\x02 \x01(\bR\x06fabric\"\xfb\x02\n" +
@@ -6177,12 +7019,14 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"\x15ANCHOR_AT_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10ANCHOR_AT_OFFSET\x10\x01\x12\x13\n" +
 	"\x0fANCHOR_AT_START\x10\x02\x12\x11\n" +
-	"\rANCHOR_AT_END\x10\x032\xc3\x0e\n" +
+	"\rANCHOR_AT_END\x10\x032\xf5\x0f\n" +
 	"\x05Admin\x12K\n" +
 	"\x06Status\x12\x1f.isthmus.admin.v1.StatusRequest\x1a .isthmus.admin.v1.StatusResponse\x12T\n" +
 	"\tTranslate\x12\".isthmus.admin.v1.TranslateRequest\x1a#.isthmus.admin.v1.TranslateResponse\x12c\n" +
 	"\x0eTranslateGroup\x12'.isthmus.admin.v1.TranslateGroupRequest\x1a(.isthmus.admin.v1.TranslateGroupResponse\x12K\n" +
-	"\x06Groups\x12\x1f.isthmus.admin.v1.GroupsRequest\x1a .isthmus.admin.v1.GroupsResponse\x12J\n" +
+	"\x06Groups\x12\x1f.isthmus.admin.v1.GroupsRequest\x1a .isthmus.admin.v1.GroupsResponse\x12N\n" +
+	"\aRouters\x12 .isthmus.admin.v1.RoutersRequest\x1a!.isthmus.admin.v1.RoutersResponse\x12`\n" +
+	"\rRouterClients\x12&.isthmus.admin.v1.RouterClientsRequest\x1a'.isthmus.admin.v1.RouterClientsResponse\x12J\n" +
 	"\x06Ledger\x12\x1f.isthmus.admin.v1.LedgerRequest\x1a\x1d.isthmus.admin.v1.LedgerEntry0\x01\x12H\n" +
 	"\x05Nodes\x12\x1e.isthmus.admin.v1.NodesRequest\x1a\x1f.isthmus.admin.v1.NodesResponse\x12K\n" +
 	"\x06Owners\x12\x1f.isthmus.admin.v1.OwnersRequest\x1a .isthmus.admin.v1.OwnersResponse\x12Q\n" +
@@ -6217,7 +7061,7 @@ func file_admin_adminpb_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_admin_adminpb_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_admin_adminpb_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
+var file_admin_adminpb_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 71)
 var file_admin_adminpb_admin_proto_goTypes = []any{
 	(Guarantee)(0),                 // 0: isthmus.admin.v1.Guarantee
 	(State)(0),                     // 1: isthmus.admin.v1.State
@@ -6242,161 +7086,183 @@ var file_admin_adminpb_admin_proto_goTypes = []any{
 	(*LinkGroups)(nil),             // 20: isthmus.admin.v1.LinkGroups
 	(*GroupPosition)(nil),          // 21: isthmus.admin.v1.GroupPosition
 	(*GroupPlace)(nil),             // 22: isthmus.admin.v1.GroupPlace
-	(*LedgerRequest)(nil),          // 23: isthmus.admin.v1.LedgerRequest
-	(*LedgerEntry)(nil),            // 24: isthmus.admin.v1.LedgerEntry
-	(*DriftRequest)(nil),           // 25: isthmus.admin.v1.DriftRequest
-	(*DriftResponse)(nil),          // 26: isthmus.admin.v1.DriftResponse
-	(*Drift)(nil),                  // 27: isthmus.admin.v1.Drift
-	(*VerifyRequest)(nil),          // 28: isthmus.admin.v1.VerifyRequest
-	(*VerifyResponse)(nil),         // 29: isthmus.admin.v1.VerifyResponse
-	(*VerifyProgress)(nil),         // 30: isthmus.admin.v1.VerifyProgress
-	(*VerifyResult)(nil),           // 31: isthmus.admin.v1.VerifyResult
-	(*VerifyNote)(nil),             // 32: isthmus.admin.v1.VerifyNote
-	(*Difference)(nil),             // 33: isthmus.admin.v1.Difference
-	(*NodesRequest)(nil),           // 34: isthmus.admin.v1.NodesRequest
-	(*NodesResponse)(nil),          // 35: isthmus.admin.v1.NodesResponse
-	(*Member)(nil),                 // 36: isthmus.admin.v1.Member
-	(*Reach)(nil),                  // 37: isthmus.admin.v1.Reach
-	(*OwnersRequest)(nil),          // 38: isthmus.admin.v1.OwnersRequest
-	(*OwnersResponse)(nil),         // 39: isthmus.admin.v1.OwnersResponse
-	(*Owner)(nil),                  // 40: isthmus.admin.v1.Owner
-	(*SettingsRequest)(nil),        // 41: isthmus.admin.v1.SettingsRequest
-	(*SettingsResponse)(nil),       // 42: isthmus.admin.v1.SettingsResponse
-	(*Setting)(nil),                // 43: isthmus.admin.v1.Setting
-	(*HistoryRequest)(nil),         // 44: isthmus.admin.v1.HistoryRequest
-	(*HistoryResponse)(nil),        // 45: isthmus.admin.v1.HistoryResponse
-	(*PastChange)(nil),             // 46: isthmus.admin.v1.PastChange
-	(*PastEntry)(nil),              // 47: isthmus.admin.v1.PastEntry
-	(*ExportRequest)(nil),          // 48: isthmus.admin.v1.ExportRequest
-	(*ExportResponse)(nil),         // 49: isthmus.admin.v1.ExportResponse
-	(*DiffRequest)(nil),            // 50: isthmus.admin.v1.DiffRequest
-	(*WriteResponse)(nil),          // 51: isthmus.admin.v1.WriteResponse
-	(*Touched)(nil),                // 52: isthmus.admin.v1.Touched
-	(*WatchRequest)(nil),           // 53: isthmus.admin.v1.WatchRequest
-	(*Event)(nil),                  // 54: isthmus.admin.v1.Event
-	(*PauseRequest)(nil),           // 55: isthmus.admin.v1.PauseRequest
-	(*ResumeRequest)(nil),          // 56: isthmus.admin.v1.ResumeRequest
-	(*RetryRequest)(nil),           // 57: isthmus.admin.v1.RetryRequest
-	(*RetryResponse)(nil),          // 58: isthmus.admin.v1.RetryResponse
-	(*AnchorRequest)(nil),          // 59: isthmus.admin.v1.AnchorRequest
-	(*AnchorResponse)(nil),         // 60: isthmus.admin.v1.AnchorResponse
-	(*DrainRequest)(nil),           // 61: isthmus.admin.v1.DrainRequest
-	(*SetRequest)(nil),             // 62: isthmus.admin.v1.SetRequest
-	(*UnsetRequest)(nil),           // 63: isthmus.admin.v1.UnsetRequest
-	(*UndoRequest)(nil),            // 64: isthmus.admin.v1.UndoRequest
-	(*ApplyRequest)(nil),           // 65: isthmus.admin.v1.ApplyRequest
-	(*RotateKeyRequest)(nil),       // 66: isthmus.admin.v1.RotateKeyRequest
-	(*RotateKeyResponse)(nil),      // 67: isthmus.admin.v1.RotateKeyResponse
-	(*KeyOutcome)(nil),             // 68: isthmus.admin.v1.KeyOutcome
-	(*timestamppb.Timestamp)(nil),  // 69: google.protobuf.Timestamp
+	(*RoutersRequest)(nil),         // 23: isthmus.admin.v1.RoutersRequest
+	(*RoutersResponse)(nil),        // 24: isthmus.admin.v1.RoutersResponse
+	(*Router)(nil),                 // 25: isthmus.admin.v1.Router
+	(*RouterSlot)(nil),             // 26: isthmus.admin.v1.RouterSlot
+	(*RouterRefused)(nil),          // 27: isthmus.admin.v1.RouterRefused
+	(*RouterClientsRequest)(nil),   // 28: isthmus.admin.v1.RouterClientsRequest
+	(*RouterClientsResponse)(nil),  // 29: isthmus.admin.v1.RouterClientsResponse
+	(*RouterClient)(nil),           // 30: isthmus.admin.v1.RouterClient
+	(*LedgerRequest)(nil),          // 31: isthmus.admin.v1.LedgerRequest
+	(*LedgerEntry)(nil),            // 32: isthmus.admin.v1.LedgerEntry
+	(*DriftRequest)(nil),           // 33: isthmus.admin.v1.DriftRequest
+	(*DriftResponse)(nil),          // 34: isthmus.admin.v1.DriftResponse
+	(*Drift)(nil),                  // 35: isthmus.admin.v1.Drift
+	(*VerifyRequest)(nil),          // 36: isthmus.admin.v1.VerifyRequest
+	(*VerifyResponse)(nil),         // 37: isthmus.admin.v1.VerifyResponse
+	(*VerifyProgress)(nil),         // 38: isthmus.admin.v1.VerifyProgress
+	(*VerifyResult)(nil),           // 39: isthmus.admin.v1.VerifyResult
+	(*VerifyNote)(nil),             // 40: isthmus.admin.v1.VerifyNote
+	(*Difference)(nil),             // 41: isthmus.admin.v1.Difference
+	(*NodesRequest)(nil),           // 42: isthmus.admin.v1.NodesRequest
+	(*NodesResponse)(nil),          // 43: isthmus.admin.v1.NodesResponse
+	(*Member)(nil),                 // 44: isthmus.admin.v1.Member
+	(*Reach)(nil),                  // 45: isthmus.admin.v1.Reach
+	(*OwnersRequest)(nil),          // 46: isthmus.admin.v1.OwnersRequest
+	(*OwnersResponse)(nil),         // 47: isthmus.admin.v1.OwnersResponse
+	(*Owner)(nil),                  // 48: isthmus.admin.v1.Owner
+	(*SettingsRequest)(nil),        // 49: isthmus.admin.v1.SettingsRequest
+	(*SettingsResponse)(nil),       // 50: isthmus.admin.v1.SettingsResponse
+	(*Setting)(nil),                // 51: isthmus.admin.v1.Setting
+	(*HistoryRequest)(nil),         // 52: isthmus.admin.v1.HistoryRequest
+	(*HistoryResponse)(nil),        // 53: isthmus.admin.v1.HistoryResponse
+	(*PastChange)(nil),             // 54: isthmus.admin.v1.PastChange
+	(*PastEntry)(nil),              // 55: isthmus.admin.v1.PastEntry
+	(*ExportRequest)(nil),          // 56: isthmus.admin.v1.ExportRequest
+	(*ExportResponse)(nil),         // 57: isthmus.admin.v1.ExportResponse
+	(*DiffRequest)(nil),            // 58: isthmus.admin.v1.DiffRequest
+	(*WriteResponse)(nil),          // 59: isthmus.admin.v1.WriteResponse
+	(*Touched)(nil),                // 60: isthmus.admin.v1.Touched
+	(*WatchRequest)(nil),           // 61: isthmus.admin.v1.WatchRequest
+	(*Event)(nil),                  // 62: isthmus.admin.v1.Event
+	(*PauseRequest)(nil),           // 63: isthmus.admin.v1.PauseRequest
+	(*ResumeRequest)(nil),          // 64: isthmus.admin.v1.ResumeRequest
+	(*RetryRequest)(nil),           // 65: isthmus.admin.v1.RetryRequest
+	(*RetryResponse)(nil),          // 66: isthmus.admin.v1.RetryResponse
+	(*AnchorRequest)(nil),          // 67: isthmus.admin.v1.AnchorRequest
+	(*AnchorResponse)(nil),         // 68: isthmus.admin.v1.AnchorResponse
+	(*DrainRequest)(nil),           // 69: isthmus.admin.v1.DrainRequest
+	(*SetRequest)(nil),             // 70: isthmus.admin.v1.SetRequest
+	(*UnsetRequest)(nil),           // 71: isthmus.admin.v1.UnsetRequest
+	(*UndoRequest)(nil),            // 72: isthmus.admin.v1.UndoRequest
+	(*ApplyRequest)(nil),           // 73: isthmus.admin.v1.ApplyRequest
+	(*RotateKeyRequest)(nil),       // 74: isthmus.admin.v1.RotateKeyRequest
+	(*RotateKeyResponse)(nil),      // 75: isthmus.admin.v1.RotateKeyResponse
+	(*KeyOutcome)(nil),             // 76: isthmus.admin.v1.KeyOutcome
+	(*timestamppb.Timestamp)(nil),  // 77: google.protobuf.Timestamp
 }
 var file_admin_adminpb_admin_proto_depIdxs = []int32{
 	9,  // 0: isthmus.admin.v1.StatusResponse.node:type_name -> isthmus.admin.v1.Node
 	10, // 1: isthmus.admin.v1.StatusResponse.links:type_name -> isthmus.admin.v1.Link
 	8,  // 2: isthmus.admin.v1.StatusResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	69, // 3: isthmus.admin.v1.Node.started:type_name -> google.protobuf.Timestamp
-	69, // 4: isthmus.admin.v1.Node.now:type_name -> google.protobuf.Timestamp
-	69, // 5: isthmus.admin.v1.Link.since:type_name -> google.protobuf.Timestamp
+	77, // 3: isthmus.admin.v1.Node.started:type_name -> google.protobuf.Timestamp
+	77, // 4: isthmus.admin.v1.Node.now:type_name -> google.protobuf.Timestamp
+	77, // 5: isthmus.admin.v1.Link.since:type_name -> google.protobuf.Timestamp
 	11, // 6: isthmus.admin.v1.Link.flows:type_name -> isthmus.admin.v1.Flow
 	0,  // 7: isthmus.admin.v1.Link.guarantee:type_name -> isthmus.admin.v1.Guarantee
 	12, // 8: isthmus.admin.v1.Flow.partitions:type_name -> isthmus.admin.v1.Partition
 	1,  // 9: isthmus.admin.v1.Partition.state:type_name -> isthmus.admin.v1.State
-	69, // 10: isthmus.admin.v1.Partition.since:type_name -> google.protobuf.Timestamp
-	69, // 11: isthmus.admin.v1.Partition.next_try:type_name -> google.protobuf.Timestamp
+	77, // 10: isthmus.admin.v1.Partition.since:type_name -> google.protobuf.Timestamp
+	77, // 11: isthmus.admin.v1.Partition.next_try:type_name -> google.protobuf.Timestamp
 	17, // 12: isthmus.admin.v1.TranslateGroupResponse.positions:type_name -> isthmus.admin.v1.TranslatedPosition
 	20, // 13: isthmus.admin.v1.GroupsResponse.links:type_name -> isthmus.admin.v1.LinkGroups
-	69, // 14: isthmus.admin.v1.LinkGroups.at:type_name -> google.protobuf.Timestamp
+	77, // 14: isthmus.admin.v1.LinkGroups.at:type_name -> google.protobuf.Timestamp
 	21, // 15: isthmus.admin.v1.LinkGroups.positions:type_name -> isthmus.admin.v1.GroupPosition
 	22, // 16: isthmus.admin.v1.GroupPosition.source:type_name -> isthmus.admin.v1.GroupPlace
 	22, // 17: isthmus.admin.v1.GroupPosition.target:type_name -> isthmus.admin.v1.GroupPlace
-	69, // 18: isthmus.admin.v1.GroupPosition.synced:type_name -> google.protobuf.Timestamp
-	69, // 19: isthmus.admin.v1.LedgerEntry.at:type_name -> google.protobuf.Timestamp
-	8,  // 20: isthmus.admin.v1.LedgerEntry.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	27, // 21: isthmus.admin.v1.DriftResponse.drifts:type_name -> isthmus.admin.v1.Drift
-	30, // 22: isthmus.admin.v1.VerifyResponse.progress:type_name -> isthmus.admin.v1.VerifyProgress
-	31, // 23: isthmus.admin.v1.VerifyResponse.result:type_name -> isthmus.admin.v1.VerifyResult
-	8,  // 24: isthmus.admin.v1.VerifyResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	2,  // 25: isthmus.admin.v1.VerifyResult.verdict:type_name -> isthmus.admin.v1.VerifyVerdict
-	32, // 26: isthmus.admin.v1.VerifyResult.notes:type_name -> isthmus.admin.v1.VerifyNote
-	33, // 27: isthmus.admin.v1.VerifyResult.difference:type_name -> isthmus.admin.v1.Difference
-	9,  // 28: isthmus.admin.v1.NodesResponse.node:type_name -> isthmus.admin.v1.Node
-	36, // 29: isthmus.admin.v1.NodesResponse.members:type_name -> isthmus.admin.v1.Member
-	3,  // 30: isthmus.admin.v1.Member.status:type_name -> isthmus.admin.v1.MemberStatus
-	69, // 31: isthmus.admin.v1.Member.since:type_name -> google.protobuf.Timestamp
-	69, // 32: isthmus.admin.v1.Member.started:type_name -> google.protobuf.Timestamp
-	37, // 33: isthmus.admin.v1.Member.reach:type_name -> isthmus.admin.v1.Reach
-	9,  // 34: isthmus.admin.v1.OwnersResponse.node:type_name -> isthmus.admin.v1.Node
-	40, // 35: isthmus.admin.v1.OwnersResponse.owners:type_name -> isthmus.admin.v1.Owner
-	8,  // 36: isthmus.admin.v1.OwnersResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	1,  // 37: isthmus.admin.v1.Owner.state:type_name -> isthmus.admin.v1.State
-	43, // 38: isthmus.admin.v1.SettingsResponse.settings:type_name -> isthmus.admin.v1.Setting
-	69, // 39: isthmus.admin.v1.Setting.at:type_name -> google.protobuf.Timestamp
-	46, // 40: isthmus.admin.v1.HistoryResponse.changes:type_name -> isthmus.admin.v1.PastChange
-	69, // 41: isthmus.admin.v1.PastChange.at:type_name -> google.protobuf.Timestamp
-	47, // 42: isthmus.admin.v1.PastChange.entries:type_name -> isthmus.admin.v1.PastEntry
-	52, // 43: isthmus.admin.v1.WriteResponse.touched:type_name -> isthmus.admin.v1.Touched
-	4,  // 44: isthmus.admin.v1.WatchRequest.kinds:type_name -> isthmus.admin.v1.EventKind
-	4,  // 45: isthmus.admin.v1.Event.kind:type_name -> isthmus.admin.v1.EventKind
-	69, // 46: isthmus.admin.v1.Event.at:type_name -> google.protobuf.Timestamp
-	1,  // 47: isthmus.admin.v1.Event.state:type_name -> isthmus.admin.v1.State
-	3,  // 48: isthmus.admin.v1.Event.status:type_name -> isthmus.admin.v1.MemberStatus
-	8,  // 49: isthmus.admin.v1.RetryResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	5,  // 50: isthmus.admin.v1.AnchorRequest.at:type_name -> isthmus.admin.v1.AnchorAt
-	24, // 51: isthmus.admin.v1.AnchorResponse.entries:type_name -> isthmus.admin.v1.LedgerEntry
-	68, // 52: isthmus.admin.v1.RotateKeyResponse.nodes:type_name -> isthmus.admin.v1.KeyOutcome
-	6,  // 53: isthmus.admin.v1.Admin.Status:input_type -> isthmus.admin.v1.StatusRequest
-	13, // 54: isthmus.admin.v1.Admin.Translate:input_type -> isthmus.admin.v1.TranslateRequest
-	15, // 55: isthmus.admin.v1.Admin.TranslateGroup:input_type -> isthmus.admin.v1.TranslateGroupRequest
-	18, // 56: isthmus.admin.v1.Admin.Groups:input_type -> isthmus.admin.v1.GroupsRequest
-	23, // 57: isthmus.admin.v1.Admin.Ledger:input_type -> isthmus.admin.v1.LedgerRequest
-	34, // 58: isthmus.admin.v1.Admin.Nodes:input_type -> isthmus.admin.v1.NodesRequest
-	38, // 59: isthmus.admin.v1.Admin.Owners:input_type -> isthmus.admin.v1.OwnersRequest
-	41, // 60: isthmus.admin.v1.Admin.Settings:input_type -> isthmus.admin.v1.SettingsRequest
-	44, // 61: isthmus.admin.v1.Admin.History:input_type -> isthmus.admin.v1.HistoryRequest
-	48, // 62: isthmus.admin.v1.Admin.Export:input_type -> isthmus.admin.v1.ExportRequest
-	50, // 63: isthmus.admin.v1.Admin.Diff:input_type -> isthmus.admin.v1.DiffRequest
-	25, // 64: isthmus.admin.v1.Admin.Drift:input_type -> isthmus.admin.v1.DriftRequest
-	28, // 65: isthmus.admin.v1.Admin.Verify:input_type -> isthmus.admin.v1.VerifyRequest
-	53, // 66: isthmus.admin.v1.Admin.Watch:input_type -> isthmus.admin.v1.WatchRequest
-	55, // 67: isthmus.admin.v1.Admin.Pause:input_type -> isthmus.admin.v1.PauseRequest
-	56, // 68: isthmus.admin.v1.Admin.Resume:input_type -> isthmus.admin.v1.ResumeRequest
-	57, // 69: isthmus.admin.v1.Admin.Retry:input_type -> isthmus.admin.v1.RetryRequest
-	59, // 70: isthmus.admin.v1.Admin.Anchor:input_type -> isthmus.admin.v1.AnchorRequest
-	61, // 71: isthmus.admin.v1.Admin.Drain:input_type -> isthmus.admin.v1.DrainRequest
-	62, // 72: isthmus.admin.v1.Admin.Set:input_type -> isthmus.admin.v1.SetRequest
-	63, // 73: isthmus.admin.v1.Admin.Unset:input_type -> isthmus.admin.v1.UnsetRequest
-	64, // 74: isthmus.admin.v1.Admin.Undo:input_type -> isthmus.admin.v1.UndoRequest
-	65, // 75: isthmus.admin.v1.Admin.Apply:input_type -> isthmus.admin.v1.ApplyRequest
-	66, // 76: isthmus.admin.v1.Admin.RotateKey:input_type -> isthmus.admin.v1.RotateKeyRequest
-	7,  // 77: isthmus.admin.v1.Admin.Status:output_type -> isthmus.admin.v1.StatusResponse
-	14, // 78: isthmus.admin.v1.Admin.Translate:output_type -> isthmus.admin.v1.TranslateResponse
-	16, // 79: isthmus.admin.v1.Admin.TranslateGroup:output_type -> isthmus.admin.v1.TranslateGroupResponse
-	19, // 80: isthmus.admin.v1.Admin.Groups:output_type -> isthmus.admin.v1.GroupsResponse
-	24, // 81: isthmus.admin.v1.Admin.Ledger:output_type -> isthmus.admin.v1.LedgerEntry
-	35, // 82: isthmus.admin.v1.Admin.Nodes:output_type -> isthmus.admin.v1.NodesResponse
-	39, // 83: isthmus.admin.v1.Admin.Owners:output_type -> isthmus.admin.v1.OwnersResponse
-	42, // 84: isthmus.admin.v1.Admin.Settings:output_type -> isthmus.admin.v1.SettingsResponse
-	45, // 85: isthmus.admin.v1.Admin.History:output_type -> isthmus.admin.v1.HistoryResponse
-	49, // 86: isthmus.admin.v1.Admin.Export:output_type -> isthmus.admin.v1.ExportResponse
-	51, // 87: isthmus.admin.v1.Admin.Diff:output_type -> isthmus.admin.v1.WriteResponse
-	26, // 88: isthmus.admin.v1.Admin.Drift:output_type -> isthmus.admin.v1.DriftResponse
-	29, // 89: isthmus.admin.v1.Admin.Verify:output_type -> isthmus.admin.v1.VerifyResponse
-	54, // 90: isthmus.admin.v1.Admin.Watch:output_type -> isthmus.admin.v1.Event
-	51, // 91: isthmus.admin.v1.Admin.Pause:output_type -> isthmus.admin.v1.WriteResponse
-	51, // 92: isthmus.admin.v1.Admin.Resume:output_type -> isthmus.admin.v1.WriteResponse
-	58, // 93: isthmus.admin.v1.Admin.Retry:output_type -> isthmus.admin.v1.RetryResponse
-	60, // 94: isthmus.admin.v1.Admin.Anchor:output_type -> isthmus.admin.v1.AnchorResponse
-	51, // 95: isthmus.admin.v1.Admin.Drain:output_type -> isthmus.admin.v1.WriteResponse
-	51, // 96: isthmus.admin.v1.Admin.Set:output_type -> isthmus.admin.v1.WriteResponse
-	51, // 97: isthmus.admin.v1.Admin.Unset:output_type -> isthmus.admin.v1.WriteResponse
-	51, // 98: isthmus.admin.v1.Admin.Undo:output_type -> isthmus.admin.v1.WriteResponse
-	51, // 99: isthmus.admin.v1.Admin.Apply:output_type -> isthmus.admin.v1.WriteResponse
-	67, // 100: isthmus.admin.v1.Admin.RotateKey:output_type -> isthmus.admin.v1.RotateKeyResponse
-	77, // [77:101] is the sub-list for method output_type
-	53, // [53:77] is the sub-list for method input_type
-	53, // [53:53] is the sub-list for extension type_name
-	53, // [53:53] is the sub-list for extension extendee
-	0,  // [0:53] is the sub-list for field type_name
+	77, // 18: isthmus.admin.v1.GroupPosition.synced:type_name -> google.protobuf.Timestamp
+	9,  // 19: isthmus.admin.v1.RoutersResponse.node:type_name -> isthmus.admin.v1.Node
+	25, // 20: isthmus.admin.v1.RoutersResponse.routers:type_name -> isthmus.admin.v1.Router
+	8,  // 21: isthmus.admin.v1.RoutersResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	77, // 22: isthmus.admin.v1.Router.heard:type_name -> google.protobuf.Timestamp
+	26, // 23: isthmus.admin.v1.Router.slots:type_name -> isthmus.admin.v1.RouterSlot
+	27, // 24: isthmus.admin.v1.Router.refused:type_name -> isthmus.admin.v1.RouterRefused
+	9,  // 25: isthmus.admin.v1.RouterClientsResponse.node:type_name -> isthmus.admin.v1.Node
+	30, // 26: isthmus.admin.v1.RouterClientsResponse.clients:type_name -> isthmus.admin.v1.RouterClient
+	8,  // 27: isthmus.admin.v1.RouterClientsResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	77, // 28: isthmus.admin.v1.RouterClient.since:type_name -> google.protobuf.Timestamp
+	77, // 29: isthmus.admin.v1.LedgerEntry.at:type_name -> google.protobuf.Timestamp
+	8,  // 30: isthmus.admin.v1.LedgerEntry.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	35, // 31: isthmus.admin.v1.DriftResponse.drifts:type_name -> isthmus.admin.v1.Drift
+	38, // 32: isthmus.admin.v1.VerifyResponse.progress:type_name -> isthmus.admin.v1.VerifyProgress
+	39, // 33: isthmus.admin.v1.VerifyResponse.result:type_name -> isthmus.admin.v1.VerifyResult
+	8,  // 34: isthmus.admin.v1.VerifyResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	2,  // 35: isthmus.admin.v1.VerifyResult.verdict:type_name -> isthmus.admin.v1.VerifyVerdict
+	40, // 36: isthmus.admin.v1.VerifyResult.notes:type_name -> isthmus.admin.v1.VerifyNote
+	41, // 37: isthmus.admin.v1.VerifyResult.difference:type_name -> isthmus.admin.v1.Difference
+	9,  // 38: isthmus.admin.v1.NodesResponse.node:type_name -> isthmus.admin.v1.Node
+	44, // 39: isthmus.admin.v1.NodesResponse.members:type_name -> isthmus.admin.v1.Member
+	3,  // 40: isthmus.admin.v1.Member.status:type_name -> isthmus.admin.v1.MemberStatus
+	77, // 41: isthmus.admin.v1.Member.since:type_name -> google.protobuf.Timestamp
+	77, // 42: isthmus.admin.v1.Member.started:type_name -> google.protobuf.Timestamp
+	45, // 43: isthmus.admin.v1.Member.reach:type_name -> isthmus.admin.v1.Reach
+	9,  // 44: isthmus.admin.v1.OwnersResponse.node:type_name -> isthmus.admin.v1.Node
+	48, // 45: isthmus.admin.v1.OwnersResponse.owners:type_name -> isthmus.admin.v1.Owner
+	8,  // 46: isthmus.admin.v1.OwnersResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	1,  // 47: isthmus.admin.v1.Owner.state:type_name -> isthmus.admin.v1.State
+	51, // 48: isthmus.admin.v1.SettingsResponse.settings:type_name -> isthmus.admin.v1.Setting
+	77, // 49: isthmus.admin.v1.Setting.at:type_name -> google.protobuf.Timestamp
+	54, // 50: isthmus.admin.v1.HistoryResponse.changes:type_name -> isthmus.admin.v1.PastChange
+	77, // 51: isthmus.admin.v1.PastChange.at:type_name -> google.protobuf.Timestamp
+	55, // 52: isthmus.admin.v1.PastChange.entries:type_name -> isthmus.admin.v1.PastEntry
+	60, // 53: isthmus.admin.v1.WriteResponse.touched:type_name -> isthmus.admin.v1.Touched
+	4,  // 54: isthmus.admin.v1.WatchRequest.kinds:type_name -> isthmus.admin.v1.EventKind
+	4,  // 55: isthmus.admin.v1.Event.kind:type_name -> isthmus.admin.v1.EventKind
+	77, // 56: isthmus.admin.v1.Event.at:type_name -> google.protobuf.Timestamp
+	1,  // 57: isthmus.admin.v1.Event.state:type_name -> isthmus.admin.v1.State
+	3,  // 58: isthmus.admin.v1.Event.status:type_name -> isthmus.admin.v1.MemberStatus
+	8,  // 59: isthmus.admin.v1.RetryResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	5,  // 60: isthmus.admin.v1.AnchorRequest.at:type_name -> isthmus.admin.v1.AnchorAt
+	32, // 61: isthmus.admin.v1.AnchorResponse.entries:type_name -> isthmus.admin.v1.LedgerEntry
+	76, // 62: isthmus.admin.v1.RotateKeyResponse.nodes:type_name -> isthmus.admin.v1.KeyOutcome
+	6,  // 63: isthmus.admin.v1.Admin.Status:input_type -> isthmus.admin.v1.StatusRequest
+	13, // 64: isthmus.admin.v1.Admin.Translate:input_type -> isthmus.admin.v1.TranslateRequest
+	15, // 65: isthmus.admin.v1.Admin.TranslateGroup:input_type -> isthmus.admin.v1.TranslateGroupRequest
+	18, // 66: isthmus.admin.v1.Admin.Groups:input_type -> isthmus.admin.v1.GroupsRequest
+	23, // 67: isthmus.admin.v1.Admin.Routers:input_type -> isthmus.admin.v1.RoutersRequest
+	28, // 68: isthmus.admin.v1.Admin.RouterClients:input_type -> isthmus.admin.v1.RouterClientsRequest
+	31, // 69: isthmus.admin.v1.Admin.Ledger:input_type -> isthmus.admin.v1.LedgerRequest
+	42, // 70: isthmus.admin.v1.Admin.Nodes:input_type -> isthmus.admin.v1.NodesRequest
+	46, // 71: isthmus.admin.v1.Admin.Owners:input_type -> isthmus.admin.v1.OwnersRequest
+	49, // 72: isthmus.admin.v1.Admin.Settings:input_type -> isthmus.admin.v1.SettingsRequest
+	52, // 73: isthmus.admin.v1.Admin.History:input_type -> isthmus.admin.v1.HistoryRequest
+	56, // 74: isthmus.admin.v1.Admin.Export:input_type -> isthmus.admin.v1.ExportRequest
+	58, // 75: isthmus.admin.v1.Admin.Diff:input_type -> isthmus.admin.v1.DiffRequest
+	33, // 76: isthmus.admin.v1.Admin.Drift:input_type -> isthmus.admin.v1.DriftRequest
+	36, // 77: isthmus.admin.v1.Admin.Verify:input_type -> isthmus.admin.v1.VerifyRequest
+	61, // 78: isthmus.admin.v1.Admin.Watch:input_type -> isthmus.admin.v1.WatchRequest
+	63, // 79: isthmus.admin.v1.Admin.Pause:input_type -> isthmus.admin.v1.PauseRequest
+	64, // 80: isthmus.admin.v1.Admin.Resume:input_type -> isthmus.admin.v1.ResumeRequest
+	65, // 81: isthmus.admin.v1.Admin.Retry:input_type -> isthmus.admin.v1.RetryRequest
+	67, // 82: isthmus.admin.v1.Admin.Anchor:input_type -> isthmus.admin.v1.AnchorRequest
+	69, // 83: isthmus.admin.v1.Admin.Drain:input_type -> isthmus.admin.v1.DrainRequest
+	70, // 84: isthmus.admin.v1.Admin.Set:input_type -> isthmus.admin.v1.SetRequest
+	71, // 85: isthmus.admin.v1.Admin.Unset:input_type -> isthmus.admin.v1.UnsetRequest
+	72, // 86: isthmus.admin.v1.Admin.Undo:input_type -> isthmus.admin.v1.UndoRequest
+	73, // 87: isthmus.admin.v1.Admin.Apply:input_type -> isthmus.admin.v1.ApplyRequest
+	74, // 88: isthmus.admin.v1.Admin.RotateKey:input_type -> isthmus.admin.v1.RotateKeyRequest
+	7,  // 89: isthmus.admin.v1.Admin.Status:output_type -> isthmus.admin.v1.StatusResponse
+	14, // 90: isthmus.admin.v1.Admin.Translate:output_type -> isthmus.admin.v1.TranslateResponse
+	16, // 91: isthmus.admin.v1.Admin.TranslateGroup:output_type -> isthmus.admin.v1.TranslateGroupResponse
+	19, // 92: isthmus.admin.v1.Admin.Groups:output_type -> isthmus.admin.v1.GroupsResponse
+	24, // 93: isthmus.admin.v1.Admin.Routers:output_type -> isthmus.admin.v1.RoutersResponse
+	29, // 94: isthmus.admin.v1.Admin.RouterClients:output_type -> isthmus.admin.v1.RouterClientsResponse
+	32, // 95: isthmus.admin.v1.Admin.Ledger:output_type -> isthmus.admin.v1.LedgerEntry
+	43, // 96: isthmus.admin.v1.Admin.Nodes:output_type -> isthmus.admin.v1.NodesResponse
+	47, // 97: isthmus.admin.v1.Admin.Owners:output_type -> isthmus.admin.v1.OwnersResponse
+	50, // 98: isthmus.admin.v1.Admin.Settings:output_type -> isthmus.admin.v1.SettingsResponse
+	53, // 99: isthmus.admin.v1.Admin.History:output_type -> isthmus.admin.v1.HistoryResponse
+	57, // 100: isthmus.admin.v1.Admin.Export:output_type -> isthmus.admin.v1.ExportResponse
+	59, // 101: isthmus.admin.v1.Admin.Diff:output_type -> isthmus.admin.v1.WriteResponse
+	34, // 102: isthmus.admin.v1.Admin.Drift:output_type -> isthmus.admin.v1.DriftResponse
+	37, // 103: isthmus.admin.v1.Admin.Verify:output_type -> isthmus.admin.v1.VerifyResponse
+	62, // 104: isthmus.admin.v1.Admin.Watch:output_type -> isthmus.admin.v1.Event
+	59, // 105: isthmus.admin.v1.Admin.Pause:output_type -> isthmus.admin.v1.WriteResponse
+	59, // 106: isthmus.admin.v1.Admin.Resume:output_type -> isthmus.admin.v1.WriteResponse
+	66, // 107: isthmus.admin.v1.Admin.Retry:output_type -> isthmus.admin.v1.RetryResponse
+	68, // 108: isthmus.admin.v1.Admin.Anchor:output_type -> isthmus.admin.v1.AnchorResponse
+	59, // 109: isthmus.admin.v1.Admin.Drain:output_type -> isthmus.admin.v1.WriteResponse
+	59, // 110: isthmus.admin.v1.Admin.Set:output_type -> isthmus.admin.v1.WriteResponse
+	59, // 111: isthmus.admin.v1.Admin.Unset:output_type -> isthmus.admin.v1.WriteResponse
+	59, // 112: isthmus.admin.v1.Admin.Undo:output_type -> isthmus.admin.v1.WriteResponse
+	59, // 113: isthmus.admin.v1.Admin.Apply:output_type -> isthmus.admin.v1.WriteResponse
+	75, // 114: isthmus.admin.v1.Admin.RotateKey:output_type -> isthmus.admin.v1.RotateKeyResponse
+	89, // [89:115] is the sub-list for method output_type
+	63, // [63:89] is the sub-list for method input_type
+	63, // [63:63] is the sub-list for extension type_name
+	63, // [63:63] is the sub-list for extension extendee
+	0,  // [0:63] is the sub-list for field type_name
 }
 
 func init() { file_admin_adminpb_admin_proto_init() }
@@ -6410,7 +7276,7 @@ func file_admin_adminpb_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_adminpb_admin_proto_rawDesc), len(file_admin_adminpb_admin_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   63,
+			NumMessages:   71,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -41,6 +41,8 @@ const (
 	Admin_Translate_FullMethodName      = "/isthmus.admin.v1.Admin/Translate"
 	Admin_TranslateGroup_FullMethodName = "/isthmus.admin.v1.Admin/TranslateGroup"
 	Admin_Groups_FullMethodName         = "/isthmus.admin.v1.Admin/Groups"
+	Admin_Routers_FullMethodName        = "/isthmus.admin.v1.Admin/Routers"
+	Admin_RouterClients_FullMethodName  = "/isthmus.admin.v1.Admin/RouterClients"
 	Admin_Ledger_FullMethodName         = "/isthmus.admin.v1.Admin/Ledger"
 	Admin_Nodes_FullMethodName          = "/isthmus.admin.v1.Admin/Nodes"
 	Admin_Owners_FullMethodName         = "/isthmus.admin.v1.Admin/Owners"
@@ -90,6 +92,12 @@ type AdminClient interface {
 	// positions alike. For each link a node that reaches both ends is asked. Viewer; a
 	// caller bound to topics is told of those.
 	Groups(ctx context.Context, in *GroupsRequest, opts ...grpc.CallOption) (*GroupsResponse, error)
+	// Routers tells how the instances of routers are, each as the node that runs it says.
+	// Viewer.
+	Routers(ctx context.Context, in *RoutersRequest, opts ...grpc.CallOption) (*RoutersResponse, error)
+	// RouterClients lists the connections of clients at routers. Viewer; a caller bound to
+	// topics is told of clients that use those, and of no other topics.
+	RouterClients(ctx context.Context, in *RouterClientsRequest, opts ...grpc.CallOption) (*RouterClientsResponse, error)
 	// Ledger lists the ranges of records that were not mirrored, or not as promised,
 	// and why. Oldest first within a link. Viewer.
 	Ledger(ctx context.Context, in *LedgerRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[LedgerEntry], error)
@@ -191,6 +199,26 @@ func (c *adminClient) Groups(ctx context.Context, in *GroupsRequest, opts ...grp
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GroupsResponse)
 	err := c.cc.Invoke(ctx, Admin_Groups_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) Routers(ctx context.Context, in *RoutersRequest, opts ...grpc.CallOption) (*RoutersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RoutersResponse)
+	err := c.cc.Invoke(ctx, Admin_Routers_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) RouterClients(ctx context.Context, in *RouterClientsRequest, opts ...grpc.CallOption) (*RouterClientsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RouterClientsResponse)
+	err := c.cc.Invoke(ctx, Admin_RouterClients_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -451,6 +479,12 @@ type AdminServer interface {
 	// positions alike. For each link a node that reaches both ends is asked. Viewer; a
 	// caller bound to topics is told of those.
 	Groups(context.Context, *GroupsRequest) (*GroupsResponse, error)
+	// Routers tells how the instances of routers are, each as the node that runs it says.
+	// Viewer.
+	Routers(context.Context, *RoutersRequest) (*RoutersResponse, error)
+	// RouterClients lists the connections of clients at routers. Viewer; a caller bound to
+	// topics is told of clients that use those, and of no other topics.
+	RouterClients(context.Context, *RouterClientsRequest) (*RouterClientsResponse, error)
 	// Ledger lists the ranges of records that were not mirrored, or not as promised,
 	// and why. Oldest first within a link. Viewer.
 	Ledger(*LedgerRequest, grpc.ServerStreamingServer[LedgerEntry]) error
@@ -529,6 +563,12 @@ func (UnimplementedAdminServer) TranslateGroup(context.Context, *TranslateGroupR
 }
 func (UnimplementedAdminServer) Groups(context.Context, *GroupsRequest) (*GroupsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Groups not implemented")
+}
+func (UnimplementedAdminServer) Routers(context.Context, *RoutersRequest) (*RoutersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Routers not implemented")
+}
+func (UnimplementedAdminServer) RouterClients(context.Context, *RouterClientsRequest) (*RouterClientsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RouterClients not implemented")
 }
 func (UnimplementedAdminServer) Ledger(*LedgerRequest, grpc.ServerStreamingServer[LedgerEntry]) error {
 	return status.Error(codes.Unimplemented, "method Ledger not implemented")
@@ -679,6 +719,42 @@ func _Admin_Groups_Handler(srv interface{}, ctx context.Context, dec func(interf
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AdminServer).Groups(ctx, req.(*GroupsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_Routers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RoutersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).Routers(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_Routers_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).Routers(ctx, req.(*RoutersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_RouterClients_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RouterClientsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).RouterClients(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_RouterClients_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).RouterClients(ctx, req.(*RouterClientsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -1044,6 +1120,14 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Groups",
 			Handler:    _Admin_Groups_Handler,
+		},
+		{
+			MethodName: "Routers",
+			Handler:    _Admin_Routers_Handler,
+		},
+		{
+			MethodName: "RouterClients",
+			Handler:    _Admin_RouterClients_Handler,
 		},
 		{
 			MethodName: "Nodes",

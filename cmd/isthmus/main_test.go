@@ -78,11 +78,11 @@ func writeFile(t *testing.T, name, text string) string {
 
 func TestHelp(t *testing.T) {
 	for _, verb := range []string{"", "check", "plan", "run", "demo", "status", "translate", "ledger", "version", "nodes", "owners", "settings", "history", "diff",
-		"export", "watch", "drift", "groups", "verify", "pause", "resume", "retry", "anchor", "drain", "set", "unset", "apply", "undo", "rotate-key"} {
+		"export", "watch", "drift", "groups", "router", "router status", "router clients", "verify", "pause", "resume", "retry", "anchor", "drain", "set", "unset", "apply", "undo", "rotate-key"} {
 		args := []string{"--help"}
 		name := "help"
 		if verb != "" {
-			args, name = []string{verb, "--help"}, "help-"+verb
+			args, name = append(strings.Fields(verb), "--help"), "help-"+strings.ReplaceAll(verb, " ", "-")
 		}
 		code, out, errs := command(t.Context(), args...)
 		if code != exitOK || errs != "" || !strings.Contains(out, "Examples:\n") {
@@ -101,6 +101,7 @@ func TestUsage(t *testing.T) {
 		want string // on the error stream
 	}{
 		{"unknown verb", "frobnicate", exitUsage, "frobnicate"},
+		{"unknown verb of router", "router frobnicate", exitUsage, "frobnicate"},
 		{"unknown flag", "status --nope", exitUsage, "--nope"},
 		{"flag without value", "run -c", exitUsage, "-c"},
 		{"too many arguments", "status a b", exitUsage, "arg(s)"},

@@ -36,6 +36,7 @@ func (r *Relay) readAnswers(ctx context.Context) error {
 			return err
 		}
 		r.answered = true
+		count(&r.cfg.Keys.Answers, o.key)
 		r.done()
 		if err := r.flush(); err != nil {
 			return err
@@ -63,6 +64,8 @@ func (r *Relay) answer(ctx context.Context, h frame.Answer, o owed) error {
 		return r.pass(r.up, r.client, frame.AnswerHeader, h.Body(), &r.toClient, nil)
 	case rewrite.Answers(row) || o.edit != nil:
 		return r.rewriteAnswer(ctx, h, o)
+	case o.claim != nil:
+		return r.loginAnswer(ctx, h, o)
 	}
 	return r.pass(r.up, r.client, frame.AnswerHeader, h.Body(), nil, nil)
 }
@@ -75,22 +78,29 @@ func (r *Relay) patchNow() *walk.Patch {
 	return &r.patch
 }
 
-// rewriteAnswer passes on what has to be decoded.
-func (r *Relay) rewriteAnswer(ctx context.Context, h frame.Answer, o owed) error {
-	in, give, err := r.collect(ctx, r.up, frame.AnswerHeader+h.Body(), r.cfg.Limits.CollectedAnswer)
+// collectAnswer collects an answer whose body, from head on, is to be decoded, and checks it.
+func (r *Relay) collectAnswer(ctx context.Context, h frame.Answer, o owed) (in []byte, head int, give func(), err error) {
+	in, give, err = r.collect(ctx, r.up, frame.AnswerHeader+h.Body(), r.cfg.Limits.CollectedAnswer)
 	if err != nil {
-		return err
+		return nil, 0, nil, err
 	}
-	head := frame.AnswerHeader
+	head = frame.AnswerHeader
 	if apis.AnswerTags(o.key, o.version) {
 		n, err := frame.AnswerTags(in[head:])
 		if err != nil {
 			give()
-			return failed(Upstream, "read a header", err)
+			return nil, 0, nil, failed(Upstream, "read a header", err)
 		}
 		head += n
 	}
-	if give, err = r.check(ctx, r.up, o.key, o.version, true, in[head:], give); err != nil {
+	give, err = r.check(ctx, r.up, o.key, o.version, true, in[head:], give)
+	return in, head, give, err
+}
+
+// rewriteAnswer passes on what has to be decoded.
+func (r *Relay) rewriteAnswer(ctx context.Context, h frame.Answer, o owed) error {
+	in, head, give, err := r.collectAnswer(ctx, h, o)
+	if err != nil {
 		return err
 	}
 	defer give()
@@ -101,7 +111,12 @@ func (r *Relay) rewriteAnswer(ctx context.Context, h frame.Answer, o owed) error
 		return failed(Upstream, "rewrite an answer", fmt.Errorf("%w: %w", ErrMalformed, err))
 	}
 	binary.BigEndian.PutUint32(*out, uint32(len(*out)-4))
-	for b := *out; len(b) > 0; {
+	return r.writeInSteps(*out)
+}
+
+// writeInSteps writes what was collected to the client.
+func (r *Relay) writeInSteps(b []byte) error {
+	for len(b) > 0 {
 		n := min(len(b), chunkSize)
 		if err := r.write(r.client, b[:n]); err != nil {
 			return err

@@ -31,6 +31,8 @@ type Config struct {
 	Sets func() Sets
 	// Memory bounds what all connections collect, in bytes; nil does not. A connection waits for its part as long as for a step.
 	Memory *semaphore.Weighted
+	// Keys counts requests, together with those of other connections; nil counts them here alone.
+	Keys *Keys
 	// Limits and Timeouts: zero fields have the defaults.
 	Limits   Limits
 	Timeouts Timeouts
@@ -95,6 +97,9 @@ func (c *Config) complete() error {
 		return errors.New("new relay: it needs a client, a way to dial and a view")
 	case len(c.Versions) == 0:
 		return errors.New("new relay: it needs versions to offer")
+	}
+	if c.Keys == nil {
+		c.Keys = new(Keys)
 	}
 	orInt(&c.Limits.Request, 100<<20)
 	orInt(&c.Limits.Collected, 8<<20)

@@ -22,6 +22,7 @@ type lab struct {
 	broker chan net.Conn // what was dialed
 	stop   context.CancelFunc
 	ended  chan error
+	relay  *Relay
 }
 
 func newLab(t *testing.T, change func(*Config)) *lab {
@@ -55,7 +56,7 @@ func newLab(t *testing.T, change func(*Config)) *lab {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	l.stop = stop
+	l.stop, l.relay = stop, r
 	go func() { l.ended <- r.Run(ctx) }()
 	return l
 }

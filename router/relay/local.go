@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"regexp"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -12,19 +13,45 @@ import (
 	"github.com/isthmus-project/isthmus/router/rewrite"
 )
 
-// versions answers ApiVersions. The body only says who asks, and is not needed.
+// versions answers ApiVersions. The body only says who asks, and one that cannot be read says nothing.
 func (r *Relay) versions(ctx context.Context, h frame.Request) error {
-	_, give, err := r.collect(ctx, r.client, h.Header+h.Body(), chunkSize)
+	whole, give, err := r.collect(ctx, r.client, h.Header+h.Body(), chunkSize)
 	if err != nil {
 		return err
 	}
+	r.introduced(h, whole[h.Header:])
 	give()
 	return r.answerHere(h, r.cfg.Versions.AnswerVersions(h.Version))
 }
 
+// softwareName is what brokers take for a name or a version (KIP-511).
+var softwareName = regexp.MustCompile(`^[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?$`)
+
+// introduced remembers what a client says it is.
+func (r *Relay) introduced(h frame.Request, body []byte) {
+	if row, known := apis.Of(h.Key, h.Version); !known || h.Version < 3 || row.Does == apis.Hide {
+		return
+	}
+	if _, err := rewrite.Elements(h.Key, h.Version, false, body); err != nil {
+		return
+	}
+	m := kmsg.NewApiVersionsRequest()
+	m.SetVersion(h.Version)
+	if m.ReadFrom(body) != nil || m.ClientSoftwareName == r.who.Software && m.ClientSoftwareVersion == r.who.Version {
+		return
+	}
+	for _, text := range []string{m.ClientSoftwareName, m.ClientSoftwareVersion} {
+		if len(text) > maxShown || !softwareName.MatchString(text) {
+			return
+		}
+	}
+	r.who.Software, r.who.Version = m.ClientSoftwareName, m.ClientSoftwareVersion
+	r.show()
+}
+
 // producer answers InitProducerId, or forwards it for a transactional producer.
 func (r *Relay) producer(ctx context.Context, h frame.Request) error {
-	whole, body, give, err := r.request(ctx, h)
+	whole, body, give, err := r.request(ctx, h, r.cfg.Limits.Collected)
 	if err != nil {
 		return err
 	}
@@ -59,6 +86,7 @@ func (r *Relay) answerHere(h frame.Request, m kmsg.Response) error {
 	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
 	r.mu.Lock()
 	_, err := r.state.owe.push(owed{key: h.Key, version: h.Version, correlation: h.Correlation, kind: local, answer: b})
+	r.seen.Pending.Store(int32(len(r.state.owe.queue)))
 	r.mu.Unlock()
 	if err != nil {
 		return failed(Router, "note a request", err)
@@ -78,6 +106,8 @@ func (r *Relay) flush() error {
 		if err := r.write(r.client, o.answer); err != nil {
 			return err
 		}
+		count(&r.cfg.Keys.Answers, o.key)
+		count(&r.cfg.Keys.Local, o.key)
 		r.done()
 	}
 }
@@ -87,6 +117,7 @@ func (r *Relay) done() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.state.owe.done()
+	r.seen.Pending.Store(int32(len(r.state.owe.queue)))
 	select {
 	case r.changed <- struct{}{}:
 	default:

@@ -88,6 +88,7 @@ func (r *Relay) collect(ctx context.Context, from *line, size, limit int) (frame
 // take takes n bytes of the memory of all connections.
 func (r *Relay) take(ctx context.Context, n int) error {
 	if r.cfg.Memory == nil || r.cfg.Memory.TryAcquire(int64(n)) {
+		r.seen.Held.Add(int64(n))
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeouts.Step)
@@ -95,10 +96,12 @@ func (r *Relay) take(ctx context.Context, n int) error {
 	if r.cfg.Memory.Acquire(ctx, int64(n)) != nil {
 		return failed(Router, fmt.Sprintf("take %d bytes", n), ErrMemory)
 	}
+	r.seen.Held.Add(int64(n))
 	return nil
 }
 
 func (r *Relay) free(n int) {
+	r.seen.Held.Add(-int64(n))
 	if r.cfg.Memory != nil && n > 0 {
 		r.cfg.Memory.Release(int64(n))
 	}
@@ -117,6 +120,9 @@ func (r *Relay) read(from *line, b []byte) error {
 	if _, err := io.ReadFull(from.in, b); err != nil {
 		return failed(from.side, "read the rest of a frame", r.told(cutShort(err)))
 	}
+	if from == r.client {
+		r.seen.In.Add(int64(len(b)))
+	}
 	return nil
 }
 
@@ -130,6 +136,9 @@ func (r *Relay) write(to *line, b []byte) error {
 	}
 	if _, err := to.Write(b); err != nil {
 		return failed(to.side, "write", r.told(err))
+	}
+	if to == r.client {
+		r.seen.Out.Add(int64(len(b)))
 	}
 	return nil
 }

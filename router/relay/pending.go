@@ -24,6 +24,7 @@ type owed struct {
 	ticket       uint64              // set by push
 	answer       []byte              // of local: the whole frame
 	edit         func(kmsg.Response) // of forward: puts what is of other sets into the answer; nil: nothing
+	claim        *claim              // of a request that may end a login
 }
 
 // pending is what a connection owes its client, oldest first. Kafka answers in the order of the requests, so an answer passes only

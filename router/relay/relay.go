@@ -21,15 +21,13 @@ type Relay struct {
 	over    chan struct{} // closed when the connection has failed
 	answers sync.WaitGroup
 
-	sets Sets            // of the connection's home; nil: there is one set
-	seen map[string]bool // topics that are of the connection's set
-
 	answered bool // the broker has, once; the answers goroutine's until it has ended
 
 	toUp, toClient walk.Walker // of the requests and of the answers goroutine
-	upPatch        walk.Patch
-	patch          walk.Patch // for answers, at patchOf
+	patch          walk.Patch  // for answers, at patchOf
 	patchOf        *rewrite.View
+	asker
+	seen Seen
 
 	mu    sync.Mutex
 	state state
@@ -51,6 +49,7 @@ func New(cfg Config) (*Relay, error) {
 		return nil, err
 	}
 	r := &Relay{cfg: cfg, client: newLine(cfg.Client, Client), changed: make(chan struct{}, 1), over: make(chan struct{})}
+	r.named = r.note
 	r.state.owe = newPending(cfg.Limits.Pending, cfg.Limits.PendingBytes)
 	return r, nil
 }

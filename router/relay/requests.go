@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -33,6 +34,7 @@ func (r *Relay) requests(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		r.asked(h)
 		if err := r.serve(ctx, h); err != nil {
 			return err
 		}
@@ -51,8 +53,10 @@ func (r *Relay) waitForRoom() error {
 		case room:
 			return nil
 		}
+		since := time.Now()
 		select {
 		case <-r.changed:
+			r.seen.full(since)
 		case <-r.over:
 			return r.cause()
 		}
@@ -156,6 +160,8 @@ func (r *Relay) serve(ctx context.Context, h frame.Request) error {
 		return r.lookAt(ctx, h, o, row)
 	case rewrite.Requests(row):
 		return r.rewriteRequest(ctx, h, o)
+	case isLogin(h.Key):
+		return r.loginRequest(ctx, h, o)
 	}
 	if err := r.owe(o); err != nil {
 		return err
@@ -166,7 +172,7 @@ func (r *Relay) serve(ctx context.Context, h frame.Request) error {
 // walkRequest forwards Produce or Fetch. An answer becomes due when the walker knows that there will be one, which is before the last byte
 // has left.
 func (r *Relay) walkRequest(h frame.Request, o owed) error {
-	r.toUp.Reset(h.Key, h.Version, false, h.Body(), &r.upPatch)
+	r.toUp.Reset(h.Key, h.Version, false, h.Body(), r.names(h.Key))
 	noted := false
 	err := r.pass(r.client, r.up, h.Header, h.Body(), &r.toUp, func() error {
 		if noted {
@@ -189,7 +195,7 @@ func (r *Relay) walkRequest(h frame.Request, o owed) error {
 
 // rewriteRequest forwards what has to be decoded.
 func (r *Relay) rewriteRequest(ctx context.Context, h frame.Request, o owed) error {
-	in, body, give, err := r.request(ctx, h)
+	in, body, give, err := r.request(ctx, h, r.cfg.Limits.Collected)
 	if err != nil {
 		return err
 	}
@@ -207,9 +213,9 @@ func (r *Relay) rewriteRequest(ctx context.Context, h frame.Request, o owed) err
 	return r.write(r.up, *out)
 }
 
-// request collects a request whose body is to be decoded, and checks it.
-func (r *Relay) request(ctx context.Context, h frame.Request) (whole, body []byte, give func(), err error) {
-	whole, give, err = r.collect(ctx, r.client, h.Header+h.Body(), r.cfg.Limits.Collected)
+// request collects a request of at most limit bytes whose body is to be decoded, and checks it.
+func (r *Relay) request(ctx context.Context, h frame.Request, limit int) (whole, body []byte, give func(), err error) {
+	whole, give, err = r.collect(ctx, r.client, h.Header+h.Body(), limit)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -252,7 +258,7 @@ func (r *Relay) connect(ctx context.Context) error {
 	}
 	if r.cfg.Sets != nil {
 		if r.sets = r.cfg.Sets(); r.sets != nil {
-			r.seen, r.upPatch.Topic = make(map[string]bool), r.ownTopic
+			r.own = make(map[string]bool)
 		}
 	}
 	r.mu.Lock()
@@ -275,6 +281,7 @@ func (r *Relay) owe(o owed) error {
 	if _, err := r.state.owe.push(o); err != nil {
 		return failed(Router, "note a request", err)
 	}
+	r.seen.Pending.Store(int32(len(r.state.owe.queue)))
 	r.watchLocked()
 	return nil
 }

@@ -13,28 +13,28 @@ import (
 	"github.com/isthmus-project/isthmus/router/sets"
 )
 
-// mostSeen bounds the topics that a connection remembers to be of its own set.
-const mostSeen = 10_000
+// mostOwn bounds the topics that a connection remembers to be of its own set.
+const mostOwn = 10_000
 
 // ownTopic ends a request for a topic of another set before its last byte has left, so that the home never sees it whole. The client connects again and
 // asks who leads the topic now.
 func (r *Relay) ownTopic(name []byte) error {
-	if r.seen[string(name)] {
+	if r.own[string(name)] {
 		return nil
 	}
 	topic := string(name)
 	if !r.sets.Topic(topic) {
 		return fmt.Errorf("topic %s is of %s: %w", topic, r.sets.Where(topic), ErrElsewhere)
 	}
-	if len(r.seen) < mostSeen {
-		r.seen[topic] = true
+	if len(r.own) < mostOwn {
+		r.own[topic] = true
 	}
 	return nil
 }
 
 // lookAt does with a request that may be about other sets what is to be done: refuse it, take a part out of it, or only forward it.
 func (r *Relay) lookAt(ctx context.Context, h frame.Request, o owed, row apis.Row) error {
-	in, body, give, err := r.request(ctx, h)
+	in, body, give, err := r.request(ctx, h, r.cfg.Limits.Collected)
 	if err != nil {
 		return err
 	}

@@ -9,8 +9,9 @@ import (
 
 // Here knows what is of a connection's own set.
 type Here interface {
-	// Topic and Group report whether a topic, and a group or a transactional id, are of the set.
+	// Topic reports whether a topic is of the set.
 	Topic(name string) bool
+	// Group reports whether a group or a transactional id is.
 	Group(id string) bool
 	// Where says, for people, at which slots a topic is served.
 	Where(topic string) string

@@ -16,8 +16,9 @@ type Patch struct {
 	Node func(id int32) int32
 	// Offset maps an offset of a record in the direction that the message goes; it is asked for offsets from 0 on. Nil leaves them.
 	Offset func(at Place, offset int64) int64
-	// Topic is told the name of each topic as it is passed; an error ends the walk. The name is valid until it returns. Nil lets all pass.
-	Topic func(name []byte) error
+	// Named is told of each topic that has a name, as often as the message names it; an error ends the walk. The bytes are valid until it returns. Nil
+	// lets all pass.
+	Named func(topic []byte) error
 	// Stamp gives the stamp of a produced batch, and true if it differs from the one in the header. Nil leaves them.
 	Stamp func(at Place, h batch.Header) (batch.Stamp, bool)
 }

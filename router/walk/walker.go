@@ -189,8 +189,8 @@ func (w *Walker) topic(b []byte) (int, error) {
 			return 0, errMore
 		}
 		w.at = Place{Topic: w.name[:copy(w.name[:], b[n:n+length])]}
-		if w.patch.Topic != nil {
-			if err := w.patch.Topic(w.at.Topic); err != nil {
+		if w.patch.Named != nil && length > 0 {
+			if err := w.patch.Named(w.at.Topic); err != nil {
 				return 0, err
 			}
 		}

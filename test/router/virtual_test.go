@@ -19,6 +19,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/sasl"
 
 	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/router"
@@ -108,7 +109,13 @@ func (d *door) end() error {
 // start starts an instance of a router of so many, until the bubble ends or it is ended.
 func (w *world) start(i, of int, change func(*router.Config)) *door {
 	w.t.Helper()
-	home, err := broker.Open(broker.Profile{Name: "eu", Bootstrap: []string{"127.0.0.1:9001"}, Dial: w.net.DialContext}, nil)
+	return w.startAs(i, of, change, nil)
+}
+
+// startAs starts one that logs in at the home.
+func (w *world) startAs(i, of int, change func(*router.Config), login sasl.Mechanism) *door {
+	w.t.Helper()
+	home, err := broker.Open(broker.Profile{Name: "eu", Bootstrap: []string{"127.0.0.1:9001"}, Dial: w.net.DialContext, SASL: login}, nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -444,7 +451,7 @@ func TestRouter_NewerClaims(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer p.Close()
-		if _, err := p.Produce(t.Context(), broker.Record{Topic: identity.Topic, Key: []byte("shop/slot/x"), Value: []byte(`{"v":2}`)}); err != nil {
+		if _, err := p.Produce(t.Context(), broker.Record{Topic: identity.Topic, Key: []byte("shop/slot/x"), Value: []byte(`{"v":3}`)}); err != nil {
 			t.Fatal(err)
 		}
 		if err := <-w.start(0, 1, nil).ended; !errors.Is(err, identity.ErrVersion) || !strings.Contains(err.Error(), "shop") {

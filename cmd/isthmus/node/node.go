@@ -16,6 +16,7 @@ import (
 	"github.com/isthmus-project/isthmus/admin"
 	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/mirror"
+	"github.com/isthmus-project/isthmus/router"
 	"github.com/isthmus-project/isthmus/topology"
 	"github.com/isthmus-project/isthmus/topology/gossip"
 )
@@ -128,7 +129,7 @@ func New(cfg Config) (_ *Node, err error) {
 			return nil, err // secrets are there, also of clusters that no link needs yet
 		}
 	}
-	n.registry.MustRegister(hostMetrics(n.hosts))
+	n.registry.MustRegister(hostMetrics(n.hosts), router.NewMetrics(func() []*router.Router { return n.doors.routers() }))
 	if n.fabric, err = newFabric(cfg, n.open, n.started); err != nil {
 		return nil, err
 	}

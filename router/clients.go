@@ -1,0 +1,51 @@
+package router
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/isthmus-project/isthmus/router/relay"
+)
+
+// ClientInfo is one connection of a client.
+type ClientInfo struct {
+	// Address is the client's, as host:port.
+	Address string
+	// Slot is the place of the broker that it came to, -1 for bootstrap, and Broker the one at the home that it is taken to, -1 for none yet.
+	Slot   int
+	Broker int32
+	// Who and Principal are whom the client says it is. Nothing of it was checked but that the home took the login.
+	Who       relay.Who
+	Principal relay.Principal
+	// Subject is that of the client's certificate; empty without one.
+	Subject string
+	// In and Out are bytes from and to the client.
+	In, Out int64
+	// Requests is how many it made, and Pending how many of them are not answered.
+	Requests int64
+	Pending  int
+	// Since is when it came.
+	Since time.Time
+	// Throttled is for how long it was not read because of a quota, in all.
+	Throttled time.Duration
+}
+
+// Clients are the connections that are open now, by their slots, then by their addresses. It waits for nothing.
+func (r *Router) Clients() []ClientInfo {
+	open := r.open.list()
+	out := make([]ClientInfo, 0, len(open))
+	for _, c := range open {
+		s := c.seen
+		one := ClientInfo{Address: c.address, Slot: c.slot, Broker: -1, Who: s.Who(), Principal: s.Principal(), In: s.In.Load(), Out: s.Out.Load(),
+			Requests: s.Requests.Load(), Pending: int(s.Pending.Load()), Since: c.since}
+		if b := c.to.Load(); b != nil {
+			one.Broker = b.ID
+		}
+		out = append(out, one)
+	}
+	slices.SortFunc(out, func(a, b ClientInfo) int {
+		return cmp.Or(cmp.Compare(a.Slot, b.Slot), cmp.Compare(a.Address, b.Address))
+	})
+	return out
+}

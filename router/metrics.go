@@ -1,0 +1,193 @@
+package router
+
+import (
+	"maps"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/isthmus-project/isthmus/router/relay"
+)
+
+// Metrics are those of the routers of one node. Nothing is counted twice: what connections took is read from them at scrape time, and added
+// to what those took that ended. All begin anew when a router does.
+//
+// By router:
+//
+//	isthmus_router_ready, isthmus_router_picture_age_seconds, isthmus_router_pending_answers, isthmus_router_held_bytes,
+//	isthmus_router_producer_ids, isthmus_router_full_seconds_total
+//	isthmus_router_refused_connections_total{reason}, isthmus_router_ends_total{side}
+//	isthmus_router_requests_total{key}, isthmus_router_answers_total{key}, isthmus_router_local_answers_total{key}
+//	isthmus_router_dials_total{broker}, isthmus_router_dial_failures_total{broker}
+//	isthmus_router_identity_claims_total{result}
+//
+// By router and slot, of which bootstrap is one: isthmus_router_connections, isthmus_router_opened_connections_total,
+// isthmus_router_bytes_total{direction="in"|"out"}, which is from and to clients.
+//
+// Labels are bounded: by the slots that a file names, the brokers of a home, and the keys of requests that this build knows.
+type Metrics struct {
+	routers func() []*Router
+}
+
+// NewMetrics makes the metrics of those routers that are there when it is asked. The caller registers them. Of two routers of one name the
+// later one counts.
+func NewMetrics(routers func() []*Router) *Metrics { return &Metrics{routers} }
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("isthmus_router_"+name, help, append([]string{"router"}, labels...), nil)
+}
+
+var (
+	descReady     = desc("ready", "Whether clients are served; 0 while the home was not reached yet.")
+	descAge       = desc("picture_age_seconds", "Since the home last said who its brokers are.")
+	descPending   = desc("pending_answers", "Answers that are due to clients.")
+	descHeld      = desc("held_bytes", "Memory held for what is rewritten, of the limit of all connections together.")
+	descIDs       = desc("producer_ids", "Ids for idempotent producers that can be given at once; more are claimed before they are used up.")
+	descFull      = desc("full_seconds_total", "Time for which connections were not read because too many answers were due.")
+	descRefused   = desc("refused_connections_total", "Connections that were not taken, by the reason.", "reason")
+	descEnds      = desc("ends_total", "Connections that ended, by whose fault it was; none: they ended as they should.", "side")
+	descRequests  = desc("requests_total", "Requests of clients, by their key.", "key")
+	descAnswers   = desc("answers_total", "Answers to clients, by the request's key.", "key")
+	descLocal     = desc("local_answers_total", "Answers that were made at the router, by the request's key.", "key")
+	descDials     = desc("dials_total", "Attempts to connect a client to a broker, by the broker's id at the home.", "broker")
+	descDialFails = desc("dial_failures_total", "Attempts to connect a client to a broker that failed, by the broker's id at the home.", "broker")
+	descClaims    = desc("identity_claims_total", "Times that slots or producer ids were claimed, made or failed.", "result")
+	descOpen      = desc("connections", "Connections that are open.", "slot")
+	descOpened    = desc("opened_connections_total", "Connections that were taken.", "slot")
+	descBytes     = desc("bytes_total", "Bytes from clients (in) and to them (out).", "slot", "direction")
+)
+
+// Describe implements [prometheus.Collector].
+func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{descReady, descAge, descPending, descHeld, descIDs, descFull, descRefused, descEnds, descRequests, descAnswers, descLocal,
+		descDials, descDialFails, descClaims, descOpen, descOpened, descBytes} {
+		ch <- d
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
+	byName := make(map[string]*Router)
+	for _, r := range m.routers() {
+		byName[r.Name()] = r
+	}
+	for name, r := range byName {
+		s := sink{ch, name}
+		r.collect(s)
+		r.open.collect(s, count(r.cfg.Router.Slots), r.brokers())
+		s.keys(&r.keys)
+	}
+}
+
+// sink takes the samples of one router.
+type sink struct {
+	ch   chan<- prometheus.Metric
+	name string
+}
+
+func (s sink) gauge(d *prometheus.Desc, v float64, labels ...string) {
+	s.ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, append([]string{s.name}, labels...)...)
+}
+
+func (s sink) counter(d *prometheus.Desc, v float64, labels ...string) {
+	s.ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, append([]string{s.name}, labels...)...)
+}
+
+// keys tells of the requests that were made; those that clients use first are there from the start, since an increase from nothing is not seen.
+func (s sink) keys(k *relay.Keys) {
+	for key := range k.Requests {
+		name := kmsg.NameForKey(int16(key))
+		local := key == int(kmsg.ApiVersions) || key == int(kmsg.InitProducerID)
+		if n := k.Requests[key].Load(); n > 0 || usual[kmsg.Key(key)] {
+			s.counter(descRequests, float64(n), name)
+			s.counter(descAnswers, float64(k.Answers[key].Load()), name)
+		}
+		if n := k.Local[key].Load(); n > 0 || local {
+			s.counter(descLocal, float64(n), name)
+		}
+	}
+}
+
+var usual = map[kmsg.Key]bool{kmsg.Produce: true, kmsg.Fetch: true, kmsg.Metadata: true, kmsg.ApiVersions: true}
+
+// collect tells of the router itself.
+func (r *Router) collect(s sink) {
+	ready := 0.0
+	if r.now.Load() != nil {
+		ready = 1
+	}
+	s.gauge(descReady, ready)
+	if heard, _ := r.news.told(); !heard.IsZero() {
+		s.gauge(descAge, time.Since(heard).Seconds())
+	}
+	if r.ids != nil {
+		s.gauge(descIDs, float64(r.ids.left()))
+	}
+	made, failed := r.news.counted()
+	s.counter(descClaims, float64(made), claimMade)
+	s.counter(descClaims, float64(failed), claimFailed)
+}
+
+// brokers are those that are there, by id.
+func (r *Router) brokers() (ids []int32) {
+	if p := r.now.Load(); p != nil {
+		for _, b := range p.brokers {
+			ids = append(ids, b.ID)
+		}
+	}
+	return ids
+}
+
+// collect tells of the connections at so many slots and bootstrap, and to brokers.
+func (c *connections) collect(s sink, slots int, brokers []int32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	open, took := make(map[int]int), make(map[int]taken)
+	pending, held := int64(0), int64(0)
+	for slot, t := range c.past {
+		took[slot] = t
+	}
+	for one := range c.all {
+		open[one.slot]++
+		took[one.slot] = took[one.slot].add(one.seen)
+		pending += int64(one.seen.Pending.Load())
+		held += one.seen.Held.Load()
+	}
+	s.gauge(descPending, float64(pending))
+	s.gauge(descHeld, float64(held))
+	var full time.Duration
+	for slot := -1; slot < slots; slot++ {
+		at := place(slot)
+		s.gauge(descOpen, float64(open[slot]), at)
+		s.counter(descOpened, float64(c.opened[slot]), at)
+		s.counter(descBytes, float64(took[slot].in), at, "in")
+		s.counter(descBytes, float64(took[slot].out), at, "out")
+		full += took[slot].full
+	}
+	s.counter(descFull, full.Seconds())
+	for _, reason := range append([]string{otherReason}, words...) {
+		s.counter(descRefused, float64(c.refused[reason]), reason)
+	}
+	for _, side := range []relay.Side{nobody, relay.Client, relay.Upstream, relay.Router} {
+		s.counter(descEnds, float64(c.ends[side]), string(side))
+	}
+	dials := maps.Clone(c.dials)
+	for _, id := range brokers {
+		dials[id] = c.dials[id] // also those that nobody was taken to yet
+	}
+	for id, d := range dials {
+		broker := strconv.Itoa(int(id))
+		s.counter(descDials, float64(d.all), broker)
+		s.counter(descDialFails, float64(d.failed), broker)
+	}
+}
+
+// place is a slot as labels name it.
+func place(slot int) string {
+	if slot < 0 {
+		return "bootstrap"
+	}
+	return strconv.Itoa(slot)
+}

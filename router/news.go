@@ -1,0 +1,74 @@
+package router
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"time"
+)
+
+// news is what followLoop lets others know of its work.
+type news struct {
+	mu       sync.Mutex
+	heard    time.Time         // when the home last said who its brokers are
+	troubles map[string]string // by what they are about
+	claims   map[string]int64  // of the identity, by what became of them
+}
+
+// What becomes of claims.
+const (
+	claimMade   = "made"
+	claimFailed = "failed"
+)
+
+// hear notes that the home was heard.
+func (n *news) hear(now time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.heard = now
+}
+
+// trouble notes what is wrong; nil is nothing.
+func (n *news) trouble(about string, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err == nil {
+		delete(n.troubles, about)
+		return
+	}
+	if n.troubles == nil {
+		n.troubles = make(map[string]string)
+	}
+	n.troubles[about] = err.Error()
+}
+
+// claimed counts a round of claims.
+func (n *news) claimed(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.claims == nil {
+		n.claims = make(map[string]int64)
+	}
+	if err != nil {
+		n.claims[claimFailed]++
+		return
+	}
+	n.claims[claimMade]++
+}
+
+// told is when the home was last heard, and what is wrong, by what it is about.
+func (n *news) told() (heard time.Time, troubles []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, about := range slices.Sorted(maps.Keys(n.troubles)) {
+		troubles = append(troubles, n.troubles[about])
+	}
+	return n.heard, troubles
+}
+
+// counted is how often claims were made and failed.
+func (n *news) counted() (made, failed int64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.claims[claimMade], n.claims[claimFailed]
+}
