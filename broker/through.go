@@ -46,6 +46,9 @@ func (c *Cluster) Versions(ctx context.Context, id int32) (map[int16]VersionRang
 	return out, nil
 }
 
+// Anonymous reports that nobody logs in at this cluster, so that whoever comes to it has the rights that we have.
+func (c *Cluster) Anonymous() bool { return c.profile.SASL == nil && !c.profile.clientCert }
+
 // DialThrough connects to a broker for somebody else, who logs in by himself: through TLS if the cluster has it, but without our login and
 // without our certificate, whose rights are not his. Where a login without TLS would be refused to us, it is to him.
 func (c *Cluster) DialThrough(ctx context.Context, b Broker) (net.Conn, error) {

@@ -12,7 +12,9 @@ import (
 type ClientInfo struct {
 	// Address is the client's, as host:port.
 	Address string
-	// Slot is the place of the broker that it came to, -1 for bootstrap, and Broker the one at the home that it is taken to, -1 for none yet.
+	// Set is that of the slot that it came to, and Slot the place of it in there, -1 for bootstrap. Broker is the one at the set's home that it is taken to, -1 for
+	// none yet.
+	Set    string
 	Slot   int
 	Broker int32
 	// Who and Principal are whom the client says it is. Nothing of it was checked but that the home took the login.
@@ -31,13 +33,17 @@ type ClientInfo struct {
 	Throttled time.Duration
 }
 
-// Clients are the connections that are open now, by their slots, then by their addresses. It waits for nothing.
+// Clients are the connections that are open now, by sets and slots, then by their addresses. It waits for nothing.
 func (r *Router) Clients() []ClientInfo {
 	open := r.open.list()
 	out := make([]ClientInfo, 0, len(open))
 	for _, c := range open {
 		s := c.seen
-		one := ClientInfo{Address: c.address, Slot: c.slot, Broker: -1, Who: s.Who(), Principal: s.Principal(), In: s.In.Load(), Out: s.Out.Load(),
+		set, slot := setOf(c.slot), c.slot
+		if slot >= 0 {
+			slot -= numberOf(set, 0)
+		}
+		one := ClientInfo{Address: c.address, Set: r.follow.homes[set].set, Slot: slot, Broker: -1, Who: s.Who(), Principal: s.Principal(), In: s.In.Load(), Out: s.Out.Load(),
 			Requests: s.Requests.Load(), Pending: int(s.Pending.Load()), Since: c.since}
 		if b := c.to.Load(); b != nil {
 			one.Broker = b.ID
@@ -45,7 +51,7 @@ func (r *Router) Clients() []ClientInfo {
 		out = append(out, one)
 	}
 	slices.SortFunc(out, func(a, b ClientInfo) int {
-		return cmp.Or(cmp.Compare(a.Slot, b.Slot), cmp.Compare(a.Address, b.Address))
+		return cmp.Or(cmp.Compare(a.Set, b.Set), cmp.Compare(a.Slot, b.Slot), cmp.Compare(a.Address, b.Address))
 	})
 	return out
 }

@@ -50,6 +50,8 @@ type Liveness interface {
 type Deps struct {
 	// Home is the cluster of Router.Home, for this router alone. It stays open.
 	Home *broker.Cluster
+	// Others are the clusters of sets that have another home, by name, for this router alone. They stay open.
+	Others map[string]*broker.Cluster
 	// Live says which nodes of Instances live; nil says all.
 	Live Liveness
 	// ProducerID makes a producer id of a number that is given once; nil lets brokers give ids.
@@ -77,9 +79,6 @@ func Check(r topology.Router) error {
 		refuse(`sni is not built yet; write slots = "9093-9098", a port for each broker`)
 	}
 	for _, s := range r.Sets {
-		if s.Home != r.Home {
-			refuse("set %q: home = %q is another than the router's, which is not built yet; write home = %q", s.Name, s.Home, r.Home)
-		}
 		if s.SNI != "" {
 			refuse("set %q: sni is not built yet; write slots", s.Name)
 		}
@@ -97,6 +96,14 @@ func (c *Config) complete(d *Deps) error {
 		return errors.New("new router: it needs a home and unique texts")
 	case c.Router.Slots == (topology.Ports{}):
 		return fmt.Errorf("new router %q: slots is empty", c.Router.Name)
+	}
+	for _, s := range c.Router.Sets {
+		switch {
+		case s.Slots == (topology.Ports{}):
+			return fmt.Errorf("new router %q: set %q: slots is empty", c.Router.Name, s.Name)
+		case s.Home != c.Router.Home && d.Others[s.Home] == nil:
+			return fmt.Errorf("new router %q: set %q: its home %s is not given", c.Router.Name, s.Name, s.Home)
+		}
 	}
 	if len(c.Instances) == 0 {
 		c.Instances = []topology.Router{c.Router}

@@ -29,8 +29,8 @@ func TestCheck(t *testing.T) {
 		"terminate":        {func(r *topology.Router) { r.Auth = topology.Terminate }, []string{`router "shop": auth = "terminate" is not built yet`}},
 		"sni":              {func(r *topology.Router) { r.Slots, r.SNI = topology.Ports{}, "b{slot}.example" }, []string{`router "shop": sni is not built yet`}},
 		"set at home":      {func(r *topology.Router) { r.Sets = []topology.Set{{Name: "fast", Home: "eu"}} }, nil},
-		"set elsewhere":    {func(r *topology.Router) { r.Sets = []topology.Set{{Name: "fast", Home: "us"}} }, []string{`set "fast": home = "us"`}},
-		"set with sni too": {func(r *topology.Router) { r.Sets = []topology.Set{{Name: "fast", Home: "us", SNI: "b{slot}.x"}} }, []string{`set "fast": home = "us"`, `set "fast": sni`}},
+		"set elsewhere":    {func(r *topology.Router) { r.Sets = []topology.Set{{Name: "fast", Home: "us"}} }, nil},
+		"set with sni too": {func(r *topology.Router) { r.Sets = []topology.Set{{Name: "fast", Home: "us", SNI: "b{slot}.x"}} }, []string{`set "fast": sni`}},
 	} {
 		r := instance("eu-1", 9093, 9095)
 		tc.change(&r)
@@ -46,6 +46,8 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+func restPorts(r topology.Router) topology.Ports { return portsOf(r, 0) }
+
 // TestSpread: slots are dealt out over the live instances; those of one that is gone move, and no other.
 func TestSpread(t *testing.T) {
 	all := []topology.Router{instance("c", 9093, 9098), instance("a", 9093, 9098), instance("b", 9093, 9094)} // b has two slots only
@@ -60,7 +62,7 @@ func TestSpread(t *testing.T) {
 		"none":     {"abc", "a b c a c c"},
 		"a and c":  {"ac", "b b - - - -"},
 	} {
-		at := spread(all, func(node string) bool { return !strings.Contains(tc.dead, node) }, 6)
+		at := spread(all, func(node string) bool { return !strings.Contains(tc.dead, node) }, restPorts, 6)
 		var got []string
 		for slot := range 6 {
 			r, ok := at(slot)
@@ -73,7 +75,7 @@ func TestSpread(t *testing.T) {
 			t.Errorf("%s: %v, want %s", name, got, tc.want)
 		}
 	}
-	if _, ok := spread(all, func(string) bool { return true }, 2)(2); ok {
+	if _, ok := spread(all, func(string) bool { return true }, restPorts, 2)(2); ok {
 		t.Error("a slot beyond all has an instance")
 	}
 }
@@ -82,7 +84,9 @@ func TestSpread(t *testing.T) {
 func TestDraw(t *testing.T) {
 	state := identity.State{Cluster: "c", KnownCluster: true, Slots: []identity.Slot{{Index: 0, ID: 1, Node: 1}, {Index: 1, ID: 2, Node: 2}, {Index: 9, ID: 3, Node: 3}}}
 	m := broker.Metadata{Brokers: map[int32]broker.Broker{2: {ID: 2, Host: "h", Port: 2}, 3: {ID: 3, Host: "h", Port: 3}, 4: {ID: 4, Host: "h", Port: 4}}}
-	p, err := draw(state, m, nil, spread([]topology.Router{instance("a", 9093, 9095)}, func(string) bool { return true }, 10))
+	at := spread([]topology.Router{instance("a", 9093, 9095)}, func(string) bool { return true }, restPorts, 10)
+	all, err := draw(state, []known{{last: m}}, nil, func(_, slot int) (topology.Router, bool) { return at(slot) })
+	p := all.sides[0]
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,8 +99,29 @@ func TestDraw(t *testing.T) {
 	if !p.has(m.Brokers[4]) || p.has(broker.Broker{ID: 4, Host: "h", Port: 5}) || p.has(broker.Broker{ID: 1}) {
 		t.Errorf("there are %v", p.brokers)
 	}
-	if got := without(state, m); !reflect.DeepEqual(got, []int32{4}) {
+	if got := without(state, known{last: m}); !reflect.DeepEqual(got, []int32{4}) {
 		t.Errorf("without a slot are %v", got)
+	}
+}
+
+// TestDraw_Sets: a set has its own home and ports, its brokers may have the ids of others', and clients are told all of them.
+func TestDraw_Sets(t *testing.T) {
+	state := identity.State{Slots: []identity.Slot{{Index: 0, ID: 1, Node: 1}, {Set: "fast", Index: 0, ID: 0, Node: 1}}}
+	eu, us := broker.Metadata{Brokers: map[int32]broker.Broker{1: {ID: 1, Host: "eu"}}}, broker.Metadata{Brokers: map[int32]broker.Broker{1: {ID: 1, Host: "us"}}}
+	r := instance("a", 9093, 9095)
+	r.Sets = []topology.Set{{Name: "fast", Slots: topology.Ports{First: 9103, Last: 9105}}}
+	p, err := draw(state, []known{{"", eu}, {"fast", us}}, nil, func(int, int) (topology.Router, bool) { return r, true })
+	if err != nil || p.sides[0].bySlot[0].Host != "eu" || p.sides[1].bySlot[0].Host != "us" || p.count() != 2 {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	if p.sides[0].view.Virtual(1) != 1 || p.sides[1].view.Virtual(1) != 0 {
+		t.Error("the brokers of both homes have the same id for clients")
+	}
+	if s, ok := p.sides[1].view.SlotOf(1); !ok || s.Port != 9103 {
+		t.Errorf("%+v", s)
+	}
+	if numberOf(1, 2) != 1002 || setOf(1002) != 1 || setOf(2) != 0 || setOf(-1) != 0 {
+		t.Error("numbers of slots")
 	}
 }
 
@@ -111,20 +136,30 @@ func TestOffer_Constant(t *testing.T) {
 		return v
 	}
 	key := int16(kmsg.Produce)
+	eu, err := broker.Open(broker.Profile{Name: "eu", Bootstrap: []string{"127.0.0.1:1"}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer eu.Close()
 	s := spoken{known: map[int32]apis.Versions{}}
-	told, err := s.offer("eu", nil)
+	homes := []*home{{cluster: eu, spoken: s}}
+	told, err := offer(homes, nil)
 	if told != nil || err != nil {
 		t.Fatalf("told %v, %v", told, err)
 	}
 	for i, step := range []struct{ speaks, want int16 }{{8, 8}, {9, 8}, {7, 7}, {9, 7}} {
 		s.known[1] = speak(step.speaks)
-		if told, err = s.offer("eu", told); err != nil || told[key].Max != step.want {
+		if told, err = offer(homes, told); err != nil || told[key].Max != step.want {
 			t.Errorf("step %d: told %v, %v", i, told[key], err)
 		}
 	}
 	s.known[2] = apis.Versions{}
-	if _, err = s.offer("eu", told); err == nil || !strings.Contains(err.Error(), "broker 2 of eu") {
+	if _, err = offer(homes, told); err == nil || !strings.Contains(err.Error(), "broker 2 of eu") {
 		t.Errorf("a broker that speaks nothing: %v", err)
+	}
+	delete(s.known, 2)
+	if two, err := offer(append(homes, &home{cluster: eu}), told); err != nil || two[int16(kmsg.Metadata)].Min != 1 {
+		t.Errorf("with sets: told %v, %v", two[int16(kmsg.Metadata)], err)
 	}
 }
 

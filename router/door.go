@@ -91,19 +91,22 @@ func (d *door) relay(ctx context.Context, c net.Conn) {
 	defer r.ending(over, ctx, end)()
 	own := &connection{end: end, slot: d.slot, address: remote(c), since: time.Now()}
 	cfg := relay.Config{
-		Client: c, View: func() *rewrite.View { return r.now.Load().view }, Versions: r.now.Load().versions, Memory: r.memory,
+		Client: c, View: func() *rewrite.View { return r.now.Load().sides[own.set()].view }, Versions: r.now.Load().versions, Memory: r.memory,
 		Keys: &r.keys, Limits: r.cfg.Relay, Timeouts: r.cfg.Timeouts,
 		Dial: func(ctx context.Context) (net.Conn, error) {
-			up, b, err := r.dial(ctx, d.slot)
+			up, to, err := r.dial(ctx, d.slot)
 			if err != nil {
 				return nil, err
 			}
-			own.to.Store(&b)
-			if !r.now.Load().has(b) { // it went while it was dialled, and whoever ends its connections may not have seen this one
+			own.to.Store(&to)
+			if !r.now.Load().sides[to.set].has(to.Broker) { // it went while it was dialled, and whoever ends its connections may not have seen this one
 				end()
 			}
 			return up, nil
 		},
+	}
+	if r.apart != nil {
+		cfg.Sets = func() relay.Sets { return r.apart.of(own.set(), r.now.Load) }
 	}
 	if r.ids != nil {
 		cfg.ProducerID = r.ids.next

@@ -7,33 +7,71 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/router/apis"
 	"github.com/isthmus-project/isthmus/router/identity"
+	"github.com/isthmus-project/isthmus/topology"
 )
 
-// follow is what is known of the home. Only followLoop uses it.
+// follow is what is known of the homes. Only followLoop uses it.
 type follow struct {
-	store    *identity.Store
-	read     bool      // the identity was read
-	left     []int32   // brokers without a slot
-	look     time.Time // when the identity is read again for them
-	spoken   spoken
+	store    *identity.Store // at the router's home, for all sets
+	read     bool            // the identity was read
+	began    time.Time       // of followLoop
+	homes    []*home         // by set
 	versions apis.Versions
-	last     broker.Metadata
 	said     map[string]string // what was logged last, by what it is about
 }
 
-// lookAtSlots is how often it is looked for a slot for brokers that have none: another instance may have more.
-const lookAtSlots = 30 * time.Second
+// home is what is known of the home of a set.
+type home struct {
+	known
+	ports   topology.Ports // of this instance
+	cluster *broker.Cluster
+	spoken  spoken
+	left    []int32   // brokers without a slot
+	look    time.Time // when the identity is read again for them
+}
 
-// homePatience is how long the home may take to say who its brokers are: live instances are looked at between two times.
-const homePatience = 5 * time.Second
+const (
+	// lookAtSlots is how often it is looked for a slot for brokers that have none: another instance may have more.
+	lookAtSlots = 30 * time.Second
+	// homePatience is how long a home may take to say who its brokers are: live instances are looked at between two times.
+	homePatience = 5 * time.Second
+	// homesPatience is how long clients wait, at the start, for what all homes speak.
+	homesPatience = 30 * time.Second
+)
+
+// newHomes are the homes of all sets of a router, by set.
+func newHomes(r topology.Router, deps Deps) (homes []*home) {
+	add := func(set, name string, ports topology.Ports) {
+		c := deps.Home
+		if name != r.Home {
+			c = deps.Others[name]
+		}
+		homes = append(homes, &home{known: known{set: set}, ports: ports, cluster: c, spoken: spoken{known: make(map[int32]apis.Versions), ask: make(map[int32]time.Time)}})
+	}
+	add("", r.Home, r.Slots)
+	for _, s := range r.Sets {
+		add(s.Name, s.Home, s.Slots)
+	}
+	return homes
+}
+
+// about names what is wrong with a home of several.
+func (h *home) about(what string) string {
+	if h.set == "" {
+		return what
+	}
+	return what + " of set " + h.set
+}
 
 // followLoop keeps the picture true until ctx ends (nil), or the identity is one that only a newer version knows.
 func (r *Router) followLoop(ctx context.Context) error {
+	r.follow.began = time.Now()
 	ticker := time.NewTicker(r.cfg.Every)
 	defer ticker.Stop()
 	for {
@@ -48,59 +86,77 @@ func (r *Router) followLoop(ctx context.Context) error {
 	}
 }
 
-// step asks the home once and draws the picture anew. What fails is tried again in the next one; the error is for tests and for versions.
+// step asks the homes once and draws the picture anew. What fails is tried again in the next one; the error is for tests and for versions.
 func (r *Router) step(ctx context.Context) error {
 	f := &r.follow
-	asked, cancel := context.WithTimeoutCause(ctx, homePatience, fmt.Errorf("no answer within %v: %w", homePatience, context.DeadlineExceeded))
-	m, err := r.deps.Home.Brokers(asked)
-	cancel()
-	if err == nil && len(m.Brokers) == 0 {
-		err = fmt.Errorf("ask for metadata of cluster %s: it names no broker", r.deps.Home.Name())
+	errs := r.ask(ctx)
+	for i, h := range f.homes {
+		r.tell(ctx, h.about("home"), "a home cannot be asked; clients keep what they know", errs[i])
 	}
-	r.tell(ctx, "home", "the home cannot be asked; clients keep what they know", err)
-	if err == nil {
-		f.last = m
+	err := errs[0]
+	if err == nil { // all that must stay is kept there
 		r.news.hear(time.Now())
-		err = r.identify(ctx, m)
+		err = r.identify(ctx)
 		r.tell(ctx, "identity", "the identity cannot be read or claimed, tried again", err)
 	}
 	if errors.Is(err, identity.ErrVersion) {
 		return err
 	}
 	if f.versions == nil { // nobody can be told anything yet; later a broker that is silent must not delay the picture
-		r.learn(ctx, f.last)
+		r.learn(ctx)
 	}
 	err = errors.Join(err, r.redraw(ctx))
-	if f.versions != nil && r.learn(ctx, f.last) {
+	if f.versions != nil && r.learn(ctx) {
 		err = errors.Join(err, r.redraw(ctx))
 	}
 	return err
 }
 
+// ask asks all homes who their brokers are.
+func (r *Router) ask(ctx context.Context) []error {
+	ctx, cancel := context.WithTimeoutCause(ctx, homePatience, fmt.Errorf("no answer within %v: %w", homePatience, context.DeadlineExceeded))
+	defer cancel()
+	errs := make([]error, len(r.follow.homes))
+	var all sync.WaitGroup
+	for i, h := range r.follow.homes {
+		all.Go(func() {
+			m, err := h.cluster.Brokers(ctx)
+			if err == nil && len(m.Brokers) == 0 {
+				err = fmt.Errorf("ask for metadata of cluster %s: it names no broker", h.cluster.Name())
+			}
+			if errs[i] = err; err == nil {
+				h.last = m
+			}
+		})
+	}
+	all.Wait()
+	return errs
+}
+
 // identify reads or claims what is not known of the identity.
-func (r *Router) identify(ctx context.Context, m broker.Metadata) error {
-	f, slots := &r.follow, count(r.cfg.Router.Slots)
-	missing := without(f.store.State(), m)
-	known := len(missing) > 0 && slices.Equal(missing, f.left) && time.Now().Before(f.look) // they have no slot, and others give them none every second
-	if !f.read || len(missing) > 0 && !known {
-		if err := f.store.Read(ctx); err != nil {
-			return err
-		}
-		if err := f.store.Cluster(ctx, m.ClusterID); err != nil {
-			return err
-		}
-		left, err := f.store.Claim(ctx, "", without(f.store.State(), m), slots)
+func (r *Router) identify(ctx context.Context) error {
+	f := &r.follow
+	read := !f.read
+	for _, h := range f.homes {
+		missing := without(f.store.State(), h.known)
+		known := slices.Equal(missing, h.left) && time.Now().Before(h.look) // they have no slot, and others give them none every second
+		read = read || len(missing) > 0 && !known
+	}
+	if read {
+		err := r.claim(ctx)
 		r.news.claimed(err)
 		if err != nil {
 			return err
 		}
-		f.read, f.left, f.look = true, left, time.Now().Add(lookAtSlots)
+		f.read = true
 	}
-	var full error
-	if len(missing) > 0 && len(f.left) > 0 {
-		full = fmt.Errorf("slots = %q are all taken, and brokers %v of %s have none; add ports at the end of slots at each instance of router %q", r.cfg.Router.Slots, f.left, r.deps.Home.Name(), r.cfg.Router.Name)
+	for _, h := range f.homes {
+		var full error
+		if len(without(f.store.State(), h.known)) > 0 {
+			full = fmt.Errorf("slots = %q are all taken, and brokers %v of %s have none; add ports at the end of slots at each instance of router %q", h.ports, h.left, h.cluster.Name(), r.cfg.Router.Name)
+		}
+		r.tell(ctx, h.about("slots"), "brokers have no slot, so clients cannot reach them", full)
 	}
-	r.tell(ctx, "slots", "brokers have no slot, so clients cannot reach them", full)
 	if r.ids != nil && r.ids.wants() {
 		block, err := f.store.Block(ctx)
 		r.news.claimed(err)
@@ -112,13 +168,42 @@ func (r *Router) identify(ctx context.Context, m broker.Metadata) error {
 	return nil
 }
 
-// learn asks brokers what they speak, and reports whether clients are to be told something else.
-func (r *Router) learn(ctx context.Context, m broker.Metadata) bool {
+// claim reads the identity, and claims slots for brokers that have none.
+func (r *Router) claim(ctx context.Context) error {
 	f := &r.follow
-	errs := f.spoken.look(ctx, r.deps.Home, m)
+	if err := f.store.Read(ctx); err != nil {
+		return err
+	}
+	if err := f.store.Cluster(ctx, f.homes[0].last.ClusterID); err != nil {
+		return err
+	}
+	for _, h := range f.homes {
+		left, err := f.store.Claim(ctx, h.set, without(f.store.State(), h.known), count(h.ports))
+		if err != nil {
+			return err
+		}
+		h.left, h.look = left, time.Now().Add(lookAtSlots)
+	}
+	return nil
+}
+
+// learn asks brokers what they speak, and reports whether clients are to be told something else. For the first time all homes are to have said it, unless
+// one takes too long: what clients are told should not shrink later.
+func (r *Router) learn(ctx context.Context) bool {
+	f := &r.follow
+	var all sync.WaitGroup
+	errs := make([]error, len(f.homes))
+	for i, h := range f.homes {
+		all.Go(func() { errs[i] = errors.Join(h.spoken.look(ctx, h.cluster, h.last)...) })
+	}
+	all.Wait()
 	r.tell(ctx, "versions", "brokers do not say what they speak, asked again", errors.Join(errs...))
 	before := f.versions
-	now, err := f.spoken.offer(r.deps.Home.Name(), before)
+	silent := func(h *home) bool { return len(h.spoken.known) == 0 }
+	if before == nil && slices.ContainsFunc(f.homes, silent) && time.Since(f.began) < homesPatience {
+		return false
+	}
+	now, err := offer(f.homes, before)
 	r.tell(ctx, "offer", "what the brokers speak does not go together; clients are told what they were before", err)
 	if err != nil || maps.Equal(now, before) {
 		return false
@@ -141,7 +226,13 @@ func (r *Router) redraw(ctx context.Context) error {
 	for _, s := range state.Slots {
 		most = max(most, s.Index+1)
 	}
-	p, err := draw(state, f.last, f.versions, spread(*r.instances.Load(), r.lives, most))
+	var homes []known
+	var at []func(slot int) (topology.Router, bool)
+	for set, h := range f.homes {
+		homes = append(homes, h.known)
+		at = append(at, spread(*r.instances.Load(), r.lives, func(i topology.Router) topology.Ports { return portsOf(i, set) }, most))
+	}
+	p, err := draw(state, homes, f.versions, func(set, slot int) (topology.Router, bool) { return at[set](slot) })
 	r.tell(ctx, "picture", "the virtual cluster cannot be told to clients", err)
 	if err != nil {
 		return err
@@ -154,9 +245,9 @@ func (r *Router) redraw(ctx context.Context) error {
 	ended := r.open.endGone(p)
 	switch {
 	case before == nil:
-		r.log.Info("router serves", "cluster_id", state.Cluster, "brokers", len(p.brokers), "versions", p.versions.String())
-	case ended > 0 || len(before.brokers) != len(p.brokers):
-		r.log.Info("brokers changed", "brokers", len(p.brokers), "connections_ended", ended)
+		r.log.Info("router serves", "cluster_id", state.Cluster, "brokers", p.count(), "versions", p.versions.String())
+	case ended > 0 || before.count() != p.count():
+		r.log.Info("brokers changed", "brokers", p.count(), "connections_ended", ended)
 	}
 	return nil
 }

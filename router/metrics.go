@@ -76,7 +76,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	for name, r := range byName {
 		s := sink{ch, name}
 		r.collect(s)
-		r.open.collect(s, count(r.cfg.Router.Slots), r.brokers())
+		r.open.collect(s, r.places(), r.brokers())
 		s.keys(&r.keys)
 	}
 }
@@ -130,18 +130,39 @@ func (r *Router) collect(s sink) {
 	s.counter(descClaims, float64(failed), claimFailed)
 }
 
-// brokers are those that are there, by id.
-func (r *Router) brokers() (ids []int32) {
+// brokers are those that are there, as labels name them.
+func (r *Router) brokers() (labels []string) {
 	if p := r.now.Load(); p != nil {
-		for _, b := range p.brokers {
-			ids = append(ids, b.ID)
+		for set, one := range p.sides {
+			for _, b := range one.brokers {
+				labels = append(labels, r.label(set, int(b.ID)))
+			}
 		}
 	}
-	return ids
+	return labels
 }
 
-// collect tells of the connections at so many slots and bootstrap, and to brokers.
-func (c *connections) collect(s sink, slots int, brokers []int32) {
+// places are the numbers of all slots, and of bootstrap, and how labels name them.
+func (r *Router) places() map[int]string {
+	out := map[int]string{-1: "bootstrap"}
+	for set, h := range r.follow.homes {
+		for i := range count(h.ports) {
+			out[numberOf(set, i)] = r.label(set, i)
+		}
+	}
+	return out
+}
+
+// label names a slot or a broker of a set.
+func (r *Router) label(set, n int) string {
+	if name := r.follow.homes[set].set; name != "" {
+		return name + "/" + strconv.Itoa(n)
+	}
+	return strconv.Itoa(n)
+}
+
+// collect tells of the connections at slots, and to brokers.
+func (c *connections) collect(s sink, slots map[int]string, brokers []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	open, took := make(map[int]int), make(map[int]taken)
@@ -158,8 +179,7 @@ func (c *connections) collect(s sink, slots int, brokers []int32) {
 	s.gauge(descPending, float64(pending))
 	s.gauge(descHeld, float64(held))
 	var full time.Duration
-	for slot := -1; slot < slots; slot++ {
-		at := place(slot)
+	for slot, at := range slots {
 		s.gauge(descOpen, float64(open[slot]), at)
 		s.counter(descOpened, float64(c.opened[slot]), at)
 		s.counter(descBytes, float64(took[slot].in), at, "in")
@@ -177,17 +197,8 @@ func (c *connections) collect(s sink, slots int, brokers []int32) {
 	for _, id := range brokers {
 		dials[id] = c.dials[id] // also those that nobody was taken to yet
 	}
-	for id, d := range dials {
-		broker := strconv.Itoa(int(id))
+	for broker, d := range dials {
 		s.counter(descDials, float64(d.all), broker)
 		s.counter(descDialFails, float64(d.failed), broker)
 	}
-}
-
-// place is a slot as labels name it.
-func place(slot int) string {
-	if slot < 0 {
-		return "bootstrap"
-	}
-	return strconv.Itoa(slot)
 }

@@ -18,7 +18,21 @@ type connection struct {
 	address string
 	since   time.Time
 	seen    *relay.Seen
-	to      atomic.Pointer[broker.Broker] // nil before it is dialled
+	to      atomic.Pointer[upstream] // nil before it is dialled
+}
+
+// upstream is the broker that a connection goes to, and the set whose home that is of.
+type upstream struct {
+	broker.Broker
+	set int
+}
+
+// set is the set whose home it goes to.
+func (c *connection) set() int {
+	if to := c.to.Load(); to != nil {
+		return to.set
+	}
+	return setOf(c.slot)
 }
 
 // connections are those that are open, and what is known of those that were.
@@ -30,7 +44,7 @@ type connections struct {
 	told    map[error]time.Time
 	refused map[string]int64     // by reason
 	ends    map[relay.Side]int64 // by whose fault it was
-	dials   map[int32]dialled    // by broker
+	dials   map[string]dialled   // by broker, as labels name it
 }
 
 // taken is what connections took.
@@ -52,7 +66,7 @@ type dialled struct{ all, failed int64 }
 
 func newConnections() connections {
 	return connections{all: make(map[*connection]struct{}), past: make(map[int]taken), opened: make(map[int]int64), told: make(map[error]time.Time),
-		refused: make(map[string]int64), ends: make(map[relay.Side]int64), dials: make(map[int32]dialled)}
+		refused: make(map[string]int64), ends: make(map[relay.Side]int64), dials: make(map[string]dialled)}
 }
 
 func (s *connections) add(c *connection) {
@@ -109,15 +123,15 @@ func word(reason error) string {
 }
 
 // dialled counts an attempt to reach a broker.
-func (s *connections) dialled(id int32, err error) {
+func (s *connections) dialled(broker string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d := s.dials[id]
+	d := s.dials[broker]
 	d.all++
 	if err != nil {
 		d.failed++
 	}
-	s.dials[id] = d
+	s.dials[broker] = d
 }
 
 // list is those that are open now.
@@ -136,7 +150,7 @@ func (s *connections) endGone(p *picture) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.all {
-		if b := c.to.Load(); b != nil && !p.has(*b) {
+		if b := c.to.Load(); b != nil && !p.sides[b.set].has(b.Broker) {
 			c.end()
 			n++
 		}

@@ -13,55 +13,90 @@ import (
 
 // picture is what clients are told and where they are taken at one moment. It is never changed.
 type picture struct {
-	view     *rewrite.View
 	versions apis.Versions
-	bySlot   map[int]broker.Broker // those that are there
-	brokers  []broker.Broker       // all that are there, by id
 	cluster  string
+	sides    []side // by set
 	told     []told
+}
+
+// side is what a picture has of one set.
+type side struct {
+	view    *rewrite.View         // of the set's home
+	bySlot  map[int]broker.Broker // those that are there, by place
+	brokers []broker.Broker       // all that are there, by id
 }
 
 // told is what clients are told of a slot, and the node that they are sent to.
 type told struct {
+	Set   string
 	Index int
 	rewrite.Slot
 	instance string
 }
 
+// numberOf numbers the slots of all sets; bootstrap is -1.
+func numberOf(set, index int) int { return set*identity.MaxSlots + index }
+
+// setOf is the set of a slot; bootstrap's is what no set names.
+func setOf(slot int) int { return max(slot, 0) / identity.MaxSlots }
+
+// known is a set's name and what is known of its home.
+type known struct {
+	set  string
+	last broker.Metadata
+}
+
 // draw makes the picture of a moment. A slot whose broker is not there stays in the view, because partitions have replicas on it; a slot that no
-// instance has is left out.
-func draw(state identity.State, m broker.Metadata, versions apis.Versions, at func(slot int) (topology.Router, bool)) (*picture, error) {
-	p := &picture{versions: versions, bySlot: make(map[int]broker.Broker), cluster: state.Cluster}
-	var slots []rewrite.Slot
-	for _, s := range state.Slots {
-		r, ok := at(s.Index)
-		if !ok {
-			continue
+// instance has is left out. at says which instance serves a slot of a set.
+func draw(state identity.State, homes []known, versions apis.Versions, at func(set, slot int) (topology.Router, bool)) (*picture, error) {
+	p := &picture{versions: versions, cluster: state.Cluster}
+	slots := make([][]rewrite.Slot, len(homes))
+	for set, h := range homes {
+		one := side{bySlot: make(map[int]broker.Broker)}
+		for _, s := range state.Slots {
+			r, ok := at(set, s.Index)
+			if s.Set != h.set || !ok {
+				continue
+			}
+			slot := rewrite.Slot{ID: s.ID, Node: s.Node, Host: r.Advertise, Port: int32(portsOf(r, set).First) + int32(s.Index)}
+			slots[set], p.told = append(slots[set], slot), append(p.told, told{s.Set, s.Index, slot, r.Node})
+			if b, ok := h.last.Brokers[s.Node]; ok {
+				one.bySlot[s.Index] = b
+			}
 		}
-		slot := rewrite.Slot{ID: s.ID, Node: s.Node, Host: r.Advertise, Port: int32(r.Slots.First) + int32(s.Index)}
-		slots, p.told = append(slots, slot), append(p.told, told{s.Index, slot, r.Node})
-		if b, ok := m.Brokers[s.Node]; ok {
-			p.bySlot[s.Index] = b
+		for _, b := range h.last.Brokers {
+			one.brokers = append(one.brokers, b)
+		}
+		slices.SortFunc(one.brokers, func(a, b broker.Broker) int { return cmp.Compare(a.ID, b.ID) })
+		p.sides = append(p.sides, one)
+	}
+	for set := range p.sides {
+		others := slices.Concat(slices.Concat(slots[:set]...), slices.Concat(slots[set+1:]...))
+		var err error
+		if p.sides[set].view, err = rewrite.NewView(state.Cluster, slots[set], others...); err != nil {
+			return p, err
 		}
 	}
-	for _, b := range m.Brokers {
-		p.brokers = append(p.brokers, b)
+	return p, nil
+}
+
+// count is how many brokers are there, of all homes.
+func (p *picture) count() (n int) {
+	for _, s := range p.sides {
+		n += len(s.brokers)
 	}
-	slices.SortFunc(p.brokers, func(a, b broker.Broker) int { return cmp.Compare(a.ID, b.ID) })
-	var err error
-	p.view, err = rewrite.NewView(state.Cluster, slots)
-	return p, err
+	return n
 }
 
 // has reports whether a broker is there, at the address that it had.
-func (p *picture) has(b broker.Broker) bool {
-	return slices.ContainsFunc(p.brokers, func(o broker.Broker) bool { return o.ID == b.ID && o.Host == b.Host && o.Port == b.Port })
+func (s side) has(b broker.Broker) bool {
+	return slices.ContainsFunc(s.brokers, func(o broker.Broker) bool { return o.ID == b.ID && o.Host == b.Host && o.Port == b.Port })
 }
 
-// without are the brokers, in the order of their ids, that have no slot.
-func without(state identity.State, m broker.Metadata) (nodes []int32) {
-	for id := range m.Brokers {
-		if !state.Has("", id) {
+// without are the brokers of a set's home, in the order of their ids, that have no slot.
+func without(state identity.State, h known) (nodes []int32) {
+	for id := range h.last.Brokers {
+		if !state.Has(h.set, id) {
 			nodes = append(nodes, id)
 		}
 	}

@@ -13,8 +13,6 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
-	"github.com/isthmus-project/isthmus/broker"
-	"github.com/isthmus-project/isthmus/router/apis"
 	"github.com/isthmus-project/isthmus/router/identity"
 	"github.com/isthmus-project/isthmus/router/relay"
 	"github.com/isthmus-project/isthmus/topology"
@@ -35,6 +33,7 @@ type Router struct {
 	keys   relay.Keys
 	news   news
 	follow follow
+	apart  *apart // nil where there is one set
 
 	instances atomic.Pointer[[]topology.Router]
 }
@@ -53,10 +52,11 @@ func New(cfg Config, deps Deps) (_ *Router, err error) {
 		r.ids = &producers{id: deps.ProducerID}
 	}
 	r.follow = follow{
-		store:  identity.NewStore(deps.Home, cfg.Router.Name, cfg.Router.Node, deps.Unique),
-		spoken: spoken{known: make(map[int32]apis.Versions), ask: make(map[int32]time.Time)},
-		said:   make(map[string]string),
+		store: identity.NewStore(deps.Home, cfg.Router.Name, cfg.Router.Node, deps.Unique),
+		homes: newHomes(cfg.Router, deps),
+		said:  make(map[string]string),
 	}
+	r.apart = newApart(cfg.Router, r.follow.homes)
 	defer func() {
 		if err != nil {
 			r.Close()
@@ -66,22 +66,27 @@ func New(cfg Config, deps Deps) (_ *Router, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("new router %q: listen: %w", cfg.Router.Name, err)
 	}
-	addresses := []string{cfg.Router.Listen}
-	for i := range count(cfg.Router.Slots) {
-		addresses = append(addresses, net.JoinHostPort(host, strconv.Itoa(int(cfg.Router.Slots.First)+i)))
+	if err := r.listen("listen", -1, cfg.Router.Listen); err != nil {
+		return nil, err
 	}
-	for i, address := range addresses {
-		l, err := deps.Listen("tcp", address)
-		if err != nil {
-			field := "slots"
-			if i == 0 {
-				field = "listen"
+	for set, h := range r.follow.homes {
+		for i := range count(h.ports) {
+			if err := r.listen(h.about("slots"), numberOf(set, i), net.JoinHostPort(host, strconv.Itoa(int(h.ports.First)+i))); err != nil {
+				return nil, err
 			}
-			return nil, fmt.Errorf("new router %q: %s: %w", cfg.Router.Name, field, err)
 		}
-		r.doors = append(r.doors, &door{r: r, slot: i - 1, ear: l})
 	}
 	return r, nil
+}
+
+// listen binds the listener of a slot, by what a field says.
+func (r *Router) listen(field string, slot int, address string) error {
+	l, err := r.deps.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("new router %q: %s: %w", r.cfg.Router.Name, field, err)
+	}
+	r.doors = append(r.doors, &door{r: r, slot: slot, ear: l})
+	return nil
 }
 
 // Name is the virtual cluster's.
@@ -117,32 +122,36 @@ func (r *Router) Run(ctx context.Context) error {
 // dialTry is how long bootstrap waits for one broker before it tries the next.
 const dialTry = 3 * time.Second
 
-// dial connects a client of a slot to its broker, one of bootstrap (-1) to any.
-func (r *Router) dial(ctx context.Context, slot int) (net.Conn, broker.Broker, error) {
+// dial connects a client of a slot to its broker, one of bootstrap (-1) to any of the router's home, or of another if none can be reached.
+func (r *Router) dial(ctx context.Context, slot int) (net.Conn, upstream, error) {
 	p := r.now.Load()
 	if slot >= 0 {
-		b, ok := p.bySlot[slot]
+		set := setOf(slot)
+		home := r.follow.homes[set].cluster
+		b, ok := p.sides[set].bySlot[slot-numberOf(set, 0)]
 		if !ok {
-			return nil, b, fmt.Errorf("slot %d stands for no broker of %s that is there", slot, r.deps.Home.Name())
+			return nil, upstream{b, set}, fmt.Errorf("slot %d stands for no broker of %s that is there", slot-numberOf(set, 0), home.Name())
 		}
-		c, err := r.deps.Home.DialThrough(ctx, b)
-		r.open.dialled(b.ID, err)
-		return c, b, err
+		c, err := home.DialThrough(ctx, b)
+		r.open.dialled(r.label(set, int(b.ID)), err)
+		return c, upstream{b, set}, err
 	}
 	var errs []error
 	first := int(r.turn.Add(1))
-	for i := range p.brokers {
-		b := p.brokers[(first+i)%len(p.brokers)]
-		try, cancel := context.WithTimeout(ctx, dialTry)
-		c, err := r.deps.Home.DialThrough(try, b)
-		cancel()
-		r.open.dialled(b.ID, err)
-		if err == nil {
-			return c, b, nil
-		}
-		if errs = append(errs, err); ctx.Err() != nil {
-			break
+	for set, s := range p.sides {
+		for i := range s.brokers {
+			b := s.brokers[(first+i)%len(s.brokers)]
+			try, cancel := context.WithTimeout(ctx, dialTry)
+			c, err := r.follow.homes[set].cluster.DialThrough(try, b)
+			cancel()
+			r.open.dialled(r.label(set, int(b.ID)), err)
+			if err == nil {
+				return c, upstream{b, set}, nil
+			}
+			if errs = append(errs, err); ctx.Err() != nil {
+				return nil, upstream{}, errors.Join(errs...)
+			}
 		}
 	}
-	return nil, broker.Broker{}, errors.Join(append(errs, fmt.Errorf("no broker of %s can be reached", r.deps.Home.Name()))...)
+	return nil, upstream{}, errors.Join(append(errs, errors.New("no broker of any home can be reached"))...)
 }

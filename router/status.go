@@ -33,9 +33,11 @@ type Status struct {
 
 // SlotStatus is one broker of the virtual cluster.
 type SlotStatus struct {
-	// Index is its place among the slots, from 0 on.
+	// Set is whose slot it is; empty for what no set names.
+	Set string
+	// Index is its place among the slots of the set, from 0 on.
 	Index int
-	// ID is the broker's for clients, Broker that of the one at the home. There says that the home knows it now.
+	// ID is the broker's for clients, Broker that of the one at the set's home. There says that the home knows it now.
 	ID, Broker int32
 	There      bool
 	// Address is what clients are told, Instance the node they are sent to, and Live that it lives.
@@ -68,12 +70,18 @@ func (r *Router) Status() Status {
 		return s
 	}
 	s.Cluster = p.cluster
-	for _, t := range p.told {
-		_, there := p.bySlot[t.Index]
-		s.Slots = append(s.Slots, SlotStatus{Index: t.Index, ID: t.ID, Broker: t.Node, There: there, Address: net.JoinHostPort(t.Host, strconv.Itoa(int(t.Port))),
-			Instance: t.instance, Live: r.lives(t.instance), Connections: open[t.Index]})
+	for set, h := range r.follow.homes {
+		first := len(s.Slots)
+		for _, t := range p.told {
+			if t.Set != h.set {
+				continue
+			}
+			_, there := p.sides[set].bySlot[t.Index]
+			s.Slots = append(s.Slots, SlotStatus{Set: t.Set, Index: t.Index, ID: t.ID, Broker: t.Node, There: there, Address: net.JoinHostPort(t.Host, strconv.Itoa(int(t.Port))),
+				Instance: t.instance, Live: r.lives(t.instance), Connections: open[numberOf(set, t.Index)]})
+		}
+		slices.SortFunc(s.Slots[first:], func(a, b SlotStatus) int { return a.Index - b.Index })
 	}
-	slices.SortFunc(s.Slots, func(a, b SlotStatus) int { return a.Index - b.Index })
 	return s
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/isthmus-project/isthmus/broker"
@@ -66,16 +67,22 @@ func (s *spoken) look(ctx context.Context, home *broker.Cluster, m broker.Metada
 	return errs
 }
 
-// offer is what clients are told where they were told before, nil for nothing yet. It only ever shrinks.
-func (s *spoken) offer(cluster string, before apis.Versions) (apis.Versions, error) {
-	if len(s.known) == 0 {
+// offer is what clients are told where they were told before, nil for nothing yet, of what the brokers of all homes speak. It only ever shrinks.
+func offer(homes []*home, before apis.Versions) (apis.Versions, error) {
+	var brokers []apis.Broker
+	for _, h := range homes {
+		for _, id := range slices.Sorted(maps.Keys(h.spoken.known)) {
+			brokers = append(brokers, apis.Broker{Name: fmt.Sprintf("broker %d of %s", id, h.cluster.Name()), Versions: h.spoken.known[id]})
+		}
+	}
+	if len(brokers) == 0 {
 		return before, nil
 	}
-	var brokers []apis.Broker
-	for _, id := range slices.Sorted(maps.Keys(s.known)) {
-		brokers = append(brokers, apis.Broker{Name: fmt.Sprintf("broker %d of %s", id, cluster), Versions: s.known[id]})
-	}
 	now, err := apis.Offer(brokers)
+	if err == nil && len(homes) > 1 { // the first version cannot ask for no topic, which is what is left where all are of other sets
+		all := now[int16(kmsg.Metadata)]
+		now[int16(kmsg.Metadata)] = apis.Range{Min: max(1, all.Min), Max: all.Max}
+	}
 	if err != nil || before == nil {
 		return now, err
 	}

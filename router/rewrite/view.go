@@ -3,6 +3,7 @@ package rewrite
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 // Slot is one broker of the virtual cluster.
@@ -102,6 +103,9 @@ func (v *View) each(nodes []int32) []int32 {
 	}
 	return out
 }
+
+// List maps ids into a new list; what has no slot is left out.
+func (v *View) List(nodes []int32) []int32 { return v.each(slices.Clone(nodes)) }
 
 // back maps a list of a request in place.
 func (v *View) back(ids []int32) {

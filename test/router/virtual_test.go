@@ -424,7 +424,7 @@ func TestRouter_HomeComesLater(t *testing.T) {
 		if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("a connection while the home is away: %v", err)
 		}
-		if !w.said("the home cannot be asked") || !w.said(router.ErrNotReady.Error()) {
+		if !w.said("a home cannot be asked") || !w.said(router.ErrNotReady.Error()) {
 			t.Errorf("it is not said why:\n%s", w.logged())
 		}
 		away.Store(false)

@@ -50,6 +50,7 @@ type doors struct {
 type doorSpec struct {
 	Router topology.Router
 	Home   topology.Cluster
+	Others []topology.Cluster // homes of sets, each once
 }
 
 // door is one router of a node.
@@ -77,14 +78,25 @@ func doorsOf(topo *topology.Topology, self string) (specs map[string]doorSpec, i
 	own, _ := topo.Node(self)
 	for _, r := range topo.Routers {
 		if r.Node == self {
-			home, _ := topo.Cluster(r.Home)
-			specs[r.Name] = doorSpec{r, home}
+			specs[r.Name] = specOf(topo, r)
 		}
 		if at, ok := topo.Node(r.Node); r.Node == self || ok && at.DC == own.DC {
 			instances[r.Name] = append(instances[r.Name], r)
 		}
 	}
 	return specs, instances
+}
+
+func specOf(topo *topology.Topology, r topology.Router) doorSpec {
+	spec := doorSpec{Router: r}
+	spec.Home, _ = topo.Cluster(r.Home)
+	for _, s := range r.Sets {
+		known := s.Home == r.Home || slices.ContainsFunc(spec.Others, func(c topology.Cluster) bool { return c.Name == s.Home })
+		if c, ok := topo.Cluster(s.Home); ok && !known {
+			spec.Others = append(spec.Others, c)
+		}
+	}
+	return spec
 }
 
 // look has the running configuration looked at.
@@ -220,11 +232,20 @@ func (o *door) serve(ctx context.Context, d *doors) error {
 		return fmt.Errorf("open the home %s: %w", o.spec.Home.Name, err)
 	}
 	defer home.Close()
+	others := make(map[string]*broker.Cluster)
+	for _, spec := range o.spec.Others {
+		c, err := d.open(spec)
+		if err != nil {
+			return fmt.Errorf("open the home %s of a set: %w", spec.Name, err)
+		}
+		defer c.Close()
+		others[spec.Name] = c
+	}
 	o.mu.Lock()
 	instances := o.instances
 	o.mu.Unlock()
 	r, err := router.New(router.Config{Router: o.spec.Router, Instances: instances},
-		router.Deps{Home: home, Live: d.live, ProducerID: o.id, Unique: rand.Text, Listen: d.listen, Log: d.log})
+		router.Deps{Home: home, Others: others, Live: d.live, ProducerID: o.id, Unique: rand.Text, Listen: d.listen, Log: d.log})
 	if err != nil {
 		return err
 	}

@@ -43,3 +43,12 @@ func TestDoorsOf(t *testing.T) {
 		}
 	}
 }
+
+// TestSpecOf: a router has a connection to the home of each set, once, besides its own.
+func TestSpecOf(t *testing.T) {
+	topo := &topology.Topology{Clusters: []topology.Cluster{{Name: "eu"}, {Name: "us"}, {Name: "ap"}}}
+	spec := specOf(topo, topology.Router{Home: "eu", Sets: []topology.Set{{Home: "us"}, {Home: "eu"}, {Home: "us"}, {Home: "gone"}}})
+	if spec.Home.Name != "eu" || len(spec.Others) != 1 || spec.Others[0].Name != "us" {
+		t.Errorf("%+v", spec)
+	}
+}
