@@ -25,12 +25,13 @@ func TestCheck(t *testing.T) {
 		change func(*topology.Router)
 		want   []string
 	}{
-		"fine":             {func(*topology.Router) {}, nil},
-		"terminate":        {func(r *topology.Router) { r.Auth = topology.Terminate }, []string{`router "shop": auth = "terminate" is not built yet`}},
-		"sni":              {func(r *topology.Router) { r.Slots, r.SNI = topology.Ports{}, "b{slot}.example" }, []string{`router "shop": sni is not built yet`}},
-		"set at home":      {func(r *topology.Router) { r.Sets = []topology.Set{{Name: "fast", Home: "eu"}} }, nil},
-		"set elsewhere":    {func(r *topology.Router) { r.Sets = []topology.Set{{Name: "fast", Home: "us"}} }, []string{`set "fast": home = "us"`}},
-		"set with sni too": {func(r *topology.Router) { r.Sets = []topology.Set{{Name: "fast", Home: "us", SNI: "b{slot}.x"}} }, []string{`set "fast": home = "us"`, `set "fast": sni`}},
+		"fine":          {func(*topology.Router) {}, nil},
+		"terminate":     {func(r *topology.Router) { r.Auth = topology.Terminate }, []string{`router "shop": auth = "terminate" is not built yet`}},
+		"set at home":   {func(r *topology.Router) { r.Sets = []topology.Set{{Name: "fast", Home: "eu"}} }, nil},
+		"set elsewhere": {func(r *topology.Router) { r.Sets = []topology.Set{{Name: "fast", Home: "us"}} }, []string{`set "fast": home = "us"`}},
+		"both": {func(r *topology.Router) {
+			r.Auth, r.Sets = topology.Terminate, []topology.Set{{Name: "fast", Home: "us"}}
+		}, []string{`set "fast": home = "us"`, "auth = "}},
 	} {
 		r := instance("eu-1", 9093, 9095)
 		tc.change(&r)

@@ -78,7 +78,7 @@ func (r *Router) step(ctx context.Context) error {
 
 // identify reads or claims what is not known of the identity.
 func (r *Router) identify(ctx context.Context, m broker.Metadata) error {
-	f, slots := &r.follow, count(r.cfg.Router.Slots)
+	f, slots := &r.follow, room(r.cfg.Router)
 	missing := without(f.store.State(), m)
 	known := len(missing) > 0 && slices.Equal(missing, f.left) && time.Now().Before(f.look) // they have no slot, and others give them none every second
 	if !f.read || len(missing) > 0 && !known {

@@ -29,7 +29,8 @@ func draw(state identity.State, m broker.Metadata, versions apis.Versions, at fu
 		if !ok {
 			continue
 		}
-		slots = append(slots, rewrite.Slot{ID: s.ID, Node: s.Node, Host: r.Advertise, Port: int32(r.Slots.First) + int32(s.Index)})
+		host, port := address(r, s.Index)
+		slots = append(slots, rewrite.Slot{ID: s.ID, Node: s.Node, Host: host, Port: port})
 		if b, ok := m.Brokers[s.Node]; ok {
 			p.bySlot[s.Index] = b
 		}

@@ -26,6 +26,7 @@ type Router struct {
 	log    *slog.Logger
 	doors  []*door // bootstrap first
 	guests *guests
+	front  *front // nil without TLS
 	memory *semaphore.Weighted
 	ids    *producers // nil lets brokers give them
 	now    atomic.Pointer[picture]
@@ -59,6 +60,9 @@ func New(cfg Config, deps Deps) (_ *Router, err error) {
 			r.Close()
 		}
 	}()
+	if r.front, err = newFront(cfg, deps); err != nil {
+		return nil, fmt.Errorf("new router %q: %w", cfg.Router.Name, err)
+	}
 	host, _, err := net.SplitHostPort(cfg.Router.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("new router %q: listen: %w", cfg.Router.Name, err)

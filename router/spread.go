@@ -37,7 +37,7 @@ func spread(instances []topology.Router, live func(node string) bool, slots int)
 // pick is the place in all of the instance of a slot.
 func pick(all, there []topology.Router, slot int) int {
 	usual := slot % len(all)
-	has := func(r topology.Router) bool { return slot < count(r.Slots) }
+	has := func(r topology.Router) bool { return slot < room(r) }
 	lives := func(r topology.Router) bool {
 		return slices.ContainsFunc(there, func(o topology.Router) bool { return o.Node == r.Node })
 	}

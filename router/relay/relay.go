@@ -21,6 +21,7 @@ type Relay struct {
 	over    chan struct{} // closed when the connection has failed
 	answers sync.WaitGroup
 
+	loggedIn bool // the client has sent a login, if not the right one; the requests goroutine's
 	answered bool // the broker has, once; the answers goroutine's until it has ended
 
 	toUp, toClient walk.Walker // of the requests and of the answers goroutine
