@@ -85,10 +85,10 @@ func (i issued) login(t *testing.T, server string) Login {
 // serverFiles are those of a node's TLS.
 type serverFiles struct{ cert, key, ca string }
 
-func (i issued) server(t *testing.T) (serverFiles, *topology.AdminTLS) {
+func (i issued) server(t *testing.T) (serverFiles, *topology.ServerTLS) {
 	t.Helper()
 	var f serverFiles
-	tls := &topology.AdminTLS{}
+	tls := &topology.ServerTLS{}
 	f.cert, tls.Cert = secretFile(t, "cert.pem", i.cert)
 	f.key, tls.Key = secretFile(t, "key.pem", i.key)
 	f.ca, tls.ClientCA = secretFile(t, "ca.pem", i.ca)

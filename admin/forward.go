@@ -37,7 +37,7 @@ const (
 type forward struct {
 	self  string
 	keys  func() [][]byte
-	certs *certs // nil without TLS
+	certs *nodeCerts // nil without TLS
 	now   func() time.Time
 	dial  func(ctx context.Context, address string) (net.Conn, error) // nil: the network
 
@@ -55,7 +55,7 @@ type peerConn struct {
 	skew time.Duration // of the other clock, as far as known
 }
 
-func newForward(self string, keys func() [][]byte, certs *certs, now func() time.Time, dial func(context.Context, string) (net.Conn, error)) *forward {
+func newForward(self string, keys func() [][]byte, certs *nodeCerts, now func() time.Time, dial func(context.Context, string) (net.Conn, error)) *forward {
 	return &forward{self: self, keys: keys, certs: certs, now: now, dial: dial, slots: make(chan struct{}, peersAtOnce)}
 }
 

@@ -30,11 +30,11 @@ type guard struct {
 	open     bool // there are no identities
 	subjects map[string]topology.Identity
 	tokens   *tokens
-	certs    *certs // nil without TLS
+	certs    *nodeCerts // nil without TLS
 	now      func() time.Time
 }
 
-func newGuard(access topology.Admin, certs *certs, now func() time.Time, log *slog.Logger) (*guard, error) {
+func newGuard(access topology.Admin, certs *nodeCerts, now func() time.Time, log *slog.Logger) (*guard, error) {
 	g := &guard{open: len(access.Identities) == 0, subjects: make(map[string]topology.Identity), certs: certs, now: now}
 	for _, i := range access.Identities {
 		if i.Subject != "" {
@@ -81,7 +81,7 @@ func (g *guard) byCertificate(conn *tls.ConnectionState) (caller, error) {
 	if now := g.now(); now.After(cert.NotAfter) {
 		return caller{}, fmt.Errorf("%w: the client certificate %.100q expired at %s; get a new one", ErrLogin, cert.Subject.CommonName, cert.NotAfter.UTC().Format(time.RFC3339))
 	}
-	roots := g.certs.get().clients
+	roots := g.certs.Get().Clients
 	if roots == nil {
 		return caller{}, fmt.Errorf("%w: client certificates are not taken here; send a token", ErrLogin)
 	}

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/isthmus-project/isthmus/topology"
+	"github.com/isthmus-project/isthmus/topology/certs"
 )
 
 // secondHand is a clock that a test moves.
@@ -190,7 +191,7 @@ func TestGuard_RotationHurtsNobody(t *testing.T) {
 	}
 	try := func(when string, logins ...Login) {
 		t.Helper()
-		hand.move(certsFresh)
+		hand.move(certs.Fresh)
 		for _, l := range logins {
 			if _, err := town.client(t, "a", l).Nodes(t.Context()); err != nil {
 				t.Errorf("%s: a new connection: %v", when, err)

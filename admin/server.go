@@ -21,6 +21,7 @@ import (
 
 	"github.com/isthmus-project/isthmus/admin/adminpb"
 	"github.com/isthmus-project/isthmus/topology"
+	"github.com/isthmus-project/isthmus/topology/certs"
 )
 
 // errNotLoopback is in the error of NewServer for an address that others could reach.
@@ -83,12 +84,13 @@ type Server struct {
 // about it.
 func NewServer(cfg Config, node Node, log *slog.Logger) (*Server, error) {
 	cfg = cfg.filled()
-	var chain *certs
-	var err error
+	var chain *nodeCerts
 	if cfg.Access.TLS != nil {
-		if chain, err = newCerts(*cfg.Access.TLS, cfg.Now, log); err != nil {
+		read, err := certs.New(*cfg.Access.TLS, "admin.tls", cfg.Now, log)
+		if err != nil {
 			return nil, err
 		}
+		chain = &nodeCerts{read, cfg.Now}
 	}
 	guard, err := newGuard(cfg.Access, chain, cfg.Now, log)
 	if err != nil {

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,12 +21,16 @@ type Config struct {
 	// Instances are those of the same name in the same data center, this one too: clients are sent to all of them. None is this one alone.
 	// They may change, see [Router.SetInstances].
 	Instances []topology.Router
-	// Limits and Timeouts: zero fields have the defaults.
+	// Limits and Timeouts: zero fields have what Router.Limits says, or else the defaults.
 	Limits   Limits
 	Relay    relay.Limits
 	Timeouts relay.Timeouts
+	// Login says that the home wants clients to log in: who has not sends nothing longer than 64 kB.
+	Login bool
 	// Every is how often the home is asked for its brokers; default 1 second.
 	Every time.Duration
+	// Handshake is how long a TLS handshake may take, and how long it may have to wait for its turn before; default 10 seconds.
+	Handshake time.Duration
 	// Drain is over how long the connections of a router that ends are ended, each at a moment of its own; default 1.5 seconds.
 	Drain time.Duration
 }
@@ -38,6 +43,8 @@ type Limits struct {
 	PerAddress int
 	// Memory is how many bytes all connections together may hold of what is rewritten; default 256 MiB.
 	Memory int64
+	// Handshakes is how many TLS handshakes may be under way at once; default 128. One address may have a quarter of them.
+	Handshakes int
 }
 
 // Liveness knows which nodes live. It is asked often and must not block.
@@ -75,16 +82,11 @@ func Check(r topology.Router) error {
 	if r.Auth == topology.Terminate {
 		refuse("auth = %q is not built yet; write auth = %q", r.Auth, topology.PassThrough)
 	}
-	if r.SNI != "" {
-		refuse(`sni is not built yet; write slots = "9093-9098", a port for each broker`)
-	}
-	for _, s := range r.Sets {
-		if s.SNI != "" {
-			refuse("set %q: sni is not built yet; write slots", s.Name)
-		}
-	}
 	return errors.Join(errs...)
 }
+
+// longestLogin is the longest request in bytes that a login is made of. Tickets and tokens are shorter.
+const longestLogin = 64 << 10
 
 // complete fills in the defaults and refuses what nothing can be made of.
 func (c *Config) complete(d *Deps) error {
@@ -94,13 +96,17 @@ func (c *Config) complete(d *Deps) error {
 	switch {
 	case d.Home == nil || d.Unique == nil:
 		return errors.New("new router: it needs a home and unique texts")
-	case c.Router.Slots == (topology.Ports{}):
+	case wayOf(c.Router, 0).room() == 0:
 		return fmt.Errorf("new router %q: slots is empty", c.Router.Name)
+	case c.Router.SNI != "" && c.Router.TLS == nil:
+		return fmt.Errorf("new router %q: sni needs tls: clients say the name in their handshake", c.Router.Name)
 	}
-	for _, s := range c.Router.Sets {
+	for i, s := range c.Router.Sets {
 		switch {
-		case s.Slots == (topology.Ports{}):
+		case wayOf(c.Router, i+1).room() == 0:
 			return fmt.Errorf("new router %q: set %q: slots is empty", c.Router.Name, s.Name)
+		case s.SNI != "" && c.Router.TLS == nil:
+			return fmt.Errorf("new router %q: set %q: sni needs tls: clients say the name in their handshake", c.Router.Name, s.Name)
 		case s.Home != c.Router.Home && d.Others[s.Home] == nil:
 			return fmt.Errorf("new router %q: set %q: its home %s is not given", c.Router.Name, s.Name, s.Home)
 		}
@@ -118,21 +124,19 @@ func (c *Config) complete(d *Deps) error {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
 	d.Log = d.Log.With("router", c.Router.Name, "home", d.Home.Name())
-	if c.Limits.Connections <= 0 {
-		c.Limits.Connections = 10_000
+	said := c.Router.Limits
+	c.Limits.Connections = cmp.Or(c.Limits.Connections, said.Connections, 10_000)
+	c.Limits.PerAddress = cmp.Or(c.Limits.PerAddress, said.PerAddress, 2_000)
+	c.Limits.Memory = cmp.Or(c.Limits.Memory, said.Memory, 256<<20)
+	c.Limits.Handshakes = cmp.Or(c.Limits.Handshakes, 128)
+	c.Relay.Request = cmp.Or(c.Relay.Request, said.Request)
+	if c.Login {
+		c.Relay.BeforeLogin = cmp.Or(c.Relay.BeforeLogin, longestLogin)
 	}
-	if c.Limits.PerAddress <= 0 {
-		c.Limits.PerAddress = 2_000
-	}
-	if c.Limits.Memory <= 0 {
-		c.Limits.Memory = 256 << 20
-	}
-	if c.Every <= 0 {
-		c.Every = time.Second
-	}
-	if c.Drain <= 0 {
-		c.Drain = 1500 * time.Millisecond
-	}
+	c.Timeouts.Idle = cmp.Or(c.Timeouts.Idle, said.Idle)
+	c.Handshake = cmp.Or(c.Handshake, 10*time.Second)
+	c.Every = cmp.Or(c.Every, time.Second)
+	c.Drain = cmp.Or(c.Drain, 1500*time.Millisecond)
 	return nil
 }
 

@@ -25,12 +25,10 @@ func TestCheck(t *testing.T) {
 		change func(*topology.Router)
 		want   []string
 	}{
-		"fine":             {func(*topology.Router) {}, nil},
-		"terminate":        {func(r *topology.Router) { r.Auth = topology.Terminate }, []string{`router "shop": auth = "terminate" is not built yet`}},
-		"sni":              {func(r *topology.Router) { r.Slots, r.SNI = topology.Ports{}, "b{slot}.example" }, []string{`router "shop": sni is not built yet`}},
-		"set at home":      {func(r *topology.Router) { r.Sets = []topology.Set{{Name: "fast", Home: "eu"}} }, nil},
-		"set elsewhere":    {func(r *topology.Router) { r.Sets = []topology.Set{{Name: "fast", Home: "us"}} }, nil},
-		"set with sni too": {func(r *topology.Router) { r.Sets = []topology.Set{{Name: "fast", Home: "us", SNI: "b{slot}.x"}} }, []string{`set "fast": sni`}},
+		"fine":          {func(*topology.Router) {}, nil},
+		"terminate":     {func(r *topology.Router) { r.Auth = topology.Terminate }, []string{`router "shop": auth = "terminate" is not built yet`}},
+		"set at home":   {func(r *topology.Router) { r.Sets = []topology.Set{{Name: "fast", Home: "eu"}} }, nil},
+		"set elsewhere": {func(r *topology.Router) { r.Sets = []topology.Set{{Name: "fast", Home: "us"}} }, nil},
 	} {
 		r := instance("eu-1", 9093, 9095)
 		tc.change(&r)
@@ -46,7 +44,24 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-func restPorts(r topology.Router) topology.Ports { return portsOf(r, 0) }
+func restWay(r topology.Router) way { return wayOf(r, 0) }
+
+// TestNames_OfSets: the name in a handshake says the set and the slot, and where both are.
+func TestNames_OfSets(t *testing.T) {
+	r := instance("a", 9093, 9095)
+	r.Slots, r.SNI, r.Sets = topology.Ports{}, "b{slot}.example", []topology.Set{{Name: "fast", SNI: "f{slot}.example"}, {Name: "slow", Slots: topology.Ports{First: 9103, Last: 9104}}}
+	for name, want := range map[string]int{"b2.example": 2, "f2.example": 1002, "x2.example": bootstrap, "": bootstrap} {
+		if got := slotNamed(r, name); got != want {
+			t.Errorf("%q is slot %d, want %d", name, got, want)
+		}
+	}
+	if host, port := address(r, 1, 3); host != "f3.example" || port != 9092 {
+		t.Errorf("%s:%d", host, port)
+	}
+	if host, port := address(r, 2, 1); host != r.Advertise || port != 9104 || wayOf(r, 2).room() != 2 || wayOf(r, 3).room() != 0 {
+		t.Errorf("%s:%d", host, port)
+	}
+}
 
 // TestSpread: slots are dealt out over the live instances; those of one that is gone move, and no other.
 func TestSpread(t *testing.T) {
@@ -62,7 +77,7 @@ func TestSpread(t *testing.T) {
 		"none":     {"abc", "a b c a c c"},
 		"a and c":  {"ac", "b b - - - -"},
 	} {
-		at := spread(all, func(node string) bool { return !strings.Contains(tc.dead, node) }, restPorts, 6)
+		at := spread(all, func(node string) bool { return !strings.Contains(tc.dead, node) }, restWay, 6)
 		var got []string
 		for slot := range 6 {
 			r, ok := at(slot)
@@ -75,7 +90,7 @@ func TestSpread(t *testing.T) {
 			t.Errorf("%s: %v, want %s", name, got, tc.want)
 		}
 	}
-	if _, ok := spread(all, func(string) bool { return true }, restPorts, 2)(2); ok {
+	if _, ok := spread(all, func(string) bool { return true }, restWay, 2)(2); ok {
 		t.Error("a slot beyond all has an instance")
 	}
 }
@@ -84,7 +99,7 @@ func TestSpread(t *testing.T) {
 func TestDraw(t *testing.T) {
 	state := identity.State{Cluster: "c", KnownCluster: true, Slots: []identity.Slot{{Index: 0, ID: 1, Node: 1}, {Index: 1, ID: 2, Node: 2}, {Index: 9, ID: 3, Node: 3}}}
 	m := broker.Metadata{Brokers: map[int32]broker.Broker{2: {ID: 2, Host: "h", Port: 2}, 3: {ID: 3, Host: "h", Port: 3}, 4: {ID: 4, Host: "h", Port: 4}}}
-	at := spread([]topology.Router{instance("a", 9093, 9095)}, func(string) bool { return true }, restPorts, 10)
+	at := spread([]topology.Router{instance("a", 9093, 9095)}, func(string) bool { return true }, restWay, 10)
 	all, err := draw(state, []known{{last: m}}, nil, func(_, slot int) (topology.Router, bool) { return at(slot) })
 	p := all.sides[0]
 	if err != nil {

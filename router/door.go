@@ -14,7 +14,7 @@ import (
 // door is one listener.
 type door struct {
 	r    *Router
-	slot int // -1 is bootstrap
+	slot int // of those who do not say another in their TLS handshake
 	ear  net.Listener
 }
 
@@ -55,7 +55,7 @@ func (d *door) serve(ctx context.Context) {
 		}
 		relays.Go(func() {
 			defer d.r.guests.leave(address)
-			d.relay(ctx, c)
+			d.receive(ctx, c, address)
 		})
 	}
 }
@@ -83,18 +83,44 @@ func reset(c net.Conn) {
 	_ = c.Close()
 }
 
+// receive carries one connection to its end, through TLS if the router has it.
+func (d *door) receive(ctx context.Context, c net.Conn, address string) {
+	if d.r.front == nil {
+		d.relay(ctx, c, d.slot)
+		return
+	}
+	secure, err := d.r.front.welcome(ctx, c, address)
+	if err != nil {
+		_ = c.Close()
+		reason := ErrTLS
+		if errors.Is(err, ErrHandshake) {
+			reason = ErrHandshake
+		}
+		if ctx.Err() == nil {
+			d.r.refused(reason)
+			d.r.log.Debug("a connection was not let in", "client", address, "error", err)
+		}
+		return
+	}
+	slot := d.slot
+	if named := slotNamed(d.r.cfg.Router, secure.ConnectionState().ServerName); named != bootstrap {
+		slot = named
+	}
+	d.relay(ctx, secure, slot)
+}
+
 // relay carries one connection to its end.
-func (d *door) relay(ctx context.Context, c net.Conn) {
+func (d *door) relay(ctx context.Context, c net.Conn, slot int) {
 	r, over := d.r, ctx
 	ctx, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	defer r.ending(over, ctx, end)()
-	own := &connection{end: end, slot: d.slot, address: remote(c), since: time.Now()}
+	own := &connection{end: end, slot: slot, address: remote(c), since: time.Now()}
 	cfg := relay.Config{
 		Client: c, View: func() *rewrite.View { return r.now.Load().sides[own.set()].view }, Versions: r.now.Load().versions, Memory: r.memory,
-		Keys: &r.keys, Limits: r.cfg.Relay, Timeouts: r.cfg.Timeouts,
+		Keys: &r.open.keys, Limits: r.cfg.Relay, Timeouts: r.cfg.Timeouts,
 		Dial: func(ctx context.Context) (net.Conn, error) {
-			up, to, err := r.dial(ctx, d.slot)
+			up, to, err := r.dial(ctx, slot)
 			if err != nil {
 				return nil, err
 			}
@@ -122,6 +148,6 @@ func (d *door) relay(ctx context.Context, c net.Conn) {
 	err = one.Run(ctx)
 	r.open.remove(own, err)
 	if err != nil {
-		r.log.Debug("a connection ended", "slot", d.slot, "client", c.RemoteAddr().String(), "error", err)
+		r.log.Debug("a connection ended", "slot", slot, "client", c.RemoteAddr().String(), "error", err)
 	}
 }

@@ -29,7 +29,7 @@ type follow struct {
 // home is what is known of the home of a set.
 type home struct {
 	known
-	ports   topology.Ports // of this instance
+	way     way // of this instance
 	cluster *broker.Cluster
 	spoken  spoken
 	left    []int32   // brokers without a slot
@@ -47,16 +47,16 @@ const (
 
 // newHomes are the homes of all sets of a router, by set.
 func newHomes(r topology.Router, deps Deps) (homes []*home) {
-	add := func(set, name string, ports topology.Ports) {
+	add := func(set, name string) {
 		c := deps.Home
 		if name != r.Home {
 			c = deps.Others[name]
 		}
-		homes = append(homes, &home{known: known{set: set}, ports: ports, cluster: c, spoken: spoken{known: make(map[int32]apis.Versions), ask: make(map[int32]time.Time)}})
+		homes = append(homes, &home{known: known{set: set}, way: wayOf(r, len(homes)), cluster: c, spoken: spoken{known: make(map[int32]apis.Versions), ask: make(map[int32]time.Time)}})
 	}
-	add("", r.Home, r.Slots)
+	add("", r.Home)
 	for _, s := range r.Sets {
-		add(s.Name, s.Home, s.Slots)
+		add(s.Name, s.Home)
 	}
 	return homes
 }
@@ -153,7 +153,7 @@ func (r *Router) identify(ctx context.Context) error {
 	for _, h := range f.homes {
 		var full error
 		if len(without(f.store.State(), h.known)) > 0 {
-			full = fmt.Errorf("slots = %q are all taken, and brokers %v of %s have none; add ports at the end of slots at each instance of router %q", h.ports, h.left, h.cluster.Name(), r.cfg.Router.Name)
+			full = fmt.Errorf("slots = %q are all taken, and brokers %v of %s have none; add ports at the end of slots at each instance of router %q", h.way, h.left, h.cluster.Name(), r.cfg.Router.Name)
 		}
 		r.tell(ctx, h.about("slots"), "brokers have no slot, so clients cannot reach them", full)
 	}
@@ -178,7 +178,7 @@ func (r *Router) claim(ctx context.Context) error {
 		return err
 	}
 	for _, h := range f.homes {
-		left, err := f.store.Claim(ctx, h.set, without(f.store.State(), h.known), count(h.ports))
+		left, err := f.store.Claim(ctx, h.set, without(f.store.State(), h.known), h.way.room())
 		if err != nil {
 			return err
 		}
@@ -230,7 +230,7 @@ func (r *Router) redraw(ctx context.Context) error {
 	var at []func(slot int) (topology.Router, bool)
 	for set, h := range f.homes {
 		homes = append(homes, h.known)
-		at = append(at, spread(*r.instances.Load(), r.lives, func(i topology.Router) topology.Ports { return portsOf(i, set) }, most))
+		at = append(at, spread(*r.instances.Load(), r.lives, func(i topology.Router) way { return wayOf(i, set) }, most))
 	}
 	p, err := draw(state, homes, f.versions, func(set, slot int) (topology.Router, bool) { return at[set](slot) })
 	r.tell(ctx, "picture", "the virtual cluster cannot be told to clients", err)

@@ -77,7 +77,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 		s := sink{ch, name}
 		r.collect(s)
 		r.open.collect(s, r.places(), r.brokers())
-		s.keys(&r.keys)
+		s.keys(&r.open.keys)
 	}
 }
 
@@ -146,8 +146,15 @@ func (r *Router) brokers() (labels []string) {
 func (r *Router) places() map[int]string {
 	out := map[int]string{-1: "bootstrap"}
 	for set, h := range r.follow.homes {
-		for i := range count(h.ports) {
+		for i := range count(h.way.ports) {
 			out[numberOf(set, i)] = r.label(set, i)
+		}
+		if p := r.now.Load(); p != nil && h.way.sni != "" { // those that clients are told of: there is room for many
+			for _, t := range p.told {
+				if t.Set == h.set {
+					out[numberOf(set, t.Index)] = r.label(set, t.Index)
+				}
+			}
 		}
 	}
 	return out

@@ -37,6 +37,8 @@ func (c *connection) set() int {
 
 // connections are those that are open, and what is known of those that were.
 type connections struct {
+	keys relay.Keys // of all
+
 	mu      sync.Mutex
 	all     map[*connection]struct{}
 	past    map[int]taken // of those that ended, by slot

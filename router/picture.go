@@ -58,7 +58,8 @@ func draw(state identity.State, homes []known, versions apis.Versions, at func(s
 			if s.Set != h.set || !ok {
 				continue
 			}
-			slot := rewrite.Slot{ID: s.ID, Node: s.Node, Host: r.Advertise, Port: int32(portsOf(r, set).First) + int32(s.Index)}
+			host, port := address(r, set, s.Index)
+			slot := rewrite.Slot{ID: s.ID, Node: s.Node, Host: host, Port: port}
 			slots[set], p.told = append(slots[set], slot), append(p.told, told{s.Set, s.Index, slot, r.Node})
 			if b, ok := h.last.Brokers[s.Node]; ok {
 				one.bySlot[s.Index] = b

@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/isthmus-project/isthmus/router/identity"
-	"github.com/isthmus-project/isthmus/router/relay"
 	"github.com/isthmus-project/isthmus/topology"
 )
 
@@ -25,12 +24,12 @@ type Router struct {
 	log    *slog.Logger
 	doors  []*door // bootstrap first
 	guests *guests
+	front  *front // nil without TLS
 	memory *semaphore.Weighted
 	ids    *producers // nil lets brokers give them
 	now    atomic.Pointer[picture]
 	turn   atomic.Uint32 // which broker bootstrap tries first
 	open   connections
-	keys   relay.Keys
 	news   news
 	follow follow
 	apart  *apart // nil where there is one set
@@ -62,6 +61,9 @@ func New(cfg Config, deps Deps) (_ *Router, err error) {
 			r.Close()
 		}
 	}()
+	if r.front, err = newFront(cfg, deps); err != nil {
+		return nil, fmt.Errorf("new router %q: %w", cfg.Router.Name, err)
+	}
 	host, _, err := net.SplitHostPort(cfg.Router.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("new router %q: listen: %w", cfg.Router.Name, err)
@@ -70,8 +72,8 @@ func New(cfg Config, deps Deps) (_ *Router, err error) {
 		return nil, err
 	}
 	for set, h := range r.follow.homes {
-		for i := range count(h.ports) {
-			if err := r.listen(h.about("slots"), numberOf(set, i), net.JoinHostPort(host, strconv.Itoa(int(h.ports.First)+i))); err != nil {
+		for i := range count(h.way.ports) {
+			if err := r.listen(h.about("slots"), numberOf(set, i), net.JoinHostPort(host, strconv.Itoa(int(h.way.ports.First)+i))); err != nil {
 				return nil, err
 			}
 		}

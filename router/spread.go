@@ -7,11 +7,11 @@ import (
 	"github.com/isthmus-project/isthmus/topology"
 )
 
-// spread says for each of so many slots, of which an instance has those of its ports, which instance clients are sent to; false where none has the slot. Slots are dealt out in turn over all
+// spread says for each of so many slots, of which an instance has as many as its way has room for, which instance clients are sent to; false where none has the slot. Slots are dealt out in turn over all
 // instances in the order of their nodes, and those of an instance that is not live over the live ones, so that no other slot moves when
 // one comes or goes. If none is live, whoever says so is wrong, and all are taken to be. All instances of a data center that see the same
 // nodes live say the same.
-func spread(instances []topology.Router, live func(node string) bool, ports func(topology.Router) topology.Ports, slots int) func(slot int) (topology.Router, bool) {
+func spread(instances []topology.Router, live func(node string) bool, way func(topology.Router) way, slots int) func(slot int) (topology.Router, bool) {
 	all := slices.SortedFunc(slices.Values(instances), func(a, b topology.Router) int { return cmp.Compare(a.Node, b.Node) })
 	var there []topology.Router
 	for _, r := range all {
@@ -24,7 +24,7 @@ func spread(instances []topology.Router, live func(node string) bool, ports func
 	}
 	at := make([]int, slots) // in all; -1 for none
 	for slot := range at {
-		at[slot] = pick(all, there, ports, slot)
+		at[slot] = pick(all, there, way, slot)
 	}
 	return func(slot int) (topology.Router, bool) {
 		if slot < 0 || slot >= len(at) || at[slot] < 0 {
@@ -35,9 +35,9 @@ func spread(instances []topology.Router, live func(node string) bool, ports func
 }
 
 // pick is the place in all of the instance of a slot.
-func pick(all, there []topology.Router, ports func(topology.Router) topology.Ports, slot int) int {
+func pick(all, there []topology.Router, way func(topology.Router) way, slot int) int {
 	usual := slot % len(all)
-	has := func(r topology.Router) bool { return slot < count(ports(r)) }
+	has := func(r topology.Router) bool { return slot < way(r).room() }
 	lives := func(r topology.Router) bool {
 		return slices.ContainsFunc(there, func(o topology.Router) bool { return o.Node == r.Node })
 	}
@@ -50,15 +50,4 @@ func pick(all, there []topology.Router, ports func(topology.Router) topology.Por
 		}
 	}
 	return -1
-}
-
-// portsOf are the ports of a set at an instance; 0 is what no set names.
-func portsOf(r topology.Router, set int) topology.Ports {
-	switch {
-	case set == 0:
-		return r.Slots
-	case set <= len(r.Sets):
-		return r.Sets[set-1].Slots
-	}
-	return topology.Ports{}
 }

@@ -10,15 +10,15 @@ import (
 // Admin says who may use the admin API of the nodes, and how it is protected. The zero value is for loopback only.
 type Admin struct {
 	// TLS is nil for plain TCP.
-	TLS *AdminTLS
+	TLS *ServerTLS
 	// Insecure allows addresses that others can reach without TLS or without identities.
 	Insecure bool
 	// Identities are all who may ask; without any, whoever reaches a loopback address has the role Administrator.
 	Identities []Identity
 }
 
-// AdminTLS is how the admin API speaks TLS.
-type AdminTLS struct {
+// ServerTLS is how something that listens speaks TLS.
+type ServerTLS struct {
 	// Cert and Key refer to the PEM that the nodes show.
 	Cert, Key Secret
 	// ClientCA signs the certificates of clients; zero: they show none.
@@ -80,7 +80,7 @@ func (r *reader) admin() Admin {
 	}
 	s.title = "[admin]"
 	s.only("tls", "insecure", "identity")
-	a := Admin{TLS: r.adminTLS(s), Insecure: s.boolean("insecure")}
+	a := Admin{TLS: r.serverTLS(s, `{ cert = "file:admin.pem", key = "file:admin.key" }`), Insecure: s.boolean("insecure")}
 	var seen identities
 	seen.nameAt, seen.tokenAt, seen.subjectAt = make(map[string]int), make(map[string]int), make(map[string]int)
 	for _, i := range s.list("identity") {
@@ -90,19 +90,10 @@ func (r *reader) admin() Admin {
 	return a
 }
 
-func (r *reader) adminTLS(s scope) *AdminTLS {
-	t, ok := s.sub("tls", `{ cert = "file:admin.pem", key = "file:admin.key" }`)
-	if !ok {
-		return nil
-	}
-	t.only("cert", "key", "client_ca")
-	return &AdminTLS{Cert: t.secret("cert", r.base, true), Key: t.secret("key", r.base, true), ClientCA: t.secret("client_ca", r.base, false)}
-}
-
 // identities are where names, tokens and subjects were given.
 type identities struct{ nameAt, tokenAt, subjectAt map[string]int }
 
-func (r *reader) identity(s scope, tls *AdminTLS, admin scope, seen identities) Identity {
+func (r *reader) identity(s scope, tls *ServerTLS, admin scope, seen identities) Identity {
 	s.only("name", "token", "subject", "role", "topics")
 	name := s.str("name", `"ana"`, true)
 	if r.checkName("the identity's name", name, label) {

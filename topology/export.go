@@ -129,12 +129,7 @@ func (f Fabric) fields() (out fields) {
 }
 
 func (a Admin) fields() (out fields) {
-	if a.TLS != nil {
-		var tls fields
-		tls = tls.add("cert", a.TLS.Cert.literal()).add("key", a.TLS.Key.literal()).add("client_ca", a.TLS.ClientCA.literal())
-		out = out.add("tls", tls.inline())
-	}
-	return out.add("insecure", isSet(a.Insecure))
+	return out.add("tls", a.TLS.literal()).add("insecure", isSet(a.Insecure))
 }
 
 func (i Identity) fields() (out fields) {
@@ -223,7 +218,7 @@ func (r Router) head() (out fields) {
 	if r.Auth != PassThrough {
 		out = out.add("auth", quote(r.Auth))
 	}
-	return out
+	return out.add("tls", r.TLS.literal()).add("insecure", isSet(r.Insecure)).add("limits", r.Limits.literal())
 }
 
 // fields are those of an instance but what names it.

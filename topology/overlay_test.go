@@ -67,7 +67,7 @@ func TestOverlay_ChangesWhatItNames(t *testing.T) {
 			`router shop@us-1 set: [{ name = "fast", topics = ["payments-*"], groups = ["payments-*"], home = "us", sni = "b{slot}.fast.example" }] becomes [{ name = "kept", topics = ["patients-*"], home = "eu", slots = "9303-9303" }]`,
 		}},
 		{"one instance", set("router/shop@eu-1/slots", `"9093-9097"`, "router/edge@eu-1", Removed), []string{
-			`router edge@eu-1: no longer { listen = "10.1.0.1:9192", advertise = "10.1.0.1", slots = "9193-9193", home = "us", auth = "terminate", set = [{ name = "here", topics = ["patients-*"], home = "eu", slots = "9194-9196" }] }`,
+			`router edge@eu-1: no longer { listen = "10.1.0.1:9192", advertise = "10.1.0.1", slots = "9193-9193", home = "us", auth = "terminate", tls = { cert = "file:kafka.pem", key = "env:KAFKA_KEY" }, limits = { connections = 5000, connections_per_address = 50, memory = 67108864, request = 1048576, idle = "5m0s" }, set = [{ name = "here", topics = ["patients-*"], home = "eu", slots = "9194-9196" }] }`,
 			`router shop@eu-1 slots: "9093-9098" becomes "9093-9097"`,
 		}},
 		{"a login", set("cluster/eu/tls", `{ ca = "file:ca.pem" }`), []string{`cluster eu tls: { ca = "file:ca.pem" }`}},

@@ -143,6 +143,7 @@ func (r *reader) topology() *Topology {
 		t.Routers = append(t.Routers, r.router(s, t))
 	}
 	r.sameEverywhere(t.Routers, routers)
+	r.sameTags(t.Routers, routers)
 	r.keepHomes(t, stays, routers)
 	return t
 }

@@ -33,6 +33,12 @@ type Router struct {
 	Home string
 	// Auth is PassThrough or Terminate.
 	Auth string
+	// TLS is nil for a plain listener. With a ClientCA only clients with a certificate of it are let in.
+	TLS *ServerTLS
+	// Insecure allows an address that others can reach, without TLS.
+	Insecure bool
+	// Limits bound what clients can take.
+	Limits RouterLimits
 	// Sets have homes of their own, each topic and group that of the first set that names it.
 	Sets []Set
 }
@@ -67,7 +73,7 @@ const maxSlots = 1000
 var portRange = regexp.MustCompile(`^([1-9]\d{0,4})(?:-([1-9]\d{0,4}))?$`)
 
 func (r *reader) router(s scope, t *Topology) Router {
-	s.only("name", "node", "listen", "advertise", "slots", "sni", "home", "auth", "set")
+	s.only(slices.Concat([]string{"name", "node"}, fieldNames[kindRouter])...)
 	name := s.str("name", `"shop"`, true)
 	r.checkName("the router's name", name, identity)
 	out := Router{Name: name.text, Node: r.runsOn(s, t.Nodes), Home: r.end(s, "home", `"eu"`).text}
@@ -93,6 +99,7 @@ func (r *reader) router(s scope, t *Topology) Router {
 	door := door{machine: machine, host: host, what: "slots of router " + strconv.Quote(name.text)}
 	out.Slots, out.SNI = r.slots(s, door)
 	out.Auth = r.auth(s)
+	r.front(s, listen, host, &out)
 	sets := make(map[string]int)
 	for _, set := range s.list("set") {
 		set.title = "[[router.set]]"

@@ -59,7 +59,7 @@ func (n Node) content() string {
 
 func (t *Topology) summarizeRouters(w *tabwriter.Writer) {
 	for _, r := range t.Routers {
-		fmt.Fprintf(w, "router %s\ton %s\t%s as %s\t%s\thome %s\t%s\n", r.Name, r.Node, r.Listen, r.Advertise, slots(r.Slots, r.SNI), r.Home, r.Auth)
+		fmt.Fprintf(w, "router %s\ton %s\t%s as %s\t%s\thome %s\t%s\n", r.Name, r.Node, r.Listen, r.Advertise, slots(r.Slots, r.SNI), r.Home, r.access())
 	}
 	w.Flush()
 	for _, r := range t.Routers {
@@ -203,6 +203,9 @@ func (t *Topology) notes() (notes []string) {
 	}
 	for _, n := range t.Nodes {
 		notes = append(notes, n.notes(t.Admin)...)
+	}
+	for _, r := range t.Routers {
+		notes = append(notes, r.notes()...)
 	}
 	if len(notes) > maxNotes {
 		notes = append(notes[:maxNotes], "and more")

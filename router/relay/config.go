@@ -51,6 +51,8 @@ type Sets interface {
 type Limits struct {
 	// Request is the longest request in bytes; default 100 MiB, which is a broker's.
 	Request int
+	// BeforeLogin is the longest request in bytes of a client that has not sent a login; 0 for a home that wants none.
+	BeforeLogin int
 	// Collected is the longest request in bytes that is rewritten, and so held in memory; default 8 MiB.
 	Collected int
 	// Answer is the longest answer in bytes; default 1 GiB: it only passes.

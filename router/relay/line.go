@@ -35,7 +35,11 @@ func (l *line) closeWrite() {
 // reset makes the closing of the connection a reset, where that can be done: for a client the nearest thing to a broker that is not there.
 func (l *line) reset() {
 	c := l.Conn
-	if wrapped, ok := c.(interface{ NetConn() net.Conn }); ok { // TLS
+	for {
+		wrapped, ok := c.(interface{ NetConn() net.Conn }) // TLS
+		if !ok {
+			break
+		}
 		c = wrapped.NetConn()
 	}
 	if tcp, ok := c.(*net.TCPConn); ok {

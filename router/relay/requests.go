@@ -91,7 +91,7 @@ func (r *Relay) nextRequest() (frame.Request, error) {
 		if err != nil {
 			return frame.Request{}, failed(Client, "read a header", r.told(cutShort(err)))
 		}
-		h, err := frame.ParseRequest(b, r.cfg.Limits.Request, apis.Flexible)
+		h, err := frame.ParseRequest(b, r.longest(), apis.Flexible)
 		if short, ok := err.(*frame.Short); ok {
 			need = short.Need
 			continue
@@ -101,6 +101,15 @@ func (r *Relay) nextRequest() (frame.Request, error) {
 		}
 		return h, nil
 	}
+}
+
+// longest is the longest request that the client may send now: who has not logged in is nobody yet, and has nothing to say that is long. A
+// broker hangs up on whose login is wrong.
+func (r *Relay) longest() int {
+	if before := r.cfg.Limits.BeforeLogin; before > 0 && !r.loggedIn {
+		return min(before, r.cfg.Limits.Request)
+	}
+	return r.cfg.Limits.Request
 }
 
 // between is where the connection is between two requests. io.EOF means that no more are taken.
@@ -152,6 +161,7 @@ func (r *Relay) serve(ctx context.Context, h frame.Request) error {
 	if err := r.connect(ctx); err != nil {
 		return err
 	}
+	r.loggedIn = r.loggedIn || h.Key == int16(kmsg.SASLAuthenticate)
 	o := owed{key: h.Key, version: h.Version, correlation: h.Correlation, kind: forward}
 	switch {
 	case walk.Walkable(h.Key, h.Version):

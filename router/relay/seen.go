@@ -86,6 +86,7 @@ type asker struct {
 	who               Who // without its topics
 	produces, fetches topics
 	login             login
+	loggedIn          bool // it has sent a login, if not the right one
 	upPatch           walk.Patch
 	naming            *topics // of the request that is walked
 	named             func(topic []byte) error

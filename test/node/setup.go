@@ -288,6 +288,21 @@ func FreePort(t testing.TB) int {
 	return ports[0]
 }
 
+// FreeRow is the first of n free ports in a row.
+func FreeRow(t testing.TB, n int) int {
+	t.Helper()
+	first, locks, err := process.ReserveRow(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := process.CloseAll(locks); err != nil {
+			t.Error(err)
+		}
+	})
+	return first
+}
+
 // In is the setup for a subtest.
 func (s *Setup) In(t testing.TB) *Setup {
 	c := *s

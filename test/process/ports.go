@@ -38,6 +38,28 @@ func ReservePorts(n int) ([]int, []*os.File, error) {
 	return ports, locks, nil
 }
 
+// ReserveRow finds n free loopback ports in a row, as ReservePorts does, and returns the first of them.
+func ReserveRow(n int) (int, []*os.File, error) {
+	for range 1000 {
+		first := firstPort + rand.IntN(lastPort-firstPort-n)
+		var locks []*os.File
+		for port := first; port < first+n; port++ {
+			lock, err := reservePort(port)
+			if err != nil {
+				break // taken; another row is as good
+			}
+			locks = append(locks, lock)
+		}
+		if len(locks) == n {
+			return first, locks, nil
+		}
+		if err := CloseAll(locks); err != nil {
+			return 0, nil, err
+		}
+	}
+	return 0, nil, fmt.Errorf("reserve %d ports in a row between %d and %d: none free", n, firstPort, lastPort)
+}
+
 // reservePort locks one port's file and sees whether the port can be listened on.
 func reservePort(port int) (*os.File, error) {
 	path := filepath.Join(os.TempDir(), "isthmus-port-"+strconv.Itoa(port))

@@ -244,7 +244,7 @@ func (o *door) serve(ctx context.Context, d *doors) error {
 	o.mu.Lock()
 	instances := o.instances
 	o.mu.Unlock()
-	r, err := router.New(router.Config{Router: o.spec.Router, Instances: instances},
+	r, err := router.New(router.Config{Router: o.spec.Router, Instances: instances, Login: o.spec.Home.SASL != nil},
 		router.Deps{Home: home, Others: others, Live: d.live, ProducerID: o.id, Unique: rand.Text, Listen: d.listen, Log: d.log})
 	if err != nil {
 		return err

@@ -1,3 +1,3 @@
-// Package real is the door in front of real Kafka: three brokers that advertise addresses which do not exist, so that any client which learns
-// one and goes there fails.
+// Package real is a node with a router in front of real Kafka: three brokers that speak TLS to who knows their authority, which the node does and
+// clients do not, so that a client which learns a broker's address and goes there fails.
 package real

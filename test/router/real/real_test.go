@@ -1,55 +1,35 @@
 package real
 
 import (
-	"context"
-	"net"
-	"os/exec"
-	"path/filepath"
-	"slices"
+	"crypto/tls"
+	"errors"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-
-	"github.com/isthmus-project/isthmus/test/kafka"
-	"github.com/isthmus-project/isthmus/test/router"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
 )
 
-// nowhere is what the brokers advertise on the listener that the door knows.
-const nowhere = "broker.invalid:1"
-
-// TestDoor is one cluster and everything that clients do through the door to it; Kafka needs its time to start.
-func TestDoor(t *testing.T) {
-	c := kafka.Start(t, kafka.Options{Brokers: 3, HeapMB: 320, Listeners: map[string]string{"DOOR": "PLAINTEXT"}, Advertised: map[string][]string{"DOOR": {nowhere, nowhere, nowhere}}})
-	var dialer net.Dialer
-	var brokers []router.Broker
-	for i, address := range c.Addresses("DOOR") {
-		brokers = append(brokers, router.Broker{ID: int32(i + 1), Address: address})
-	}
-	d := router.Open(t, router.Network{Listen: net.Listen, Dial: dialer.DialContext}, brokers, []string{"127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"})
-	defer d.Close()
+// TestNode is one cluster and everything that clients do through the doors of a node to it; Kafka needs its time to start.
+func TestNode(t *testing.T) {
+	s := open(t)
 	for _, tc := range []struct {
 		name string
-		run  func(*testing.T, *kafka.Cluster, *router.Door)
-	}{{"Go", franz}, {"Java", java}, {"Tools", tools}, {"Broker", broker}} {
-		t.Run(tc.name, func(t *testing.T) { tc.run(t, c, d) })
+		run  func(*testing.T, *stage)
+	}{{"Go", franz}, {"Java", java}, {"Tools", tools}, {"TLS", secured}, {"Logins", logins}, {"Broker", broker}, {"Stop", stop}} {
+		t.Run(tc.name, func(t *testing.T) { tc.run(t, s) })
 	}
-}
-
-func deadline(t *testing.T) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	t.Cleanup(cancel)
-	return ctx
 }
 
 // create makes a topic through the door.
-func create(t *testing.T, d *router.Door, topic string) {
+func create(t *testing.T, s *stage, topic string) {
 	t.Helper()
-	cl := d.Client()
+	cl := s.client(t)
 	defer cl.Close()
 	if resp, err := kadm.NewClient(cl).CreateTopic(deadline(t), 6, 3, nil, topic); err != nil || resp.Err != nil {
 		t.Fatalf("create %s: %v, %v", topic, err, resp.Err)
@@ -99,12 +79,12 @@ func check(t *testing.T, seen map[string]int, n int) {
 }
 
 // franz is a Go client: idempotent, transactional, in a group; each record is once in the cluster.
-func franz(t *testing.T, c *kafka.Cluster, d *router.Door) {
-	create(t, d, "franz")
-	out := d.Client()
+func franz(t *testing.T, s *stage) {
+	create(t, s, "franz")
+	out := s.client(t)
 	defer out.Close()
 	produce(t, out, "franz", 0, 5000)
-	tx := d.Client(kgo.TransactionalID("tx"))
+	tx := s.client(t, kgo.TransactionalID("tx"))
 	defer tx.Close()
 	for i, commit := range []kgo.TransactionEndTry{kgo.TryCommit, kgo.TryAbort} {
 		if err := tx.BeginTransaction(); err != nil {
@@ -116,10 +96,10 @@ func franz(t *testing.T, c *kafka.Cluster, d *router.Door) {
 		}
 	}
 	reading := []kgo.Opt{kgo.ConsumeTopics("franz"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted())}
-	in := d.Client(append(reading, kgo.ConsumerGroup("franz"))...)
+	in := s.client(t, append(reading, kgo.ConsumerGroup("franz"))...)
 	defer in.Close()
 	consume(t, in, 5500)
-	direct, err := kgo.NewClient(append(reading, kgo.SeedBrokers(c.Bootstrap()...))...)
+	direct, err := kgo.NewClient(append(reading, kgo.SeedBrokers(s.Bootstrap()...))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,24 +107,11 @@ func franz(t *testing.T, c *kafka.Cluster, d *router.Door) {
 	consume(t, direct, 5500)
 }
 
-// tool runs one of Kafka's tools against the door.
-func tool(t *testing.T, d *router.Door, class string, args ...string) string {
-	t.Helper()
-	cmd := exec.CommandContext(deadline(t), filepath.Join("..", "..", "..", "scripts", "kafka", "kafka.sh"), slices.Concat([]string{"tool", class}, args, []string{"--bootstrap-server", d.Slots[0]})...)
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%s %q: %v\n%s\n%s", class, args, err, out, &stderr)
-	}
-	return string(out)
-}
-
 // java is Kafka's own clients: an idempotent producer, and a consumer in a group.
-func java(t *testing.T, _ *kafka.Cluster, d *router.Door) {
-	create(t, d, "java")
-	tool(t, d, "VerifiableProducer", "--topic", "java", "--max-messages", "2000")
-	out := tool(t, d, "consumer.ConsoleConsumer", "--topic", "java", "--group", "java", "--from-beginning", "--max-messages", "2000", "--timeout-ms", "60000")
+func java(t *testing.T, s *stage) {
+	create(t, s, "java")
+	s.tool(t, "VerifiableProducer", "--topic", "java", "--max-messages", "2000")
+	out := s.tool(t, "consumer.ConsoleConsumer", "--topic", "java", "--group", "java", "--from-beginning", "--max-messages", "2000", "--timeout-ms", "60000")
 	seen := make(map[string]int)
 	for _, v := range strings.Fields(out) {
 		seen[v]++
@@ -152,47 +119,94 @@ func java(t *testing.T, _ *kafka.Cluster, d *router.Door) {
 	check(t, seen, 2000)
 }
 
-// tools are what people look at a cluster with; they see the virtual one.
-func tools(t *testing.T, _ *kafka.Cluster, d *router.Door) {
+// tools are what people look at a cluster with; its id and those of its brokers are the real ones at first.
+func tools(t *testing.T, s *stage) {
+	m, err := s.admin.BrokerMetadata(deadline(t))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, tc := range []struct {
 		class string
 		args  []string
 		want  string
 	}{
 		{"TopicCommand", []string{"--list"}, "java\n"},
-		{"TopicCommand", []string{"--describe", "--topic", "java"}, "Replicas: 10"},
+		{"TopicCommand", []string{"--describe", "--topic", "java"}, "ReplicationFactor: 3"},
 		{"consumer.group.ConsumerGroupCommand", []string{"--describe", "--group", "java"}, "java"},
 		{"GetOffsetShell", []string{"--topic", "java"}, "java:0:"},
-		{"ClusterTool", []string{"cluster-id"}, router.ClusterID},
+		{"ClusterTool", []string{"cluster-id"}, m.Cluster},
 	} {
-		if out := tool(t, d, tc.class, tc.args...); !strings.Contains(out, tc.want) {
+		if out := s.tool(t, tc.class, tc.args...); !strings.Contains(out, tc.want) {
 			t.Errorf("%s %q: no %q in\n%s", tc.class, tc.args, tc.want, out)
-		}
-	}
-	cl := d.Client()
-	defer cl.Close()
-	configs, err := kadm.NewClient(cl).DescribeBrokerConfigs(deadline(t), router.FirstID+1)
-	if err != nil || len(configs) != 1 || configs[0].Err != nil {
-		t.Fatalf("%v, %v", configs, err)
-	}
-	for _, c := range configs[0].Configs {
-		if c.Key == "node.id" && c.MaybeValue() != "2" {
-			t.Errorf("slot %s stands for broker %s", configs[0].Name, c.MaybeValue())
 		}
 	}
 }
 
-// broker is the death of one: clients find the new leaders behind the door, and nothing is lost or doubled.
-func broker(t *testing.T, c *kafka.Cluster, d *router.Door) {
-	create(t, d, "broker")
-	out := d.Client(kgo.MetadataMinAge(200 * time.Millisecond))
+// secured is the door with TLS, which is a virtual cluster of its own.
+func secured(t *testing.T, s *stage) {
+	create(t, s, "secured")
+	login := kgo.SASL(plain.Auth{User: alice, Pass: word}.AsMechanism())
+	out := s.through(t, s.secured, &tls.Config{RootCAs: s.ca.Pool}, login)
 	defer out.Close()
-	in := d.Client(kgo.ConsumeTopics("broker"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.MetadataMinAge(200*time.Millisecond))
+	produce(t, out, "secured", 0, 1000)
+	in := s.through(t, s.secured, &tls.Config{RootCAs: s.ca.Pool}, login, kgo.ConsumeTopics("secured"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	defer in.Close()
+	consume(t, in, 1000)
+}
+
+// logins pass through: bob has bob's rights and not the router's, and a wrong password is refused.
+func logins(t *testing.T, s *stage) {
+	for _, topic := range []string{"bobs", "others"} {
+		create(t, s, topic)
+	}
+	one := func(topic string, login kgo.Opt) error {
+		cl := s.through(t, s.clear, nil, login, kgo.DisableIdempotentWrite(), kgo.MaxProduceRequestsInflightPerBroker(1))
+		defer cl.Close()
+		return cl.ProduceSync(deadline(t), &kgo.Record{Topic: topic, Value: []byte("x")}).FirstErr()
+	}
+	his := kgo.SASL(scram.Auth{User: bob, Pass: word}.AsSha512Mechanism())
+	if err := one("bobs", his); err != nil {
+		t.Errorf("bob at bobs: %v", err)
+	}
+	if err := one("others", his); !errors.Is(err, kerr.TopicAuthorizationFailed) {
+		t.Errorf("bob at another topic: %v", err)
+	}
+	for _, wrong := range []kgo.Opt{kgo.SASL(scram.Auth{User: bob, Pass: "no"}.AsSha512Mechanism()), kgo.SASL(plain.Auth{User: alice, Pass: "no"}.AsMechanism())} {
+		cl := s.through(t, s.clear, nil, wrong, kgo.RequestRetries(0))
+		if err := cl.Ping(deadline(t)); !errors.Is(err, kerr.SaslAuthenticationFailed) {
+			t.Errorf("a wrong password: %v", err)
+		}
+		cl.Close()
+	}
+}
+
+// broker is the death of one: clients find the new leaders behind the door, and nothing is lost or doubled.
+func broker(t *testing.T, s *stage) {
+	create(t, s, "broker")
+	out := s.client(t, kgo.MetadataMinAge(200*time.Millisecond))
+	defer out.Close()
+	in := s.client(t, kgo.ConsumeTopics("broker"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.MetadataMinAge(200*time.Millisecond))
 	defer in.Close()
 	produce(t, out, "broker", 0, 1000)
-	c.Kill(1)
+	s.Kill(1)
 	produce(t, out, "broker", 1000, 2000)
-	c.Start(1)
+	s.Start(1)
 	produce(t, out, "broker", 2000, 3000)
 	consume(t, in, 3000)
+}
+
+// stop is SIGTERM of the node with clients connected, who go on when it is back.
+func stop(t *testing.T, s *stage) {
+	create(t, s, "stop")
+	out := s.client(t)
+	defer out.Close()
+	produce(t, out, "stop", 0, 1000)
+	if took := s.node.Stop(); took > 15*time.Second {
+		t.Errorf("the node stopped after %v", took)
+	}
+	s.node.Start()
+	produce(t, out, "stop", 1000, 2000)
+	in := s.client(t, kgo.ConsumeTopics("stop"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	defer in.Close()
+	consume(t, in, 2000)
 }
