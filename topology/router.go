@@ -35,6 +35,8 @@ type Router struct {
 	Auth string
 	// Sets have homes of their own, each topic and group that of the first set that names it.
 	Sets []Set
+	// Quotas bound what clients take at this instance; the first that fits a client is his.
+	Quotas []Quota
 }
 
 // Set is topics and groups of a router that have their own home and switch alone.
@@ -67,7 +69,7 @@ const maxSlots = 1000
 var portRange = regexp.MustCompile(`^([1-9]\d{0,4})(?:-([1-9]\d{0,4}))?$`)
 
 func (r *reader) router(s scope, t *Topology) Router {
-	s.only("name", "node", "listen", "advertise", "slots", "sni", "home", "auth", "set")
+	s.only("name", "node", "listen", "advertise", "slots", "sni", "home", "auth", "set", "quota")
 	name := s.str("name", `"shop"`, true)
 	r.checkName("the router's name", name, identity)
 	out := Router{Name: name.text, Node: r.runsOn(s, t.Nodes), Home: r.end(s, "home", `"eu"`).text}
@@ -97,6 +99,10 @@ func (r *reader) router(s scope, t *Topology) Router {
 	for _, set := range s.list("set") {
 		set.title = "[[router.set]]"
 		out.Sets = append(out.Sets, r.set(set, sets, door))
+	}
+	for _, quota := range s.list("quota") {
+		quota.title = "[[router.quota]]"
+		out.Quotas = append(out.Quotas, r.quota(quota))
 	}
 	return out
 }
