@@ -17,7 +17,7 @@ import (
 // By router:
 //
 //	isthmus_router_ready, isthmus_router_picture_age_seconds, isthmus_router_pending_answers, isthmus_router_held_bytes,
-//	isthmus_router_producer_ids, isthmus_router_full_seconds_total
+//	isthmus_router_producer_ids, isthmus_router_full_seconds_total, isthmus_router_throttled_seconds_total
 //	isthmus_router_refused_connections_total{reason}, isthmus_router_ends_total{side}
 //	isthmus_router_requests_total{key}, isthmus_router_answers_total{key}, isthmus_router_local_answers_total{key}
 //	isthmus_router_dials_total{broker}, isthmus_router_dial_failures_total{broker}
@@ -46,6 +46,7 @@ var (
 	descHeld      = desc("held_bytes", "Memory held for what is rewritten, of the limit of all connections together.")
 	descIDs       = desc("producer_ids", "Ids for idempotent producers that can be given at once; more are claimed before they are used up.")
 	descFull      = desc("full_seconds_total", "Time for which connections were not read because too many answers were due.")
+	descThrottled = desc("throttled_seconds_total", "Time for which connections were told to wait because of a quota.")
 	descRefused   = desc("refused_connections_total", "Connections that were not taken, by the reason.", "reason")
 	descEnds      = desc("ends_total", "Connections that ended, by whose fault it was; none: they ended as they should.", "side")
 	descRequests  = desc("requests_total", "Requests of clients, by their key.", "key")
@@ -61,7 +62,7 @@ var (
 
 // Describe implements [prometheus.Collector].
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descReady, descAge, descPending, descHeld, descIDs, descFull, descRefused, descEnds, descRequests, descAnswers, descLocal,
+	for _, d := range []*prometheus.Desc{descReady, descAge, descPending, descHeld, descIDs, descFull, descThrottled, descRefused, descEnds, descRequests, descAnswers, descLocal,
 		descDials, descDialFails, descClaims, descOpen, descOpened, descBytes} {
 		ch <- d
 	}
@@ -157,16 +158,17 @@ func (c *connections) collect(s sink, slots int, brokers []int32) {
 	}
 	s.gauge(descPending, float64(pending))
 	s.gauge(descHeld, float64(held))
-	var full time.Duration
+	var full, throttled time.Duration
 	for slot := -1; slot < slots; slot++ {
 		at := place(slot)
 		s.gauge(descOpen, float64(open[slot]), at)
 		s.counter(descOpened, float64(c.opened[slot]), at)
 		s.counter(descBytes, float64(took[slot].in), at, "in")
 		s.counter(descBytes, float64(took[slot].out), at, "out")
-		full += took[slot].full
+		full, throttled = full+took[slot].full, throttled+took[slot].throttled
 	}
 	s.counter(descFull, full.Seconds())
+	s.counter(descThrottled, throttled.Seconds())
 	for _, reason := range append([]string{otherReason}, words...) {
 		s.counter(descRefused, float64(c.refused[reason]), reason)
 	}

@@ -16,6 +16,7 @@ type connection struct {
 	end     context.CancelFunc
 	slot    int // -1 is bootstrap
 	address string
+	subject string // of its certificate
 	since   time.Time
 	seen    *relay.Seen
 	to      atomic.Pointer[broker.Broker] // nil before it is dialled
@@ -44,6 +45,7 @@ func (t taken) add(s *relay.Seen) taken {
 	t.in += s.In.Load()
 	t.out += s.Out.Load()
 	t.full += time.Duration(s.Full.Load())
+	t.throttled += time.Duration(s.Throttled.Load())
 	return t
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/router/apis"
 	"github.com/isthmus-project/isthmus/router/identity"
+	"github.com/isthmus-project/isthmus/router/quota"
 	"github.com/isthmus-project/isthmus/router/relay"
 )
 
@@ -33,6 +34,7 @@ type Router struct {
 	open   connections
 	keys   relay.Keys
 	news   news
+	quotas *quota.Rules
 	follow follow
 }
 
@@ -43,7 +45,7 @@ func New(cfg Config, deps Deps) (_ *Router, err error) {
 	}
 	r := &Router{
 		cfg: cfg, deps: deps, log: deps.Log, guests: &guests{limits: cfg.Limits, of: make(map[string]int)},
-		memory: semaphore.NewWeighted(cfg.Limits.Memory), open: newConnections(),
+		memory: semaphore.NewWeighted(cfg.Limits.Memory), open: newConnections(), quotas: quota.New(cfg.Router.Quotas),
 	}
 	if deps.ProducerID != nil {
 		r.ids = &producers{id: deps.ProducerID}

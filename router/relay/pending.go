@@ -3,6 +3,9 @@ package relay
 import (
 	"errors"
 	"fmt"
+	"time"
+
+	"github.com/isthmus-project/isthmus/router/quota"
 )
 
 // kind says where an answer comes from.
@@ -22,6 +25,8 @@ type owed struct {
 	ticket       uint64 // set by push
 	answer       []byte // of local: the whole frame
 	claim        *claim // of a request that may end a login
+	account      *quota.Account
+	wait         time.Duration // that the client is told, because of the request
 }
 
 // pending is what a connection owes its client, oldest first. Kafka answers in the order of the requests, so an answer passes only
