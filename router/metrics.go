@@ -23,7 +23,7 @@ import (
 //	isthmus_router_dials_total{broker}, isthmus_router_dial_failures_total{broker}
 //	isthmus_router_identity_claims_total{result}
 //
-// By router and slot, of which bootstrap is one: isthmus_router_connections, isthmus_router_opened_connections_total,
+// By router and slot, of which bootstrap is one, and other are all that clients are not told of: isthmus_router_connections, isthmus_router_opened_connections_total,
 // isthmus_router_bytes_total{direction="in"|"out"}, which is from and to clients.
 //
 // Labels are bounded: by the slots that a file names, the brokers of a home, and the keys of requests that this build knows.
@@ -77,7 +77,8 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	for name, r := range byName {
 		s := sink{ch, name}
 		r.collect(s)
-		r.open.collect(s, count(r.cfg.Router.Slots), r.brokers())
+		slots, brokers := r.told()
+		r.open.collect(s, slots, brokers)
 		s.keys(&r.keys)
 	}
 }
@@ -131,41 +132,64 @@ func (r *Router) collect(s sink) {
 	s.counter(descClaims, float64(failed), claimFailed)
 }
 
-// brokers are those that are there, by id.
-func (r *Router) brokers() (ids []int32) {
+// told are the slots that clients are told of, bootstrap with them, and the brokers that are there.
+func (r *Router) told() (slots []int, brokers []int32) {
+	slots = []int{-1}
 	if p := r.now.Load(); p != nil {
+		for _, t := range p.told {
+			slots = append(slots, t.Index)
+		}
 		for _, b := range p.brokers {
-			ids = append(ids, b.ID)
+			brokers = append(brokers, b.ID)
 		}
 	}
-	return ids
+	return slots, brokers
 }
 
-// collect tells of the connections at so many slots and bootstrap, and to brokers.
-func (c *connections) collect(s sink, slots int, brokers []int32) {
+// otherSlot stands for all that clients are not told of.
+const otherSlot = "other"
+
+// collect tells of the connections at slots, and to brokers.
+func (c *connections) collect(s sink, slots []int, brokers []int32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	open, took := make(map[int]int), make(map[int]taken)
-	pending, held := int64(0), int64(0)
-	for slot, t := range c.past {
-		took[slot] = t
+	type sum struct {
+		taken
+		open, opened int64
 	}
+	at := map[string]*sum{otherSlot: {}}
+	for _, slot := range slots {
+		at[place(slot)] = &sum{}
+	}
+	of := func(slot int) *sum {
+		if found := at[place(slot)]; found != nil {
+			return found
+		}
+		return at[otherSlot]
+	}
+	for slot, n := range c.opened {
+		of(slot).opened += n
+	}
+	for slot, t := range c.past {
+		of(slot).taken = of(slot).taken.plus(t)
+	}
+	pending, held := int64(0), int64(0)
 	for one := range c.all {
-		open[one.slot]++
-		took[one.slot] = took[one.slot].add(one.seen)
+		all := of(one.slot)
+		all.open++
+		all.taken = all.taken.add(one.seen)
 		pending += int64(one.seen.Pending.Load())
 		held += one.seen.Held.Load()
 	}
 	s.gauge(descPending, float64(pending))
 	s.gauge(descHeld, float64(held))
 	var full, throttled time.Duration
-	for slot := -1; slot < slots; slot++ {
-		at := place(slot)
-		s.gauge(descOpen, float64(open[slot]), at)
-		s.counter(descOpened, float64(c.opened[slot]), at)
-		s.counter(descBytes, float64(took[slot].in), at, "in")
-		s.counter(descBytes, float64(took[slot].out), at, "out")
-		full, throttled = full+took[slot].full, throttled+took[slot].throttled
+	for slot, all := range at {
+		s.gauge(descOpen, float64(all.open), slot)
+		s.counter(descOpened, float64(all.opened), slot)
+		s.counter(descBytes, float64(all.in), slot, "in")
+		s.counter(descBytes, float64(all.out), slot, "out")
+		full, throttled = full+all.full, throttled+all.throttled
 	}
 	s.counter(descFull, full.Seconds())
 	s.counter(descThrottled, throttled.Seconds())

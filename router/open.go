@@ -40,6 +40,11 @@ type taken struct {
 	full, throttled time.Duration
 }
 
+// plus adds what others took.
+func (t taken) plus(o taken) taken {
+	return taken{t.in + o.in, t.out + o.out, t.full + o.full, t.throttled + o.throttled}
+}
+
 // add adds what one connection took.
 func (t taken) add(s *relay.Seen) taken {
 	t.in += s.In.Load()

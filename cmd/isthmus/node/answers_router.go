@@ -9,8 +9,8 @@ import (
 	"github.com/isthmus-project/isthmus/router"
 )
 
-// doors are the routers that run here now.
-func (n *Node) doors() []*router.Router {
+// ownRouters are the routers that run here now.
+func (n *Node) ownRouters() []*router.Router {
 	if n.routers == nil {
 		return nil
 	}
@@ -19,7 +19,7 @@ func (n *Node) doors() []*router.Router {
 
 // Routers implements [admin.Node].
 func (a *answers) Routers(_ context.Context, name string) (out []*adminpb.Router, err error) {
-	for _, r := range a.node.doors() {
+	for _, r := range a.node.ownRouters() {
 		if name == "" || r.Name() == name {
 			out = append(out, routerStatus(r.Status()))
 		}
@@ -45,7 +45,7 @@ func routerStatus(s router.Status) *adminpb.Router {
 
 // RouterClients implements [admin.Node].
 func (a *answers) RouterClients(_ context.Context, name string) (out []*adminpb.RouterClient, err error) {
-	for _, r := range a.node.doors() {
+	for _, r := range a.node.ownRouters() {
 		if name != "" && r.Name() != name {
 			continue
 		}

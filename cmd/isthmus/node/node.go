@@ -126,7 +126,7 @@ func New(cfg Config) (_ *Node, err error) {
 			return nil, err // secrets are there, also of clusters that no link needs yet
 		}
 	}
-	n.registry.MustRegister(hostMetrics(n.hosts), router.NewMetrics(n.doors))
+	n.registry.MustRegister(hostMetrics(n.hosts), router.NewMetrics(n.ownRouters))
 	if n.fabric, err = newFabric(cfg, n.open, n.started); err != nil {
 		return nil, err
 	}
