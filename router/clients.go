@@ -29,7 +29,7 @@ type ClientInfo struct {
 	Pending  int
 	// Since is when it came.
 	Since time.Time
-	// Throttled is for how long it was not read because of a quota, in all.
+	// Throttled is for how long it was told to wait because of a quota, in all.
 	Throttled time.Duration
 }
 
@@ -44,7 +44,7 @@ func (r *Router) Clients() []ClientInfo {
 			slot -= numberOf(set, 0)
 		}
 		one := ClientInfo{Address: c.address, Set: r.follow.homes[set].set, Slot: slot, Broker: -1, Who: s.Who(), Principal: s.Principal(), In: s.In.Load(), Out: s.Out.Load(),
-			Requests: s.Requests.Load(), Pending: int(s.Pending.Load()), Since: c.since}
+			Requests: s.Requests.Load(), Pending: int(s.Pending.Load()), Since: c.since, Subject: c.subject, Throttled: time.Duration(s.Throttled.Load())}
 		if b := c.to.Load(); b != nil {
 			one.Broker = b.ID
 		}

@@ -179,7 +179,7 @@ func TestOffer_Constant(t *testing.T) {
 }
 
 func TestGuests(t *testing.T) {
-	g := &guests{limits: Limits{Connections: 3, PerAddress: 2}, of: map[string]int{}}
+	g := newGuests(Limits{Connections: 3, PerAddress: 2})
 	for i, step := range []struct {
 		address string
 		want    error

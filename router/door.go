@@ -117,8 +117,8 @@ func (d *door) relay(ctx context.Context, c net.Conn, slot int) {
 	defer r.ending(over, ctx, end)()
 	own := &connection{end: end, slot: slot, address: remote(c), since: time.Now()}
 	cfg := relay.Config{
-		Client: c, View: func() *rewrite.View { return r.now.Load().sides[own.set()].view }, Versions: r.now.Load().versions, Memory: r.memory,
-		Keys: &r.open.keys, Limits: r.cfg.Relay, Timeouts: r.cfg.Timeouts,
+		Client: c, View: func() *rewrite.View { return r.now.Load().sides[own.set()].view }, Versions: r.now.Load().versions, Memory: r.guests.memory,
+		Keys: &r.open.keys, Quotas: r.quotas, Limits: r.cfg.Relay, Timeouts: r.cfg.Timeouts,
 		Dial: func(ctx context.Context) (net.Conn, error) {
 			up, to, err := r.dial(ctx, slot)
 			if err != nil {
@@ -143,7 +143,7 @@ func (d *door) relay(ctx context.Context, c net.Conn, slot int) {
 		r.log.Error("a connection cannot be served", "error", err)
 		return
 	}
-	own.seen = one.Seen()
+	own.seen, own.subject = one.Seen(), cfg.Subject
 	r.open.add(own)
 	err = one.Run(ctx)
 	r.open.remove(own, err)

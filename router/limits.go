@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net"
 	"sync"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // Why a connection is not taken.
@@ -16,13 +18,18 @@ var (
 	ErrNotReady = errors.New("the home was not reached yet")
 )
 
-// guests counts connections.
+// guests counts connections, and bounds what they hold together.
 type guests struct {
 	limits Limits
+	memory *semaphore.Weighted
 
 	mu  sync.Mutex
 	all int
 	of  map[string]int // by address
+}
+
+func newGuests(l Limits) *guests {
+	return &guests{limits: l, memory: semaphore.NewWeighted(l.Memory), of: make(map[string]int)}
 }
 
 // enter takes one connection from an address, or says why not.

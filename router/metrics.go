@@ -17,13 +17,13 @@ import (
 // By router:
 //
 //	isthmus_router_ready, isthmus_router_picture_age_seconds, isthmus_router_pending_answers, isthmus_router_held_bytes,
-//	isthmus_router_producer_ids, isthmus_router_full_seconds_total
+//	isthmus_router_producer_ids, isthmus_router_full_seconds_total, isthmus_router_throttled_seconds_total
 //	isthmus_router_refused_connections_total{reason}, isthmus_router_ends_total{side}
 //	isthmus_router_requests_total{key}, isthmus_router_answers_total{key}, isthmus_router_local_answers_total{key}
 //	isthmus_router_dials_total{broker}, isthmus_router_dial_failures_total{broker}
 //	isthmus_router_identity_claims_total{result}
 //
-// By router and slot, of which bootstrap is one: isthmus_router_connections, isthmus_router_opened_connections_total,
+// By router and slot, of which bootstrap is one, and other are all that clients are not told of: isthmus_router_connections, isthmus_router_opened_connections_total,
 // isthmus_router_bytes_total{direction="in"|"out"}, which is from and to clients.
 //
 // Labels are bounded: by the slots that a file names, the brokers of a home, and the keys of requests that this build knows.
@@ -46,6 +46,7 @@ var (
 	descHeld      = desc("held_bytes", "Memory held for what is rewritten, of the limit of all connections together.")
 	descIDs       = desc("producer_ids", "Ids for idempotent producers that can be given at once; more are claimed before they are used up.")
 	descFull      = desc("full_seconds_total", "Time for which connections were not read because too many answers were due.")
+	descThrottled = desc("throttled_seconds_total", "Time for which connections were told to wait because of a quota.")
 	descRefused   = desc("refused_connections_total", "Connections that were not taken, by the reason.", "reason")
 	descEnds      = desc("ends_total", "Connections that ended, by whose fault it was; none: they ended as they should.", "side")
 	descRequests  = desc("requests_total", "Requests of clients, by their key.", "key")
@@ -61,7 +62,7 @@ var (
 
 // Describe implements [prometheus.Collector].
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descReady, descAge, descPending, descHeld, descIDs, descFull, descRefused, descEnds, descRequests, descAnswers, descLocal,
+	for _, d := range []*prometheus.Desc{descReady, descAge, descPending, descHeld, descIDs, descFull, descThrottled, descRefused, descEnds, descRequests, descAnswers, descLocal,
 		descDials, descDialFails, descClaims, descOpen, descOpened, descBytes} {
 		ch <- d
 	}
@@ -76,7 +77,8 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	for name, r := range byName {
 		s := sink{ch, name}
 		r.collect(s)
-		r.open.collect(s, r.places(), r.brokers())
+		slots, brokers := r.toldOf()
+		r.open.collect(s, slots, brokers)
 		s.keys(&r.open.keys)
 	}
 }
@@ -130,34 +132,24 @@ func (r *Router) collect(s sink) {
 	s.counter(descClaims, float64(failed), claimFailed)
 }
 
-// brokers are those that are there, as labels name them.
-func (r *Router) brokers() (labels []string) {
-	if p := r.now.Load(); p != nil {
-		for set, one := range p.sides {
-			for _, b := range one.brokers {
-				labels = append(labels, r.label(set, int(b.ID)))
-			}
-		}
+// toldOf are the slots that clients are told of, bootstrap with them, by their numbers, and the brokers that are there, as labels name both.
+func (r *Router) toldOf() (slots map[int]string, brokers []string) {
+	slots = map[int]string{bootstrap: "bootstrap"}
+	p := r.now.Load()
+	if p == nil {
+		return slots, nil
 	}
-	return labels
-}
-
-// places are the numbers of all slots, and of bootstrap, and how labels name them.
-func (r *Router) places() map[int]string {
-	out := map[int]string{-1: "bootstrap"}
 	for set, h := range r.follow.homes {
-		for i := range count(h.way.ports) {
-			out[numberOf(set, i)] = r.label(set, i)
-		}
-		if p := r.now.Load(); p != nil && h.way.sni != "" { // those that clients are told of: there is room for many
-			for _, t := range p.told {
-				if t.Set == h.set {
-					out[numberOf(set, t.Index)] = r.label(set, t.Index)
-				}
+		for _, t := range p.told {
+			if t.Set == h.set {
+				slots[numberOf(set, t.Index)] = r.label(set, t.Index)
 			}
 		}
+		for _, b := range p.sides[set].brokers {
+			brokers = append(brokers, r.label(set, int(b.ID)))
+		}
 	}
-	return out
+	return slots, brokers
 }
 
 // label names a slot or a broker of a set.
@@ -168,32 +160,53 @@ func (r *Router) label(set, n int) string {
 	return strconv.Itoa(n)
 }
 
+// otherSlot stands for all that clients are not told of.
+const otherSlot = "other"
+
 // collect tells of the connections at slots, and to brokers.
 func (c *connections) collect(s sink, slots map[int]string, brokers []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	open, took := make(map[int]int), make(map[int]taken)
-	pending, held := int64(0), int64(0)
-	for slot, t := range c.past {
-		took[slot] = t
+	type sum struct {
+		taken
+		open, opened int64
 	}
+	at := map[string]*sum{otherSlot: {}}
+	for _, label := range slots {
+		at[label] = &sum{}
+	}
+	of := func(slot int) *sum {
+		if found := at[slots[slot]]; found != nil {
+			return found
+		}
+		return at[otherSlot]
+	}
+	for slot, n := range c.opened {
+		of(slot).opened += n
+	}
+	for slot, t := range c.past {
+		of(slot).taken = of(slot).taken.plus(t)
+	}
+	pending, held := int64(0), int64(0)
 	for one := range c.all {
-		open[one.slot]++
-		took[one.slot] = took[one.slot].add(one.seen)
+		all := of(one.slot)
+		all.open++
+		all.taken = all.taken.add(one.seen)
 		pending += int64(one.seen.Pending.Load())
 		held += one.seen.Held.Load()
 	}
 	s.gauge(descPending, float64(pending))
 	s.gauge(descHeld, float64(held))
-	var full time.Duration
-	for slot, at := range slots {
-		s.gauge(descOpen, float64(open[slot]), at)
-		s.counter(descOpened, float64(c.opened[slot]), at)
-		s.counter(descBytes, float64(took[slot].in), at, "in")
-		s.counter(descBytes, float64(took[slot].out), at, "out")
-		full += took[slot].full
+	var full, throttled time.Duration
+	for slot, all := range at {
+		s.gauge(descOpen, float64(all.open), slot)
+		s.counter(descOpened, float64(all.opened), slot)
+		s.counter(descBytes, float64(all.in), slot, "in")
+		s.counter(descBytes, float64(all.out), slot, "out")
+		full, throttled = full+all.full, throttled+all.throttled
 	}
 	s.counter(descFull, full.Seconds())
+	s.counter(descThrottled, throttled.Seconds())
 	for _, reason := range append([]string{otherReason}, words...) {
 		s.counter(descRefused, float64(c.refused[reason]), reason)
 	}

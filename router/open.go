@@ -16,6 +16,7 @@ type connection struct {
 	end     context.CancelFunc
 	slot    int // -1 is bootstrap
 	address string
+	subject string // of its certificate
 	since   time.Time
 	seen    *relay.Seen
 	to      atomic.Pointer[upstream] // nil before it is dialled
@@ -55,11 +56,17 @@ type taken struct {
 	full, throttled time.Duration
 }
 
+// plus adds what others took.
+func (t taken) plus(o taken) taken {
+	return taken{t.in + o.in, t.out + o.out, t.full + o.full, t.throttled + o.throttled}
+}
+
 // add adds what one connection took.
 func (t taken) add(s *relay.Seen) taken {
 	t.in += s.In.Load()
 	t.out += s.Out.Load()
 	t.full += time.Duration(s.Full.Load())
+	t.throttled += time.Duration(s.Throttled.Load())
 	return t
 }
 

@@ -11,9 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/isthmus-project/isthmus/router/identity"
+	"github.com/isthmus-project/isthmus/router/quota"
 	"github.com/isthmus-project/isthmus/topology"
 )
 
@@ -25,12 +24,12 @@ type Router struct {
 	doors  []*door // bootstrap first
 	guests *guests
 	front  *front // nil without TLS
-	memory *semaphore.Weighted
 	ids    *producers // nil lets brokers give them
 	now    atomic.Pointer[picture]
 	turn   atomic.Uint32 // which broker bootstrap tries first
 	open   connections
 	news   news
+	quotas *quota.Rules
 	follow follow
 	apart  *apart // nil where there is one set
 
@@ -43,8 +42,8 @@ func New(cfg Config, deps Deps) (_ *Router, err error) {
 		return nil, err
 	}
 	r := &Router{
-		cfg: cfg, deps: deps, log: deps.Log, guests: &guests{limits: cfg.Limits, of: make(map[string]int)},
-		memory: semaphore.NewWeighted(cfg.Limits.Memory), open: newConnections(),
+		cfg: cfg, deps: deps, log: deps.Log, guests: newGuests(cfg.Limits),
+		open: newConnections(), quotas: quota.New(cfg.Router.Quotas),
 	}
 	r.SetInstances(cfg.Instances)
 	if deps.ProducerID != nil {

@@ -73,6 +73,9 @@ func (t *Topology) Export() string {
 		for _, s := range r.Sets {
 			table("[[router.set]]", s.fields())
 		}
+		for _, q := range r.Quotas {
+			table("[[router.quota]]", q.fields())
+		}
 	}
 	return b.String()
 }
@@ -230,6 +233,13 @@ func (r Router) fields() fields {
 	out := r.head()[2:]
 	if len(sets) > 0 {
 		out = out.add("set", "["+strings.Join(sets, ", ")+"]")
+	}
+	var quotas []string
+	for _, q := range r.Quotas {
+		quotas = append(quotas, q.fields().inline())
+	}
+	if len(quotas) > 0 {
+		out = out.add("quota", "["+strings.Join(quotas, ", ")+"]")
 	}
 	return out
 }

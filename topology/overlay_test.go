@@ -70,6 +70,9 @@ func TestOverlay_ChangesWhatItNames(t *testing.T) {
 			`router edge@eu-1: no longer { listen = "10.1.0.1:9192", advertise = "10.1.0.1", slots = "9193-9193", home = "us", auth = "terminate", tls = { cert = "file:kafka.pem", key = "env:KAFKA_KEY" }, limits = { connections = 5000, connections_per_address = 50, memory = 67108864, request = 1048576, idle = "5m0s" }, set = [{ name = "here", topics = ["patients-*"], home = "eu", slots = "9194-9196" }] }`,
 			`router shop@eu-1 slots: "9093-9098" becomes "9093-9097"`,
 		}},
+		{"a quota", set("router/edge/quota", `[{ client_id = ["batch-*"], produce_rate = 1_000_000 }]`), []string{
+			`router edge@eu-1 quota: [{ client_id = ["batch-*"], produce_rate = 1000000 }]`,
+		}},
 		{"a login", set("cluster/eu/tls", `{ ca = "file:ca.pem" }`), []string{`cluster eu tls: { ca = "file:ca.pem" }`}},
 		{"what was taken back", unset("link/eu-us/topics", "link/eu-us"), nil},
 		{"what is of no topology", set("pause/eu-us/*/*", "{}", "drain/eu-1", "true", "log/level", "debug"), nil},

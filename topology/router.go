@@ -41,6 +41,8 @@ type Router struct {
 	Limits RouterLimits
 	// Sets have homes of their own, each topic and group that of the first set that names it.
 	Sets []Set
+	// Quotas bound what clients take at this instance; the first that fits a client is his.
+	Quotas []Quota
 }
 
 // Set is topics and groups of a router that have their own home and switch alone.
@@ -104,6 +106,10 @@ func (r *reader) router(s scope, t *Topology) Router {
 	for _, set := range s.list("set") {
 		set.title = "[[router.set]]"
 		out.Sets = append(out.Sets, r.set(set, sets, door))
+	}
+	for _, quota := range s.list("quota") {
+		quota.title = "[[router.quota]]"
+		out.Quotas = append(out.Quotas, r.quota(quota))
 	}
 	return out
 }

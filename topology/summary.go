@@ -72,6 +72,13 @@ func (t *Topology) summarizeRouters(w *tabwriter.Writer) {
 		}
 	}
 	w.Flush()
+	for _, r := range t.Routers {
+		for _, q := range r.Quotas {
+			who, what := q.summary()
+			fmt.Fprintf(w, "quota\tof %s on %s\t%s\t%s\n", r.Name, r.Node, who, what)
+		}
+	}
+	w.Flush()
 }
 
 func slots(p Ports, sni string) string {

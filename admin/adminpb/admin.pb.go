@@ -2579,7 +2579,7 @@ type RouterClient struct {
 	Pending  int32 `protobuf:"varint,18,opt,name=pending,proto3" json:"pending,omitempty"`
 	// When it came.
 	Since *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=since,proto3" json:"since,omitempty"`
-	// For how long it was not read because of a quota, in all.
+	// For how long it was told to wait because of a quota, in all.
 	ThrottledSeconds float64 `protobuf:"fixed64,20,opt,name=throttled_seconds,json=throttledSeconds,proto3" json:"throttled_seconds,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache

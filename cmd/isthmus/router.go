@@ -63,7 +63,8 @@ it needs, and mostly one for bootstrap.
 
 What a client says of itself (id, software) nobody checked. PRINCIPAL is the name that it logged in with, once its cluster took the
 login, or the subject of its certificate; the cluster may make another one of it by its own rules. WRITES and READS are the first
-topics that it asked for; --json has up to twenty each way. IN and OUT are bytes from and to the client, DUE answers that it waits for.`,
+topics that it asked for; --json has up to twenty each way. IN and OUT are bytes from and to the client, DUE answers that it waits
+for, THROTTLED how long it was told to wait because of a [[router.quota]], in all.`,
 		Example: `  isthmus router clients
   isthmus router clients shop --limit 20
   isthmus router clients --limit 10000 --json | jq -r '.clients[] | [.software, .software_version] | join(" ")' | sort | uniq -c`,

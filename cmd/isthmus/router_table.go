@@ -109,7 +109,7 @@ func routerClientsTable(res *adminpb.RouterClientsResponse) string {
 		return b.String()
 	}
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "ROUTER\tNODE\tSLOT\tBROKER\tFROM\tCLIENT ID\tSOFTWARE\tPRINCIPAL\tWRITES\tREADS\tIN\tOUT\tREQUESTS\tDUE\tSINCE")
+	fmt.Fprintln(w, "ROUTER\tNODE\tSLOT\tBROKER\tFROM\tCLIENT ID\tSOFTWARE\tPRINCIPAL\tWRITES\tREADS\tIN\tOUT\tREQUESTS\tDUE\tTHROTTLED\tSINCE")
 	for _, c := range res.GetClients() {
 		slot, broker := fmt.Sprint(c.GetSlot()), fmt.Sprint(c.GetBroker())
 		if c.GetSlot() < 0 {
@@ -118,9 +118,9 @@ func routerClientsTable(res *adminpb.RouterClientsResponse) string {
 		if c.GetBroker() < 0 {
 			broker = "-"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\n", c.GetRouter(), c.GetNode(), slot, broker, c.GetAddress(), shown(c.GetClientId()),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\n", c.GetRouter(), c.GetNode(), slot, broker, c.GetAddress(), shown(c.GetClientId()),
 			shown(c.GetSoftware()+" "+c.GetSoftwareVersion()), shown(cmp.Or(c.GetPrincipal(), c.GetSubject())), firstOf(c.GetProduces()), firstOf(c.GetFetches()),
-			size(c.GetBytesIn()), size(c.GetBytesOut()), c.GetRequests(), c.GetPending(), since(c.GetSince().AsTime(), res.GetNode().GetNow().AsTime()))
+			size(c.GetBytesIn()), size(c.GetBytesOut()), c.GetRequests(), c.GetPending(), age(c.GetThrottledSeconds()), since(c.GetSince().AsTime(), res.GetNode().GetNow().AsTime()))
 	}
 	w.Flush() // to a strings.Builder, which never fails
 	var notes []string

@@ -60,7 +60,9 @@ func (r *Relay) answer(ctx context.Context, h frame.Answer, o owed) error {
 	row, _ := apis.Of(o.key, o.version)
 	switch {
 	case walk.Walkable(o.key, o.version):
-		r.toClient.Reset(o.key, o.version, true, h.Body(), r.patchNow())
+		patch := r.patchNow()
+		patch.Throttle = r.chargeAnswer(h, o)
+		r.toClient.Reset(o.key, o.version, true, h.Body(), patch)
 		return r.pass(r.up, r.client, frame.AnswerHeader, h.Body(), &r.toClient, nil)
 	case rewrite.Answers(row) || o.edit != nil:
 		return r.rewriteAnswer(ctx, h, o)

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/isthmus-project/isthmus/router/apis"
+	"github.com/isthmus-project/isthmus/router/quota"
 	"github.com/isthmus-project/isthmus/router/rewrite"
 	"github.com/isthmus-project/isthmus/router/sets"
 )
@@ -31,6 +32,10 @@ type Config struct {
 	Sets func() Sets
 	// Memory bounds what all connections collect, in bytes; nil does not. A connection waits for its part as long as for a step.
 	Memory *semaphore.Weighted
+	// Subject is that of the client's certificate; "" without one.
+	Subject string
+	// Quotas bound what the client takes; nil does not.
+	Quotas *quota.Rules
 	// Keys counts requests, together with those of other connections; nil counts them here alone.
 	Keys *Keys
 	// Limits and Timeouts: zero fields have the defaults.

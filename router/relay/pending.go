@@ -3,8 +3,11 @@ package relay
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/isthmus-project/isthmus/router/quota"
 )
 
 // kind says where an answer comes from.
@@ -25,6 +28,8 @@ type owed struct {
 	answer       []byte              // of local: the whole frame
 	edit         func(kmsg.Response) // of forward: puts what is of other sets into the answer; nil: nothing
 	claim        *claim              // of a request that may end a login
+	account      *quota.Account
+	wait         time.Duration // that the client is told, because of the request
 }
 
 // pending is what a connection owes its client, oldest first. Kafka answers in the order of the requests, so an answer passes only

@@ -40,6 +40,7 @@ type state struct {
 	over     bool
 	draining bool
 	inFrame  bool        // a request has begun
+	muted    time.Time   // the client is not read before
 	last     *time.Timer // of draining
 }
 

@@ -35,6 +35,7 @@ func (r *Relay) requests(ctx context.Context) error {
 			return err
 		}
 		r.asked(h)
+		r.charge(h)
 		if err := r.serve(ctx, h); err != nil {
 			return err
 		}
@@ -83,6 +84,7 @@ func (r *Relay) nextRequest() (frame.Request, error) {
 			return frame.Request{}, failed(Client, "wait for a request", fmt.Errorf("idle for %v: %w", r.cfg.Timeouts.Idle, err))
 		}
 	}
+	r.waitMuted()
 	if err := r.begin(); err != nil {
 		return frame.Request{}, err
 	}
@@ -162,7 +164,7 @@ func (r *Relay) serve(ctx context.Context, h frame.Request) error {
 		return err
 	}
 	r.loggedIn = r.loggedIn || h.Key == int16(kmsg.SASLAuthenticate)
-	o := owed{key: h.Key, version: h.Version, correlation: h.Correlation, kind: forward}
+	o := owed{key: h.Key, version: h.Version, correlation: h.Correlation, kind: forward, account: r.spender.account, wait: r.spender.wait}
 	switch {
 	case walk.Walkable(h.Key, h.Version):
 		return r.walkRequest(h, o)

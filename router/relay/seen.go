@@ -25,6 +25,8 @@ type Seen struct {
 	Requests atomic.Int64
 	// Full is for how many nanoseconds nothing was read because too many answers were due.
 	Full atomic.Int64
+	// Throttled is for how many nanoseconds it was told to wait because of a quota.
+	Throttled atomic.Int64
 	// Held is how many bytes of the memory of all connections it holds.
 	Held atomic.Int64
 	// Pending is how many answers are due.
@@ -87,6 +89,7 @@ type asker struct {
 	produces, fetches topics
 	login             login
 	loggedIn          bool // it has sent a login, if not the right one
+	spender           spender
 	upPatch           walk.Patch
 	naming            *topics // of the request that is walked
 	named             func(topic []byte) error

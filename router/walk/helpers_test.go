@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -94,7 +95,8 @@ func oldMessage(r *rand.Rand) []byte {
 // patches changes whatever can be changed, so that a field that is missed or changed twice shows.
 func patches() *Patch {
 	return &Patch{
-		Node: func(id int32) int32 { return id ^ 0x55 },
+		Throttle: 1e9 * time.Millisecond,
+		Node:     func(id int32) int32 { return id ^ 0x55 },
 		Offset: func(at Place, offset int64) int64 {
 			return offset ^ int64(len(at.Topic))<<8 ^ int64(at.Partition)<<16&0xffff0000
 		},

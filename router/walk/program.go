@@ -10,6 +10,7 @@ const (
 	acks                  // an int16, remembered
 	epoch                 // an int32, becomes -1
 	node                  // an int32
+	throttle              // an int32, becomes no less than what the patch says
 	offset                // an int64
 	topic                 // a string, remembered
 	text                  // a string
@@ -137,7 +138,7 @@ func produceAnswer(version int) program {
 		})
 	})
 	if version >= 1 {
-		p.skip(4) // throttle time
+		p.fixed(throttle)
 	}
 	p.tags(ofEndpoints)
 	return p
@@ -192,7 +193,7 @@ func fetchAnswer(version int) program {
 	p := program{flexible: version >= 12}
 	p.tags(noTags) // of the header
 	if version >= 1 {
-		p.skip(4) // throttle time
+		p.fixed(throttle)
 	}
 	if version >= 7 {
 		p.skip(2 + 4) // error, session

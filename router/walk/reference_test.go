@@ -19,6 +19,7 @@ func reference(m message, version int16, p *Patch) []byte {
 			}
 		}
 	case *kmsg.ProduceResponse:
+		refThrottle(p, &m.ThrottleMillis)
 		for i := range m.Topics {
 			t := &m.Topics[i]
 			for j := range t.Partitions {
@@ -38,6 +39,7 @@ func reference(m message, version int16, p *Patch) []byte {
 			}
 		}
 	case *kmsg.FetchResponse:
+		refThrottle(p, &m.ThrottleMillis)
 		for i := range m.Topics {
 			t := &m.Topics[i]
 			for j := range t.Partitions {
@@ -67,6 +69,12 @@ func place(topic string, version int16, partition int32) Place {
 func refNode(p *Patch, id *int32) {
 	if p.Node != nil && *id >= 0 {
 		*id = p.Node(*id)
+	}
+}
+
+func refThrottle(p *Patch, millis *int32) {
+	if least := int32(p.Throttle.Milliseconds()); least > 0 {
+		*millis = max(*millis, least)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -115,7 +116,7 @@ func (w *Walker) step(b []byte) (int, error) {
 		}
 		w.acks, w.acked = int16(binary.BigEndian.Uint16(b)), true
 		w.over = 2
-	case epoch, node, partition:
+	case epoch, node, partition, throttle:
 		if len(b) < 4 {
 			return 0, errMore
 		}
@@ -161,6 +162,10 @@ func (w *Walker) int32(do code, b []byte) {
 		binary.BigEndian.PutUint32(b, 1<<32-1)
 	case do == partition:
 		w.at.Partition = v
+	case do == throttle:
+		if least := w.patch.Throttle.Milliseconds(); least > 0 && least > int64(v) {
+			binary.BigEndian.PutUint32(b, uint32(min(least, math.MaxInt32)))
+		}
 	case v >= 0 && w.patch.Node != nil:
 		binary.BigEndian.PutUint32(b, uint32(w.patch.Node(v)))
 	}
