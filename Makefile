@@ -10,7 +10,7 @@ BENCHPKG   ?= ./...
 SEED       ?= 1
 MINUTES    ?= 10
 
-.PHONY: help run build test check bench fuzz nemesis proto kafka-up kafka-down clean
+.PHONY: help run build test check bench fuzz nemesis clients proto kafka-up kafka-down clean
 
 help:            ## show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -47,6 +47,9 @@ nemesis:         ## faults by seeds from SEED on: MINUTES of virtual time, two a
 	ISTHMUS_NEMESIS_SEED=$(SEED) ISTHMUS_NEMESIS_MINUTES=2 ISTHMUS_SEEDS=$$((($(MINUTES)+1)/2)) \
 		go test $(RACE) $(TAGS) -count=1 -timeout 10h -v -run 'TestVirtual$$' ./test/nemesis
 	ISTHMUS_REAL_SEED=$(SEED) ISTHMUS_NEMESIS_MINUTES=$(MINUTES) ISTHMUS_SOAK=1 go test -count=1 -timeout 10h -v ./test/nemesis/real
+
+clients:         ## client libraries directly and through a router, on real Kafka of two releases (writes docs/clients.md); also needs Python, Node
+	ISTHMUS_CLIENTS=all ISTHMUS_REQUIRE_KAFKA=1 go test -count=1 -parallel 3 -timeout 2h -v ./test/clients/...
 
 proto:           ## generate the admin API from its .proto
 	scripts/proto.sh

@@ -38,6 +38,28 @@ func ReservePorts(n int) ([]int, []*os.File, error) {
 	return ports, locks, nil
 }
 
+// ReserveRange is ReservePorts for n ports in a row, of which it returns the first.
+func ReserveRange(n int) (int, []*os.File, error) {
+	for range 1000 {
+		first := firstPort + rand.IntN(lastPort-firstPort+2-n)
+		var locks []*os.File
+		for len(locks) < n {
+			lock, err := reservePort(first + len(locks))
+			if err != nil {
+				break // taken; other numbers are as good
+			}
+			locks = append(locks, lock)
+		}
+		if len(locks) == n {
+			return first, locks, nil
+		}
+		if err := CloseAll(locks); err != nil {
+			return 0, nil, err
+		}
+	}
+	return 0, nil, fmt.Errorf("reserve %d ports in a row between %d and %d: none free", n, firstPort, lastPort)
+}
+
 // reservePort locks one port's file and sees whether the port can be listened on.
 func reservePort(port int) (*os.File, error) {
 	path := filepath.Join(os.TempDir(), "isthmus-port-"+strconv.Itoa(port))

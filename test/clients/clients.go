@@ -1,0 +1,27 @@
+package clients
+
+import (
+	"slices"
+
+	"github.com/isthmus-project/isthmus/test/clients/program"
+)
+
+// Entry is a row of the matrix.
+type Entry struct {
+	program.Client
+	// Without are the features that the library does not have, or that its program cannot do.
+	Without []Feature
+	// Small says that it is part of the smaller set, which CI runs.
+	Small bool
+}
+
+// Has reports whether the client has a feature.
+func (e Entry) Has(f Feature) bool { return !slices.Contains(e.Without, f) }
+
+// Entries are the clients of the matrix.
+var Entries = []Entry{
+	{Client: program.Client{Kind: "java", Version: "4.3.0"}, Small: true},
+	{Client: program.Client{Kind: "java", Version: "3.9.1"}},
+	{Client: program.Client{Kind: "java", Version: "2.8.2"}, Without: []Feature{KIP848}},
+	{Client: program.Client{Kind: "franz"}, Without: []Feature{Streams}, Small: true},
+}

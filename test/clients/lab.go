@@ -1,0 +1,201 @@
+package clients
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/isthmus-project/isthmus/broker"
+	"github.com/isthmus-project/isthmus/router"
+	"github.com/isthmus-project/isthmus/test/clients/oracle"
+	"github.com/isthmus-project/isthmus/test/clients/program"
+	"github.com/isthmus-project/isthmus/test/kafka"
+	"github.com/isthmus-project/isthmus/test/process"
+	"github.com/isthmus-project/isthmus/topology"
+)
+
+const (
+	// partitions each topic has.
+	partitions = 3
+	// door is the listener that the router knows.
+	door = "DOOR"
+)
+
+// Lab is a cluster of three brokers and a router in front of it.
+type Lab struct {
+	// Cluster is the home.
+	Cluster *kafka.Cluster
+	// Direct and Routed are where clients bootstrap.
+	Direct, Routed string
+	admin          *kadm.Client
+	client         *kgo.Client
+	ids            atomic.Int64
+}
+
+// Open starts a lab on a release of Kafka, empty for the usual one. It ends with the test.
+func Open(t testing.TB, version string) *Lab {
+	t.Helper()
+	nowhere := func(i int) string { return fmt.Sprintf("broker%d.invalid:1", i+1) }
+	c := kafka.Start(t, kafka.Options{Name: "home", Brokers: 3, HeapMB: 320, Version: version, Listeners: map[string]string{door: "PLAINTEXT"},
+		Advertised: map[string][]string{door: {nowhere(0), nowhere(1), nowhere(2)}},
+		Properties: map[string]string{
+			"group.coordinator.rebalance.protocols": "classic,consumer",
+			"authorizer.class.name":                 "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+			"super.users":                           "User:ANONYMOUS",
+			"group.consumer.heartbeat.interval.ms":  "500", "group.consumer.min.heartbeat.interval.ms": "500",
+		}})
+	l := &Lab{Cluster: c, Direct: strings.Join(c.Bootstrap(), ",")}
+	var err error
+	if l.client, err = kgo.NewClient(kgo.SeedBrokers(c.Bootstrap()...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MetadataMinAge(200*time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.client.Close)
+	l.admin = kadm.NewClient(l.client)
+	l.route(t, nowhere)
+	return l
+}
+
+// route starts the router.
+func (l *Lab) route(t testing.TB, nowhere func(int) string) {
+	t.Helper()
+	at := make(map[string]string) // where what nobody can reach is
+	for i, address := range l.Cluster.Addresses(door) {
+		at[nowhere(i)] = address
+	}
+	var dialer net.Dialer
+	home, err := broker.Open(broker.Profile{Name: "eu", Bootstrap: []string{nowhere(0), nowhere(1), nowhere(2)},
+		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			return dialer.DialContext(ctx, network, at[address])
+		}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(home.Close)
+	first, locks, err := process.ReserveRange(4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := process.CloseAll(locks); err != nil {
+			t.Errorf("release ports: %v", err)
+		}
+	})
+	l.Routed = net.JoinHostPort("127.0.0.1", strconv.Itoa(first))
+	r, err := router.New(router.Config{Router: topology.Router{Name: "shop", Node: "eu-1", Listen: l.Routed, Advertise: "127.0.0.1", Home: "eu",
+		Slots: topology.Ports{First: uint16(first + 1), Last: uint16(first + 3)}, Auth: topology.PassThrough}},
+		router.Deps{Home: home, Unique: func() string { return fmt.Sprint("proposal-", l.ids.Add(1)) }, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+			ProducerID: func(counter uint32) int64 { return 1<<62 + int64(counter) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("the router ended: %v", err)
+		}
+	})
+	if err := l.ready(t.Context()); err != nil {
+		t.Fatalf("the router is not ready: %v", err)
+	}
+}
+
+// ready waits until the router takes clients.
+func (l *Lab) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(l.Routed))
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, err = kadm.NewClient(cl).BrokerMetadata(ctx); err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// Create makes a topic, past the router.
+func (l *Lab) Create(ctx context.Context, topic string) error {
+	_, err := l.admin.CreateTopic(ctx, partitions, 3, nil, topic)
+	return err
+}
+
+// Fill writes the ids first to first+n−1 past the router, and tells the history.
+func (l *Lab) Fill(ctx context.Context, h *program.History, topic string, first, n int64) error {
+	h.Add(oracle.Event{Run: "filler", Kind: oracle.Sending, ID: first, To: first + n - 1})
+	var records []*kgo.Record
+	for id := first; id < first+n; id++ {
+		text := []byte(strconv.FormatInt(id, 10))
+		records = append(records, &kgo.Record{Topic: topic, Partition: int32(id % partitions), Key: text, Value: text})
+	}
+	if err := l.client.ProduceSync(ctx, records...).FirstErr(); err != nil {
+		return fmt.Errorf("fill %s: %w", topic, err)
+	}
+	for i, r := range records {
+		h.Add(oracle.Event{Run: "filler", Kind: oracle.Acked, ID: first + int64(i), Partition: r.Partition, Offset: r.Offset})
+	}
+	return nil
+}
+
+// Stored reads all committed records of a topic, past the router.
+func (l *Lab) Stored(ctx context.Context, topic string) (oracle.Log, error) {
+	ends, err := l.admin.ListCommittedOffsets(ctx, topic)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", topic, err)
+	}
+	log, left := make(oracle.Log), make(map[int32]int64)
+	ends.Each(func(o kadm.ListedOffset) {
+		log[o.Partition] = nil
+		if o.Offset > 0 {
+			left[o.Partition] = o.Offset
+		}
+	})
+	cl, err := kgo.NewClient(kgo.SeedBrokers(l.Cluster.Bootstrap()...), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())
+	if err != nil {
+		return nil, err
+	}
+	defer cl.Close()
+	for len(left) > 0 {
+		got := cl.PollFetches(ctx)
+		if err := got.Err(); err != nil {
+			return nil, fmt.Errorf("read %s: %w", topic, err)
+		}
+		got.EachRecord(func(r *kgo.Record) {
+			if !r.Attrs.IsControl() {
+				id, err := strconv.ParseInt(string(r.Key), 10, 64)
+				if err != nil {
+					id = -1 // nobody sent that
+				}
+				log[r.Partition] = append(log[r.Partition], oracle.Record{Offset: r.Offset, ID: id})
+			}
+			if r.Offset+1 >= left[r.Partition] {
+				delete(left, r.Partition)
+			}
+		})
+	}
+	return log, nil
+}
