@@ -65,7 +65,7 @@ with_python() {
   needs python3
   python3 -m pip --version >/dev/null 2>&1 || die "$kind: pip of python3 is missing"
   local libs=$home/$kind-$version
-  brought "$libs" python3 -m pip install -q --disable-pip-version-check --no-warn-script-location --only-binary :all: "$2==$version" --target
+  brought "$libs" python3 -m pip install -q --disable-pip-version-check --root-user-action ignore --no-warn-script-location --only-binary :all: "$2==$version" --target
   script "$kind-$version" "env PYTHONDONTWRITEBYTECODE=1 'PYTHONPATH=$libs' python3 -u '$programs/python/$1.py'"
 }
 

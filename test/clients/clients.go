@@ -24,4 +24,10 @@ var Entries = []Entry{
 	{Client: program.Client{Kind: "java", Version: "3.9.1"}},
 	{Client: program.Client{Kind: "java", Version: "2.8.2"}, Without: []Feature{KIP848}},
 	{Client: program.Client{Kind: "franz"}, Without: []Feature{Streams}, Small: true},
+	{Client: program.Client{Kind: "confluent", Version: "2.16.1"}, Without: []Feature{Streams}, Small: true},
+	{Client: program.Client{Kind: "confluent", Version: "2.0.2"}, Without: []Feature{KIP848, Streams}},
+	{Client: program.Client{Kind: "kafka-python", Version: "3.0.12"}, Without: []Feature{KIP848, Streams}},
+	{Client: program.Client{Kind: "aiokafka", Version: "0.14.0"}, Without: []Feature{Cooperative, KIP848, Streams}},
+	{Client: program.Client{Kind: "sarama"}, Without: []Feature{Cooperative, KIP848, Streams}},
+	{Client: program.Client{Kind: "kafkajs", Version: "2.2.4"}, Without: []Feature{Cooperative, KIP848, Static, Assign, Streams}, Small: true},
 }

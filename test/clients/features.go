@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,8 +33,11 @@ const (
 // Features are all of them.
 var Features = []Feature{Idempotent, Acks1, Acks0, Transactional, Eager, Cooperative, KIP848, Static, Assign, Streams, Admin}
 
-// cellLimit is how long a feature may take one way.
-const cellLimit = 60 * time.Second
+// How long a feature may take one way, and how long it is tried where it is known to be hidden: not every client says so.
+const (
+	cellLimit   = 60 * time.Second
+	hiddenLimit = 15 * time.Second
+)
 
 // Outcome is what came of a feature one way.
 type Outcome struct {
@@ -48,15 +52,18 @@ type Outcome struct {
 }
 
 // Try runs a feature of a client's program against a bootstrap. Topic is a name that nothing has yet; group and transactional id have it, too.
-func (l *Lab) Try(t testing.TB, path string, f Feature, bootstrap, topic string) Outcome {
+// It ends after the limit at the latest.
+func (l *Lab) Try(t testing.TB, path string, f Feature, bootstrap, topic string, limit time.Duration) Outcome {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), cellLimit)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	s := &scene{lab: l, t: t, path: path, feature: f, bootstrap: bootstrap, topic: topic, history: &program.History{}}
 	var o Outcome
 	err := s.play(ctx)
+	var logs []string
 	for _, r := range s.runs {
 		r.Stop()
+		logs = append(logs, r.Log())
 	}
 	events := s.history.Events()
 	if err != nil {
@@ -76,6 +83,9 @@ func (l *Lab) Try(t testing.TB, path string, f Feature, bootstrap, topic string)
 		case oracle.Step:
 			o.Facts = append(o.Facts, e.Name+": "+e.Result)
 		}
+	}
+	if o.Said == "" && len(o.Wrong) > 0 {
+		o.Said = strings.Join(logs, " ")
 	}
 	return o
 }

@@ -55,13 +55,66 @@ func Open(t testing.TB, version string) *Lab {
 		}})
 	l := &Lab{Cluster: c, Direct: strings.Join(c.Bootstrap(), ",")}
 	var err error
-	if l.client, err = kgo.NewClient(kgo.SeedBrokers(c.Bootstrap()...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MetadataMinAge(200*time.Millisecond)); err != nil {
+	if l.client, err = kgo.NewClient(kgo.SeedBrokers(c.Bootstrap()...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.ProducerBatchCompression(kgo.GzipCompression()), kgo.MetadataMinAge(200*time.Millisecond)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(l.client.Close)
 	l.admin = kadm.NewClient(l.client)
 	l.route(t, nowhere)
+	if err := l.warm(t.Context()); err != nil {
+		t.Fatalf("the coordinators are not ready: %v", err)
+	}
 	return l
+}
+
+// warm waits until the coordinators of all groups and transactions have loaded what they know: until then they tell clients to come again, and not
+// every client does so in silence.
+func (l *Lab) warm(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	if err := l.Create(ctx, "warm"); err != nil {
+		return err
+	}
+	for i := range 32 { // names enough to meet each of the few partitions
+		name := fmt.Sprint("warm-", i)
+		if err := until(ctx, func() error {
+			o := make(kadm.Offsets)
+			o.AddOffset("warm", 0, 0, -1)
+			return l.admin.CommitAllOffsets(ctx, name, o)
+		}); err != nil {
+			return err
+		}
+		if err := until(ctx, func() error {
+			cl, err := kgo.NewClient(kgo.SeedBrokers(l.Cluster.Bootstrap()...), kgo.TransactionalID(name))
+			if err != nil {
+				return err
+			}
+			defer cl.Close()
+			_, _, err = cl.ProducerID(ctx)
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// until tries something until it succeeds; the error is the last, if ctx ends before.
+func until(ctx context.Context, try func() error) error {
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := try()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // route starts the router.
@@ -120,18 +173,10 @@ func (l *Lab) ready(ctx context.Context) error {
 		return err
 	}
 	defer cl.Close()
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if _, err = kadm.NewClient(cl).BrokerMetadata(ctx); err == nil {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return err
-		}
-	}
+	return until(ctx, func() error {
+		_, err := kadm.NewClient(cl).BrokerMetadata(ctx)
+		return err
+	})
 }
 
 // Create makes a topic, past the router.

@@ -15,7 +15,7 @@ import (
 
 const (
 	// written is how many records a producer writes, batch how many of them in a transaction.
-	written, batch = 1000, 50
+	written, batch = 1000, 100
 	// part is how many records consumers find, and then get each time something has changed.
 	part = 300
 	// seek is where a consumer begins that is told its partitions.

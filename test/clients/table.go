@@ -89,7 +89,7 @@ acknowledged, stored, read and committed, and what the cluster and the admin cal
 | column | what is done |
 |---|---|
 | idempotent, acks1, acks0 | a thousand records to three partitions |
-| transactional | transactions of fifty records, every third aborted |
+| transactional | transactions of a hundred records, every third aborted |
 | eager, cooperative, kip848 | one consumer, then two, then one again, by the range or the cooperative-sticky assignor, or the group protocol of KIP-848 |
 | static | two consumers with names, of which one is started again |
 | assign | partitions by hand, from an offset |

@@ -80,6 +80,7 @@ type Run struct {
 	// Name is unique in its history.
 	Name  string
 	t     testing.TB
+	log   string
 	proc  *process.Process
 	stdin io.WriteCloser
 	// killed says that nobody need be told how it ended.
@@ -108,7 +109,7 @@ func Start(t testing.TB, h *History, name, group, path string, args ...string) *
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &Run{Name: name, t: t, proc: proc, stdin: stdin}
+	r := &Run{Name: name, t: t, log: log, proc: proc, stdin: stdin}
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
@@ -134,6 +135,9 @@ func (r *Run) Stop() {
 		r.Kill()
 	}
 }
+
+// Log is the end of what the program wrote to standard error.
+func (r *Run) Log() string { return process.Tail(r.log, 12) }
 
 // Kill ends the program at once, as kill -9 does.
 func (r *Run) Kill() {
