@@ -11,6 +11,8 @@ type Entry struct {
 	program.Client
 	// Without are the features that the library does not have, or that its program cannot do.
 	Without []Feature
+	// Frail says that it ends in trouble when brokers are killed, directly too.
+	Frail bool
 	// Small says that it is part of the smaller set, which CI runs.
 	Small bool
 }
@@ -29,5 +31,6 @@ var Entries = []Entry{
 	{Client: program.Client{Kind: "kafka-python", Version: "3.0.12"}, Without: []Feature{KIP848, Streams}},
 	{Client: program.Client{Kind: "aiokafka", Version: "0.14.0"}, Without: []Feature{Cooperative, KIP848, Streams}},
 	{Client: program.Client{Kind: "sarama"}, Without: []Feature{Cooperative, KIP848, Streams}},
-	{Client: program.Client{Kind: "kafkajs", Version: "2.2.4"}, Without: []Feature{Cooperative, KIP848, Static, Assign, Streams}, Small: true},
+	{Client: program.Client{Kind: "kafkajs", Version: "2.2.4"}, Without: []Feature{Cooperative, KIP848, Static, Assign, Streams}, Frail: true, Small: true},
+	{Client: program.Client{Kind: "kcat"}, Without: []Feature{Transactional, KIP848, Streams}},
 }

@@ -3,6 +3,7 @@ package clients
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -68,6 +69,7 @@ func (l *Lab) Try(t testing.TB, path string, f Feature, bootstrap, topic string,
 	events := s.history.Events()
 	if err != nil {
 		o.Wrong = append(o.Wrong, err.Error())
+		t.Logf("%s got as far as %s", topic, summary(events))
 	} else {
 		o.Wrong = s.judge(ctx, events)
 	}
@@ -130,6 +132,15 @@ func (s *scene) play(ctx context.Context) error {
 	}
 }
 
+// summary is how often each program said what.
+func summary(events []oracle.Event) string {
+	times := make(map[string]int)
+	for _, e := range events {
+		times[e.Run+" "+e.Kind]++
+	}
+	return fmt.Sprint(times)
+}
+
 // count is how many records a log has.
 func count(l oracle.Log) (n int) {
 	for _, records := range l {
@@ -145,8 +156,8 @@ func said(run, kind string) func([]oracle.Event) bool {
 	}
 }
 
-// holds reports whether a program has partitions now.
-func holds(run string) func([]oracle.Event) bool {
+// holds reports whether a program has so many partitions, or more, now.
+func holds(run string, n int) func([]oracle.Event) bool {
 	return func(events []oracle.Event) bool {
 		has := make(map[int32]bool)
 		for _, e := range events {
@@ -159,7 +170,7 @@ func holds(run string) func([]oracle.Event) bool {
 				}
 			}
 		}
-		return len(has) > 0
+		return len(has) >= n
 	}
 }
 

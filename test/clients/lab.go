@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/router"
@@ -179,10 +181,33 @@ func (l *Lab) ready(ctx context.Context) error {
 	})
 }
 
-// Create makes a topic, past the router.
+// Create makes a topic, past the router, and returns when every broker knows it: kafka-python, among others, looks once and then not for minutes.
 func (l *Lab) Create(ctx context.Context, topic string) error {
-	_, err := l.admin.CreateTopic(ctx, partitions, 3, nil, topic)
-	return err
+	if _, err := l.admin.CreateTopic(ctx, partitions, 3, nil, topic); err != nil {
+		return err
+	}
+	for broker := range 3 {
+		if err := until(ctx, func() error {
+			req := kmsg.NewPtrMetadataRequest()
+			t := kmsg.NewMetadataRequestTopic()
+			t.Topic = kmsg.StringPtr(topic)
+			req.Topics = append(req.Topics, t)
+			resp, err := l.client.Broker(broker+1).Request(ctx, req)
+			if err != nil {
+				return err
+			}
+			found := resp.(*kmsg.MetadataResponse).Topics[0]
+			for _, p := range found.Partitions {
+				if err = kerr.ErrorForCode(p.ErrorCode); err != nil {
+					return err
+				}
+			}
+			return kerr.ErrorForCode(found.ErrorCode)
+		}); err != nil {
+			return fmt.Errorf("wait for topic %s at broker %d: %w", topic, broker+1, err)
+		}
+	}
+	return nil
 }
 
 // Fill writes the ids first to first+n−1 past the router, and tells the history.

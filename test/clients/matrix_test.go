@@ -13,22 +13,35 @@ import (
 	"github.com/isthmus-project/isthmus/test/kafka"
 )
 
-//go:embed testdata/hidden.txt
-var hidden string
+// What is known not to be the same both ways, or not to work either way, a line each: release of Kafka, client: feature.
+var (
+	//go:embed testdata/hidden.txt
+	hidden string
+	//go:embed testdata/never.txt
+	never string
+)
 
-// listed reports whether a feature of a client is known to be hidden.
-func listed(e Entry, f Feature) bool {
-	return slices.Contains(strings.Split(strings.TrimSpace(hidden), "\n"), e.String()+": "+string(f))
+// listed reports whether a feature of a client is in a list.
+func listed(list, release string, e Entry, f Feature) bool {
+	return slices.Contains(lines(list), line(release, e, f))
 }
+
+func line(release string, e Entry, f Feature) string { return fmt.Sprintf("%s %s: %s", release, e, f) }
+
+func lines(list string) []string { return strings.Split(strings.TrimSpace(list), "\n") }
 
 // releases are those of Kafka that `make clients` runs against.
 var releases = []string{"4.3.0", "3.9.1"}
 
+// clientsWanted says which clients are to be run: see TestMatrix.
+func clientsWanted() string { return os.Getenv("ISTHMUS_CLIENTS") }
+
 // TestMatrix is each client and feature, directly and through the router: all of them with ISTHMUS_CLIENTS=all, which writes docs/clients.md, or with
-// ISTHMUS_CLIENTS=NAME,NAME those of some libraries; else the smaller set on one release. What is hidden must be what testdata/hidden.txt lists.
+// ISTHMUS_CLIENTS=NAME,NAME those of some libraries; else the smaller set on one release. What is hidden must be
+// what testdata/hidden.txt lists, and what works neither way what testdata/never.txt does.
 func TestMatrix(t *testing.T) {
 	kafka.Require(t)
-	want := os.Getenv("ISTHMUS_CLIENTS")
+	want := clientsWanted()
 	run := releases
 	if want == "" {
 		run = run[:1]
@@ -40,12 +53,12 @@ func TestMatrix(t *testing.T) {
 			rows := make([]Row, len(Entries))
 			t.Run("clients", func(t *testing.T) {
 				for i, e := range Entries {
-					if want == "" && !e.Small || want != "" && want != "all" && !slices.Contains(strings.Split(want, ","), e.Kind) {
+					if !wanted(e) {
 						continue
 					}
 					t.Run(strings.ReplaceAll(e.String(), " ", "-"), func(t *testing.T) {
 						t.Parallel()
-						rows[i] = row(t, l, e, want == "")
+						rows[i] = row(t, l, release, e, want == "")
 					})
 				}
 			})
@@ -61,7 +74,7 @@ func TestMatrix(t *testing.T) {
 }
 
 // row runs the features of a client. Where the time is short only what differs by its answers is also run directly.
-func row(t *testing.T, l *Lab, e Entry, short bool) Row {
+func row(t *testing.T, l *Lab, release string, e Entry, short bool) Row {
 	path := e.Program(t)
 	r := Row{Client: e.Kind, Cells: make(map[Feature]Cell)}
 	var mu sync.Mutex
@@ -72,18 +85,18 @@ func row(t *testing.T, l *Lab, e Entry, short bool) Row {
 		}
 		t.Run(string(f), func(t *testing.T) {
 			name := strings.NewReplacer(" ", "-").Replace(fmt.Sprint(e, "-", f))
-			limit := cellLimit
-			if listed(e, f) {
+			limit, known := cellLimit, listed(hidden, release, e, f)
+			if known {
 				limit = hiddenLimit
 			}
 			routed := l.Try(t, path, f, l.Routed, name+"-routed", limit)
 			direct := Outcome{Facts: routed.Facts}
-			if !short || f == Admin || listed(e, f) {
+			if !short || f == Admin || known {
 				direct = l.Try(t, path, f, l.Direct, name+"-direct", cellLimit)
 			}
-			c := Compare(direct, routed, listed(e, f))
-			if c.State == Fails {
-				t.Errorf("%s: %s\nclient: %s", e, c.Note, routed.Said)
+			c := Compare(direct, routed, known)
+			if c.State == Fails || (c.State == Never) != listed(never, release, e, f) {
+				t.Errorf("%s: %s: %s\nclient: %s", e, c.State, c.Note, routed.Said)
 			}
 			t.Logf("%s: %s", c.State, c.Note)
 			mu.Lock()
@@ -119,20 +132,22 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// TestHidden holds that each line of the list is a feature of a client of the matrix, once.
-func TestHidden(t *testing.T) {
+// TestLists holds that each line of the lists is a feature of a client of the matrix, once.
+func TestLists(t *testing.T) {
 	var known []string
 	for _, e := range Entries {
 		for _, f := range Features {
-			if e.Has(f) {
-				known = append(known, e.String()+": "+string(f))
+			for _, release := range releases {
+				if e.Has(f) {
+					known = append(known, line(release, e, f))
+				}
 			}
 		}
 	}
-	lines := strings.Split(strings.TrimSpace(hidden), "\n")
-	for i, line := range lines {
-		if !slices.Contains(known, line) || slices.Contains(lines[:i], line) {
-			t.Errorf("testdata/hidden.txt: %q is no feature of a client, or is there twice", line)
+	all := append(lines(hidden), lines(never)...)
+	for i, l := range all {
+		if !slices.Contains(known, l) || slices.Contains(all[:i], l) {
+			t.Errorf("testdata: %q is no feature of a client, or is there twice", l)
 		}
 	}
 }

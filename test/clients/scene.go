@@ -86,7 +86,10 @@ func (s *scene) group(ctx context.Context) error {
 		return err
 	}
 	second := s.member("second")
-	if err := s.history.Wait(ctx, "the second to get partitions", holds("second")); err != nil {
+	if err := s.history.Wait(ctx, "the second to get partitions", holds("second", 1)); err != nil {
+		return err
+	}
+	if err := s.stable(ctx); err != nil {
 		return err
 	}
 	if err := s.more(ctx, 1); err != nil {
@@ -96,10 +99,30 @@ func (s *scene) group(ctx context.Context) error {
 		return err
 	}
 	s.stop(second)
+	if err := s.history.Wait(ctx, "the first to get all partitions", holds("first", partitions)); err != nil {
+		return err
+	}
+	if err := s.stable(ctx); err != nil {
+		return err
+	}
 	if err := s.more(ctx, 2); err != nil {
 		return err
 	}
 	return s.positions(ctx)
+}
+
+// stable waits until nobody joins or leaves: what is read and committed meanwhile may be refused, which is no fault of anybody.
+func (s *scene) stable(ctx context.Context) error {
+	if s.feature == KIP848 {
+		return nil
+	}
+	return until(ctx, func() error {
+		d, err := s.lab.admin.DescribeGroups(ctx, s.topic)
+		if err == nil && d[s.topic].State != "Stable" {
+			err = fmt.Errorf("the group is %s", d[s.topic].State)
+		}
+		return err
+	})
 }
 
 // static is two members that have names; one is started again, and the other must not notice.
@@ -108,11 +131,11 @@ func (s *scene) static(ctx context.Context) error {
 		return err
 	}
 	s.member("first")
-	if err := s.history.Wait(ctx, "the first to get partitions", holds("first")); err != nil {
+	if err := s.history.Wait(ctx, "the first to get partitions", holds("first", 1)); err != nil {
 		return err
 	}
 	second := s.member("second")
-	if err := s.history.Wait(ctx, "the second to get partitions", holds("second")); err != nil {
+	if err := s.history.Wait(ctx, "the second to get partitions", holds("second", 1)); err != nil {
 		return err
 	}
 	if err := s.more(ctx, 1); err != nil {
@@ -121,7 +144,7 @@ func (s *scene) static(ctx context.Context) error {
 	s.stop(second)
 	before := len(moves(s.history.Events(), "first"))
 	s.member("second")
-	if err := s.history.Wait(ctx, "the second to get partitions again", holds("second")); err != nil {
+	if err := s.history.Wait(ctx, "the second to get partitions again", holds("second", 1)); err != nil {
 		return err
 	}
 	if err := s.more(ctx, 2); err != nil {
@@ -171,25 +194,23 @@ func (s *scene) kind(ctx context.Context) error {
 	return nil
 }
 
-// positions waits until the group's are the ends of the partitions.
+// positions waits until the group's are the ends of the partitions, as the cluster has them.
 func (s *scene) positions(ctx context.Context) error {
 	ends, err := s.lab.admin.ListEndOffsets(ctx, s.topic)
 	if err != nil {
 		return err
 	}
-	return s.history.Wait(ctx, "the positions to be committed", func(events []oracle.Event) bool {
-		at := make(map[int32]int64)
-		for _, e := range events {
-			if e.Kind == oracle.Committed {
-				at[e.Partition] = e.Offset
-			}
+	return until(ctx, func() error {
+		at, err := s.lab.admin.FetchOffsets(ctx, s.topic)
+		if err != nil {
+			return err
 		}
 		for p, end := range ends[s.topic] {
-			if at[p] != end.Offset {
-				return false
+			if o, ok := at.Lookup(s.topic, p); !ok || o.At != end.Offset {
+				return fmt.Errorf("the position of partition %d is %d, and its end is %d", p, o.At, end.Offset)
 			}
 		}
-		return true
+		return nil
 	})
 }
 

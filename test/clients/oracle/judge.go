@@ -21,8 +21,10 @@ type Promise struct {
 	Repeats bool
 	// Rereads lets groups read again what was not committed when a partition moved.
 	Rereads bool
-	// Errors lets clients report trouble, give up records, and lose partitions.
+	// Errors lets clients report trouble that does not end them, and lose partitions.
 	Errors bool
+	// GivenUp lets producers give up records.
+	GivenUp bool
 	// Unread lets records be unread: the readers were not waited for.
 	Unread bool
 }
@@ -81,16 +83,15 @@ func (j *judge) lines() (out []string) {
 
 // troubles are what libraries told their users.
 func (j *judge) troubles(history []Event) {
-	if j.promise.Errors {
-		return
-	}
 	for _, e := range history {
-		switch e.Kind {
-		case Error:
+		switch {
+		case e.Kind == Error && e.Fatal:
+			j.say("a client ended in trouble", "%s: %s", e.Run, e.Text)
+		case e.Kind == Error && !j.promise.Errors:
 			j.say("a client reported an error", "%s: %s", e.Run, e.Text)
-		case Failed:
+		case e.Kind == Failed && !j.promise.GivenUp:
 			j.say("a record was given up", "%s: id %d: %s", e.Run, e.ID, e.Text)
-		case Lost:
+		case e.Kind == Lost && !j.promise.Errors:
 			j.say("partitions were taken away", "%s: %v", e.Run, e.Partitions)
 		}
 	}

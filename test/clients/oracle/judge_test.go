@@ -92,7 +92,9 @@ func TestJudge_FindsWhatIsWrong(t *testing.T) {
 		}, "read twice", Promise{Rereads: true}},
 		{"commit backwards", add(Event{Run: "a", Group: "group", Kind: Committed, Partition: 1, Offset: 1}), "committed backwards", Promise{}},
 		{"error", add(Event{Run: "a", Kind: Error, Text: "oh"}), "reported an error: 1 times, first a: oh", Promise{Errors: true}},
-		{"given up", add(Event{Run: "writer", Kind: Failed, ID: 4, Text: "oh"}), "given up", Promise{Errors: true}},
+		{"given up", add(Event{Run: "writer", Kind: Failed, ID: 4, Text: "oh"}), "given up", Promise{GivenUp: true}},
+		{"ended", add(Event{Run: "writer", Kind: Error, Text: "oh", Fatal: true}), "ended in trouble", Promise{}},
+		{"seeker reads again", add(Event{Run: "seeker", Kind: Assigned, Partitions: []int32{1}}, Event{Run: "seeker", Kind: Read, Partition: 1, Offset: 1, ID: 3}), "read twice", Promise{}},
 		{"taken away", add(Event{Run: "a", Group: "group", Kind: Lost, Partitions: []int32{1}}), "taken away", Promise{Errors: true}},
 		{"seeker skips", drop("seeker", Read, 0), "never read", Promise{Unread: true}},
 		{"nothing read at all", add(Event{Run: "late", Kind: Started, Partition: 1, Offset: 1}), "never read", Promise{Unread: true}},
@@ -102,6 +104,11 @@ func TestJudge_FindsWhatIsWrong(t *testing.T) {
 			h = tc.change(h, log)
 			if found := Judge(h, log, Promise{}); !strings.Contains(strings.Join(found, "\n"), tc.want) {
 				t.Errorf("found %q, want %q", found, tc.want)
+			}
+			if tc.name == "seeker reads again" { // who is in no group has no reason to
+				if found := Judge(h, log, Promise{Rereads: true}); len(found) == 0 {
+					t.Error("a promise to groups excuses a reader in none")
+				}
 			}
 			if tc.allow == (Promise{}) {
 				return

@@ -25,19 +25,19 @@ func (j *judge) readers(history []Event) {
 		times   = make(map[reader]map[int64]int) // how often each offset was read
 		from    = make(map[reader]int64)         // where a program was told to begin
 		commits = make(map[reader]int64)         // the group's position
-		names   = make(map[string]bool)          // of readers
+		names   = make(map[string]bool)          // of readers, and whether they are groups
 		done    = func(e Event, part int32) reader { return reader{cmp.Or(e.Group, e.Run), part} }
 	)
 	for _, e := range history {
 		at, who := stretch{e.Run, e.Partition}, done(e, e.Partition)
 		switch e.Kind {
 		case Assigned, Revoked, Lost:
-			names[who.name] = true
+			names[who.name] = e.Group != ""
 			for _, part := range e.Partitions {
 				delete(next, stretch{e.Run, part})
 			}
 		case Started:
-			names[who.name] = true
+			names[who.name] = e.Group != ""
 			from[who] = e.Offset
 		case Committed:
 			if before, ok := commits[who]; ok && e.Offset < before {
@@ -45,7 +45,7 @@ func (j *judge) readers(history []Event) {
 			}
 			commits[who] = e.Offset
 		case Read:
-			names[who.name] = true
+			names[who.name] = e.Group != ""
 			i, ok := slices.BinarySearchFunc(j.stored[e.Partition], e.Offset, func(r Record, offset int64) int { return cmp.Compare(r.Offset, offset) })
 			if !ok || j.stored[e.Partition][i].ID != e.ID {
 				j.say("read and not stored there", "%s: id %d at partition %d, offset %d", e.Run, e.ID, e.Partition, e.Offset)
@@ -73,7 +73,7 @@ func (j *judge) readers(history []Event) {
 				switch n := times[who][r.Offset]; {
 				case n == 0 && r.Offset >= from[who] && !j.promise.Unread:
 					j.say("never read", "%s: id %d at partition %d, offset %d", name, r.ID, part, r.Offset)
-				case n > 1 && !j.promise.Rereads:
+				case n > 1 && !(j.promise.Rereads && names[name]):
 					j.say("read twice", "%s: id %d at partition %d, offset %d", name, r.ID, part, r.Offset)
 				}
 			}

@@ -1,4 +1,6 @@
 """kafka-python as a program of test/clients."""
+import logging
+
 import kafka
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
@@ -6,6 +8,7 @@ from kafka.structs import OffsetAndMetadata
 
 from say import args, batches, main, number, plan, say, sending, settled, step, stopping, text
 
+logging.basicConfig(level=logging.INFO)  # to standard error: it tells no other way why it waits
 base = {"bootstrap_servers": args["bootstrap"].split(","), "client_id": "kafka-python"}
 
 
