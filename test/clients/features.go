@@ -50,6 +50,8 @@ type Outcome struct {
 	Said string
 	// Version is the library's.
 	Version string
+	// Late says that it did not come to its end in time.
+	Late bool
 }
 
 // Try runs a feature of a client's program against a bootstrap. Topic is a name that nothing has yet; group and transactional id have it, too.
@@ -68,7 +70,7 @@ func (l *Lab) Try(t testing.TB, path string, f Feature, bootstrap, topic string,
 	}
 	events := s.history.Events()
 	if err != nil {
-		o.Wrong = append(o.Wrong, err.Error())
+		o.Wrong, o.Late = append(o.Wrong, err.Error()), ctx.Err() != nil
 		t.Logf("%s got as far as %s", topic, summary(events))
 	} else {
 		o.Wrong = s.judge(ctx, events)

@@ -233,9 +233,11 @@ func consume(ctx context.Context, a args) error {
 			say("error", fields{"text": err.Error()})
 		}
 	}
-	err = g.Close()
+	if err := g.Close(); err != nil { // it leaves at the coordinator that it knows, and does not look for another
+		say("error", fields{"text": err.Error()})
+	}
 	errs.Wait()
-	return err
+	return nil
 }
 
 // member is one of a group; its claims run each in a goroutine.
