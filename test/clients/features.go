@@ -37,7 +37,7 @@ var Features = []Feature{Idempotent, Acks1, Acks0, Transactional, Eager, Coopera
 // How long a feature may take one way, and how long it is tried where it is known to be hidden: not every client says so.
 const (
 	cellLimit   = 60 * time.Second
-	hiddenLimit = 15 * time.Second
+	hiddenLimit = 10 * time.Second
 )
 
 // Outcome is what came of a feature one way.

@@ -13,21 +13,18 @@ import (
 
 	"github.com/isthmus-project/isthmus/test/clients/oracle"
 	"github.com/isthmus-project/isthmus/test/clients/program"
-	"github.com/isthmus-project/isthmus/test/kafka"
 )
 
 const (
-	// steady is how many records each producer of TestRestarts writes, a second and in all.
-	steadyRate, steady = 100, 2500
+	// steady is how many records each producer of restarts writes, a second and in all.
+	steadyRate, steady = 100, 1500
 	// restartLimit is how long all of it may take.
 	restartLimit = 4 * time.Minute
 )
 
-// TestRestarts is clients that go on while brokers are killed and stopped and come back, and leaders move: nothing acknowledged is lost or doubled, nobody
+// restarts is clients that go on while brokers are killed and stopped and come back, and leaders move: nothing acknowledged is lost or doubled, nobody
 // skips or goes back. With ISTHMUS_CLIENTS the same programs run directly beside them, and clients are given no more trouble through the router.
-func TestRestarts(t *testing.T) {
-	kafka.Require(t)
-	l := Open(t, "")
+func restarts(t *testing.T, l *Lab) {
 	ctx, cancel := context.WithTimeout(t.Context(), restartLimit)
 	defer cancel()
 	var all []*steadyClient

@@ -104,6 +104,9 @@ acknowledged, stored, read and committed, and what the cluster and the admin cal
 		b.WriteString("\n|---|" + strings.Repeat("---|", len(Features)) + "\n")
 		var notes []string
 		for _, r := range tables[release] {
+			if r.Client == "" {
+				continue // it was not run
+			}
 			name := strings.TrimSpace(r.Client + " " + strings.TrimPrefix(r.Version, "v"))
 			fmt.Fprintf(&b, "| %s |", name)
 			for _, f := range Features {
