@@ -102,6 +102,9 @@ func (s *scene) judge(ctx context.Context, events []oracle.Event) []string {
 	case Streams:
 		s.topic = s.output()
 	}
+	if err := s.lab.Quiet(ctx, s.topic); err != nil {
+		return []string{err.Error()}
+	}
 	stored, err := s.lab.Stored(ctx, s.topic)
 	if err != nil {
 		return []string{err.Error()}

@@ -227,6 +227,27 @@ func (l *Lab) Fill(ctx context.Context, h *program.History, topic string, first,
 	return nil
 }
 
+// Quiet waits until no transaction is open in a topic: that one is committed is answered before the brokers of its partitions know. The error says which
+// partition still waits when ctx ends.
+func (l *Lab) Quiet(ctx context.Context, topic string) error {
+	return until(ctx, func() error {
+		ends, err := l.admin.ListEndOffsets(ctx, topic)
+		if err != nil {
+			return err
+		}
+		committed, err := l.admin.ListCommittedOffsets(ctx, topic)
+		if err != nil {
+			return err
+		}
+		for p, end := range ends[topic] {
+			if c, ok := committed.Lookup(topic, p); !ok || c.Offset != end.Offset {
+				return fmt.Errorf("partition %d of %s ends at %d, and a transaction is open at %d", p, topic, end.Offset, c.Offset)
+			}
+		}
+		return nil
+	})
+}
+
 // Stored reads all committed records of a topic, past the router.
 func (l *Lab) Stored(ctx context.Context, topic string) (oracle.Log, error) {
 	ends, err := l.admin.ListCommittedOffsets(ctx, topic)
