@@ -1,4 +1,5 @@
-# Everything here needs Go, make and git; the kafka targets and the real-Kafka suites also Java 17 and Maven.
+# Everything here needs Go, make and git; the kafka targets and the real-Kafka suites also Java 17 and Maven; the client libraries of
+# test/clients a JDK, Python with pip, Node with npm, and kcat.
 # .ci/run is what CI runs: it installs the rest and forces every suite.
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 TAGS        = -tags synctests
@@ -10,7 +11,7 @@ BENCHPKG   ?= ./...
 SEED       ?= 1
 MINUTES    ?= 10
 
-.PHONY: help run build test check bench fuzz nemesis proto kafka-up kafka-down clean
+.PHONY: help run build test check bench fuzz nemesis clients proto kafka-up kafka-down clean
 
 help:            ## show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -47,6 +48,9 @@ nemesis:         ## faults by seeds from SEED on: MINUTES of virtual time, two a
 	ISTHMUS_NEMESIS_SEED=$(SEED) ISTHMUS_NEMESIS_MINUTES=2 ISTHMUS_SEEDS=$$((($(MINUTES)+1)/2)) \
 		go test $(RACE) $(TAGS) -count=1 -timeout 10h -v -run 'TestVirtual$$' ./test/nemesis
 	ISTHMUS_REAL_SEED=$(SEED) ISTHMUS_NEMESIS_MINUTES=$(MINUTES) ISTHMUS_SOAK=1 go test -count=1 -timeout 10h -v ./test/nemesis/real
+
+clients:         ## client libraries directly and through a router, on real Kafka of two releases (writes docs/clients.md)
+	ISTHMUS_CLIENTS=all ISTHMUS_REQUIRE_KAFKA=1 go test -count=1 -timeout 2h -v ./test/clients
 
 proto:           ## generate the admin API from its .proto
 	scripts/proto.sh

@@ -23,7 +23,7 @@ type Router struct {
 	log    *slog.Logger
 	doors  []*door // bootstrap first
 	guests *guests
-	front  *front // nil without TLS
+	front  *front     // nil without TLS
 	ids    *producers // nil lets brokers give them
 	now    atomic.Pointer[picture]
 	turn   atomic.Uint32 // which broker bootstrap tries first

@@ -291,7 +291,7 @@ func FreePort(t testing.TB) int {
 // FreeRow is the first of n free ports in a row.
 func FreeRow(t testing.TB, n int) int {
 	t.Helper()
-	first, locks, err := process.ReserveRow(n)
+	first, locks, err := process.ReserveRange(n)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,15 +38,15 @@ func ReservePorts(n int) ([]int, []*os.File, error) {
 	return ports, locks, nil
 }
 
-// ReserveRow finds n free loopback ports in a row, as ReservePorts does, and returns the first of them.
-func ReserveRow(n int) (int, []*os.File, error) {
+// ReserveRange is ReservePorts for n ports in a row, of which it returns the first.
+func ReserveRange(n int) (int, []*os.File, error) {
 	for range 1000 {
-		first := firstPort + rand.IntN(lastPort-firstPort-n)
+		first := firstPort + rand.IntN(lastPort-firstPort+2-n)
 		var locks []*os.File
-		for port := first; port < first+n; port++ {
-			lock, err := reservePort(port)
+		for len(locks) < n {
+			lock, err := reservePort(first + len(locks))
 			if err != nil {
-				break // taken; another row is as good
+				break // taken; other numbers are as good
 			}
 			locks = append(locks, lock)
 		}

@@ -25,3 +25,19 @@ func TestReservePorts_KeepsOthersAway(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestReserveRange_IsInARow checks that all ports of a range are its own.
+func TestReserveRange_IsInARow(t *testing.T) {
+	first, locks, err := ReserveRange(3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		if _, err := reservePort(first + i); err == nil {
+			t.Errorf("port %d was given while it was reserved", first+i)
+		}
+	}
+	if err := CloseAll(locks); err != nil {
+		t.Fatal(err)
+	}
+}

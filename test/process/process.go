@@ -18,14 +18,18 @@ type Process struct {
 	err  error         // how it ended; read after done
 }
 
-// Start runs cmd in a process group of its own, with its output appended to logPath. The kernel kills it if the test itself dies.
+// Start runs cmd in a process group of its own, with its output appended to logPath, less what cmd.Stdout takes. The kernel kills it if the test
+// itself dies.
 // Name stands in errors.
 func Start(name string, cmd *exec.Cmd, logPath string) (*Process, error) {
 	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o666)
 	if err != nil {
 		return nil, fmt.Errorf("open the log of %s: %w", name, err)
 	}
-	cmd.Stdout, cmd.Stderr = log, log
+	if cmd.Stdout == nil {
+		cmd.Stdout = log
+	}
+	cmd.Stderr = log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	p := &Process{name: name, done: make(chan struct{})}
 	started := make(chan error, 1)
