@@ -83,7 +83,7 @@ func seeds(some uint64) uint64 {
 // TestFabric_Faults throws kills, cuts, resets and slow paths at two unaware
 // owners of the same links, by a seed.
 func TestFabric_Faults(t *testing.T) {
-	for seed := range seeds(3) {
+	for seed := range seeds(2) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { faults(t, seed) })
 		})
