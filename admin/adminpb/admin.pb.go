@@ -2270,7 +2270,9 @@ type RouterSlot struct {
 	Instance string `protobuf:"bytes,6,opt,name=instance,proto3" json:"instance,omitempty"`
 	Live     bool   `protobuf:"varint,7,opt,name=live,proto3" json:"live,omitempty"`
 	// Connections that are open at this instance.
-	Connections   int64 `protobuf:"varint,8,opt,name=connections,proto3" json:"connections,omitempty"`
+	Connections int64 `protobuf:"varint,8,opt,name=connections,proto3" json:"connections,omitempty"`
+	// The set whose slot it is; empty for what no set names. Places count in their set.
+	Set           string `protobuf:"bytes,9,opt,name=set,proto3" json:"set,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2359,6 +2361,13 @@ func (x *RouterSlot) GetConnections() int64 {
 		return x.Connections
 	}
 	return 0
+}
+
+func (x *RouterSlot) GetSet() string {
+	if x != nil {
+		return x.Set
+	}
+	return ""
 }
 
 // RouterRefused counts connections that were not taken.
@@ -2581,8 +2590,10 @@ type RouterClient struct {
 	Since *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=since,proto3" json:"since,omitempty"`
 	// For how long it was told to wait because of a quota, in all.
 	ThrottledSeconds float64 `protobuf:"fixed64,20,opt,name=throttled_seconds,json=throttledSeconds,proto3" json:"throttled_seconds,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// The set of the slot; empty for what no set names.
+	Set           string `protobuf:"bytes,21,opt,name=set,proto3" json:"set,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RouterClient) Reset() {
@@ -2753,6 +2764,13 @@ func (x *RouterClient) GetThrottledSeconds() float64 {
 		return x.ThrottledSeconds
 	}
 	return 0
+}
+
+func (x *RouterClient) GetSet() string {
+	if x != nil {
+		return x.Set
+	}
+	return ""
 }
 
 // LedgerRequest chooses what Ledger lists.
@@ -6622,7 +6640,7 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"\tbootstrap\x18\v \x01(\x03R\tbootstrap\x12\x16\n" +
 	"\x06opened\x18\f \x01(\x03R\x06opened\x129\n" +
 	"\arefused\x18\r \x03(\v2\x1f.isthmus.admin.v1.RouterRefusedR\arefused\x12!\n" +
-	"\fproducer_ids\x18\x0e \x01(\x03R\vproducerIds\"\xcc\x01\n" +
+	"\fproducer_ids\x18\x0e \x01(\x03R\vproducerIds\"\xde\x01\n" +
 	"\n" +
 	"RouterSlot\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x0e\n" +
@@ -6632,7 +6650,8 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"\aaddress\x18\x05 \x01(\tR\aaddress\x12\x1a\n" +
 	"\binstance\x18\x06 \x01(\tR\binstance\x12\x12\n" +
 	"\x04live\x18\a \x01(\bR\x04live\x12 \n" +
-	"\vconnections\x18\b \x01(\x03R\vconnections\"=\n" +
+	"\vconnections\x18\b \x01(\x03R\vconnections\x12\x10\n" +
+	"\x03set\x18\t \x01(\tR\x03set\"=\n" +
 	"\rRouterRefused\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x03R\x05count\"D\n" +
@@ -6645,7 +6664,7 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"\x05total\x18\x03 \x01(\x03R\x05total\x12<\n" +
 	"\n" +
 	"unanswered\x18\x04 \x03(\v2\x1c.isthmus.admin.v1.UnansweredR\n" +
-	"unanswered\"\xde\x04\n" +
+	"unanswered\"\xf0\x04\n" +
 	"\fRouterClient\x12\x16\n" +
 	"\x06router\x18\x01 \x01(\tR\x06router\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x18\n" +
@@ -6668,7 +6687,8 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"\brequests\x18\x11 \x01(\x03R\brequests\x12\x18\n" +
 	"\apending\x18\x12 \x01(\x05R\apending\x120\n" +
 	"\x05since\x18\x13 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12+\n" +
-	"\x11throttled_seconds\x18\x14 \x01(\x01R\x10throttledSeconds\";\n" +
+	"\x11throttled_seconds\x18\x14 \x01(\x01R\x10throttledSeconds\x12\x10\n" +
+	"\x03set\x18\x15 \x01(\tR\x03set\";\n" +
 	"\rLedgerRequest\x12\x12\n" +
 	"\x04link\x18\x01 \x01(\tR\x04link\x12\x16\n" +
 	"\x06fabric\x18\x02 \x01(\bR\x06fabric\"\xfb\x02\n" +

@@ -60,11 +60,19 @@ func routersTable(res *adminpb.RoutersResponse) string {
 		if !s.slot.GetLive() {
 			instance += ", DEAD"
 		}
-		fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\t%s\t%d\n", s.router, s.slot.GetIndex(), s.slot.GetId(), broker, s.slot.GetAddress(), instance, s.clients)
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%d\n", s.router, ofSet(s.slot.GetSet(), s.slot.GetIndex()), s.slot.GetId(), broker, s.slot.GetAddress(), instance, s.clients)
 	}
 	w.Flush()
 	writeNotes(&b, notes)
 	return b.String()
+}
+
+// ofSet names a slot as metrics do.
+func ofSet(set string, slot int32) string {
+	if set == "" {
+		return fmt.Sprint(slot)
+	}
+	return fmt.Sprintf("%s/%d", set, slot)
 }
 
 // slotLine is what the clients of some instances of a router are told of a slot.
@@ -77,14 +85,14 @@ type slotLine struct {
 // slotsOf are the slots of all routers. Where instances tell clients the same, as those of one data center do, that is one line.
 func slotsOf(routers []*adminpb.Router) (lines []slotLine) {
 	type key struct {
-		router, address, instance string
-		index, id, broker         int32
-		there, live               bool
+		router, set, address, instance string
+		index, id, broker              int32
+		there, live                    bool
 	}
 	at := make(map[key]int)
 	for _, r := range routers {
 		for _, s := range r.GetSlots() {
-			k := key{r.GetName(), s.GetAddress(), s.GetInstance(), s.GetIndex(), s.GetId(), s.GetBroker(), s.GetThere(), s.GetLive()}
+			k := key{r.GetName(), s.GetSet(), s.GetAddress(), s.GetInstance(), s.GetIndex(), s.GetId(), s.GetBroker(), s.GetThere(), s.GetLive()}
 			i, known := at[k]
 			if !known {
 				i = len(lines)
@@ -95,7 +103,7 @@ func slotsOf(routers []*adminpb.Router) (lines []slotLine) {
 		}
 	}
 	slices.SortStableFunc(lines, func(a, b slotLine) int {
-		return cmp.Or(strings.Compare(a.router, b.router), cmp.Compare(a.slot.GetIndex(), b.slot.GetIndex()), strings.Compare(a.slot.GetAddress(), b.slot.GetAddress()))
+		return cmp.Or(strings.Compare(a.router, b.router), strings.Compare(a.slot.GetSet(), b.slot.GetSet()), cmp.Compare(a.slot.GetIndex(), b.slot.GetIndex()), strings.Compare(a.slot.GetAddress(), b.slot.GetAddress()))
 	})
 	return lines
 }
@@ -111,7 +119,7 @@ func routerClientsTable(res *adminpb.RouterClientsResponse) string {
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "ROUTER\tNODE\tSLOT\tBROKER\tFROM\tCLIENT ID\tSOFTWARE\tPRINCIPAL\tWRITES\tREADS\tIN\tOUT\tREQUESTS\tDUE\tTHROTTLED\tSINCE")
 	for _, c := range res.GetClients() {
-		slot, broker := fmt.Sprint(c.GetSlot()), fmt.Sprint(c.GetBroker())
+		slot, broker := ofSet(c.GetSet(), c.GetSlot()), fmt.Sprint(c.GetBroker())
 		if c.GetSlot() < 0 {
 			slot = "bootstrap"
 		}

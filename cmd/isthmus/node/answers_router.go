@@ -30,7 +30,7 @@ func routerStatus(s router.Status) *adminpb.Router {
 		out.Troubles = append(out.Troubles, someLines(t))
 	}
 	for _, slot := range s.Slots {
-		out.Slots = append(out.Slots, &adminpb.RouterSlot{Index: int32(slot.Index), Id: slot.ID, Broker: slot.Broker, There: slot.There, Address: slot.Address,
+		out.Slots = append(out.Slots, &adminpb.RouterSlot{Set: slot.Set, Index: int32(slot.Index), Id: slot.ID, Broker: slot.Broker, There: slot.There, Address: slot.Address,
 			Instance: slot.Instance, Live: slot.Live, Connections: int64(slot.Connections)})
 	}
 	for _, reason := range slices.Sorted(maps.Keys(s.Refused)) {
@@ -60,7 +60,7 @@ func routerClient(name string, c router.ClientInfo) *adminpb.RouterClient {
 		}
 		return out
 	}
-	return &adminpb.RouterClient{Router: name, Address: c.Address, Slot: int32(c.Slot), Broker: c.Broker, ClientId: text([]byte(c.Who.ClientID)),
+	return &adminpb.RouterClient{Set: c.Set, Router: name, Address: c.Address, Slot: int32(c.Slot), Broker: c.Broker, ClientId: text([]byte(c.Who.ClientID)),
 		Software: text([]byte(c.Who.Software)), SoftwareVersion: text([]byte(c.Who.Version)), Principal: text([]byte(c.Principal.Name)),
 		Mechanism: text([]byte(c.Principal.Mechanism)), Subject: text([]byte(c.Subject)), Produces: texts(c.Who.Produces), Fetches: texts(c.Who.Fetches),
 		MoreTopics: c.Who.More, BytesIn: c.In, BytesOut: c.Out, Requests: c.Requests, Pending: int32(c.Pending), Since: moment(c.Since),
