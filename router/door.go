@@ -91,7 +91,7 @@ func (d *door) relay(ctx context.Context, c net.Conn) {
 	own := &connection{end: end, slot: d.slot, address: remote(c), since: time.Now()}
 	cfg := relay.Config{
 		Client: c, View: func() *rewrite.View { return r.now.Load().view }, Versions: r.now.Load().versions, Memory: r.memory,
-		Keys: &r.keys, Quotas: r.quotas, Limits: r.cfg.Relay, Timeouts: r.cfg.Timeouts,
+		Keys: &r.open.keys, Quotas: r.quotas, Limits: r.cfg.Relay, Timeouts: r.cfg.Timeouts,
 		Dial: func(ctx context.Context) (net.Conn, error) {
 			up, b, err := r.dial(ctx, d.slot)
 			if err != nil {

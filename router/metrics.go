@@ -79,7 +79,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 		r.collect(s)
 		slots, brokers := r.told()
 		r.open.collect(s, slots, brokers)
-		s.keys(&r.keys)
+		s.keys(&r.open.keys)
 	}
 }
 

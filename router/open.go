@@ -32,6 +32,7 @@ type connections struct {
 	refused map[string]int64     // by reason
 	ends    map[relay.Side]int64 // by whose fault it was
 	dials   map[int32]dialled    // by broker
+	keys    relay.Keys           // without the lock
 }
 
 // taken is what connections took.

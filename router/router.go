@@ -17,7 +17,6 @@ import (
 	"github.com/isthmus-project/isthmus/router/apis"
 	"github.com/isthmus-project/isthmus/router/identity"
 	"github.com/isthmus-project/isthmus/router/quota"
-	"github.com/isthmus-project/isthmus/router/relay"
 )
 
 // Router is one instance of a virtual cluster.
@@ -32,7 +31,6 @@ type Router struct {
 	now    atomic.Pointer[picture]
 	turn   atomic.Uint32 // which broker bootstrap tries first
 	open   connections
-	keys   relay.Keys
 	news   news
 	quotas *quota.Rules
 	follow follow
