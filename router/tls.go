@@ -149,3 +149,15 @@ func firstByte(ctx context.Context, c net.Conn, within time.Duration) (*begun, e
 	}
 	return b, c.SetReadDeadline(time.Time{})
 }
+
+// subjectOf is that of the certificate that a client showed in its handshake; empty without one.
+func subjectOf(c net.Conn) string {
+	secure, ok := c.(*tls.Conn)
+	if !ok {
+		return ""
+	}
+	if shown := secure.ConnectionState().PeerCertificates; len(shown) > 0 {
+		return shown[0].Subject.String()
+	}
+	return ""
+}

@@ -124,7 +124,7 @@ func TestRouter_ClientCertificates(t *testing.T) {
 	inWorld(t, 3, func(t *testing.T, w *world) {
 		a, clients, others := certs.New(t), certs.New(t), certs.New(t)
 		dir := t.TempDir()
-		w.secured(a.Issue(t, "door"), dir, clients, false, nil)
+		d := w.secured(a.Issue(t, "door"), dir, clients, false, nil)
 		time.Sleep(3 * time.Second)
 		enter := func(roots, by *certs.Authority) (*tls.Conn, error) {
 			cfg := &tls.Config{RootCAs: roots.Pool}
@@ -153,11 +153,17 @@ func TestRouter_ClientCertificates(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer stays.Close()
+		if all := d.router.Clients(); len(all) != 1 || all[0].Subject != "CN=ana" {
+			t.Errorf("clients are %+v", all)
+		}
 		for name, by := range map[string]*certs.Authority{"no certificate": nil, "one of another authority": others} {
 			if c, err := enter(a, by); err == nil {
 				_ = c.Close()
 				t.Errorf("%s: let in", name)
 			}
+		}
+		if refused := d.router.Status().Refused; refused["tls"] != 2 {
+			t.Errorf("refused are %v", refused)
 		}
 		if !w.said(router.ErrTLS.Error()) {
 			t.Errorf("it is not said:\n%s", w.logged())
