@@ -67,7 +67,7 @@ func TestLive(t *testing.T) {
 	boards := load(t)
 	dir := t.TempDir()
 	demo := start(t, dir, binary(t), "demo", "--for", "10m", "--json", "--rate", "400",
-		"--dir", filepath.Join(dir, "demo"), "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--gossip", "127.0.0.1:0")
+		"--dir", filepath.Join(dir, "demo"), "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--gossip", "127.0.0.1:0", "--door", "127.0.0.1:0")
 	demo.said(t, 30*time.Second, regexp.MustCompile(`(?m)^(producing) `))
 	targets := demo.all(t, regexp.MustCompile(`http://(\S+)/metrics`))
 	if len(targets) != scraped {
