@@ -169,6 +169,16 @@ func (d *doors) list() (out []DoorStatus) {
 	return out
 }
 
+// routers are those that serve, by name.
+func (d *doors) routers() (out []*router.Router) {
+	for _, s := range d.list() {
+		if s.Serves != nil {
+			out = append(out, s.Serves)
+		}
+	}
+	return out
+}
+
 func (o *door) status() DoorStatus {
 	o.mu.Lock()
 	defer o.mu.Unlock()
