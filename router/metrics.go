@@ -164,9 +164,9 @@ func (r *Router) label(set, n int) string {
 const otherSlot = "other"
 
 // collect tells of the connections at slots, and to brokers.
-func (c *connections) collect(s sink, slots map[int]string, brokers []string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (s *connections) collect(to sink, slots map[int]string, brokers []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	type sum struct {
 		taken
 		open, opened int64
@@ -181,44 +181,44 @@ func (c *connections) collect(s sink, slots map[int]string, brokers []string) {
 		}
 		return at[otherSlot]
 	}
-	for slot, n := range c.opened {
+	for slot, n := range s.opened {
 		of(slot).opened += n
 	}
-	for slot, t := range c.past {
+	for slot, t := range s.past {
 		of(slot).taken = of(slot).taken.plus(t)
 	}
 	pending, held := int64(0), int64(0)
-	for one := range c.all {
+	for one := range s.all {
 		all := of(one.slot)
 		all.open++
 		all.taken = all.taken.add(one.seen)
 		pending += int64(one.seen.Pending.Load())
 		held += one.seen.Held.Load()
 	}
-	s.gauge(descPending, float64(pending))
-	s.gauge(descHeld, float64(held))
+	to.gauge(descPending, float64(pending))
+	to.gauge(descHeld, float64(held))
 	var full, throttled time.Duration
 	for slot, all := range at {
-		s.gauge(descOpen, float64(all.open), slot)
-		s.counter(descOpened, float64(all.opened), slot)
-		s.counter(descBytes, float64(all.in), slot, "in")
-		s.counter(descBytes, float64(all.out), slot, "out")
+		to.gauge(descOpen, float64(all.open), slot)
+		to.counter(descOpened, float64(all.opened), slot)
+		to.counter(descBytes, float64(all.in), slot, "in")
+		to.counter(descBytes, float64(all.out), slot, "out")
 		full, throttled = full+all.full, throttled+all.throttled
 	}
-	s.counter(descFull, full.Seconds())
-	s.counter(descThrottled, throttled.Seconds())
+	to.counter(descFull, full.Seconds())
+	to.counter(descThrottled, throttled.Seconds())
 	for _, reason := range append([]string{otherReason}, words...) {
-		s.counter(descRefused, float64(c.refused[reason]), reason)
+		to.counter(descRefused, float64(s.refused[reason]), reason)
 	}
 	for _, side := range []relay.Side{nobody, relay.Client, relay.Upstream, relay.Router} {
-		s.counter(descEnds, float64(c.ends[side]), string(side))
+		to.counter(descEnds, float64(s.ends[side]), string(side))
 	}
-	dials := maps.Clone(c.dials)
+	dials := maps.Clone(s.dials)
 	for _, id := range brokers {
-		dials[id] = c.dials[id] // also those that nobody was taken to yet
+		dials[id] = s.dials[id] // also those that nobody was taken to yet
 	}
 	for broker, d := range dials {
-		s.counter(descDials, float64(d.all), broker)
-		s.counter(descDialFails, float64(d.failed), broker)
+		to.counter(descDials, float64(d.all), broker)
+		to.counter(descDialFails, float64(d.failed), broker)
 	}
 }

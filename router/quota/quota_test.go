@@ -105,10 +105,11 @@ request_rate = 10
 	if of("x", "") != nil || of("app", "") != nil || New(nil).Of(begin, "x", "y") != nil {
 		t.Error("who no rule names has an account")
 	}
+	again := of("app", "carl")
 	for name, same := range map[string]bool{
 		"one client id":            of("batch-1", "anna") == of("batch-1", "ben"),
 		"one principal":            of("x", "anna") == of("y", "anna"),
-		"both":                     of("app", "carl") == of("app", "carl"),
+		"both":                     of("app", "carl") == again,
 		"not two client ids":       of("batch-1", "") != of("batch-2", ""),
 		"not two principals":       of("x", "anna") != of("x", "ben"),
 		"not a principal of an id": of("app", "carl") != of("app", "dora"),

@@ -162,6 +162,7 @@ func TestRouter_ClientCertificates(t *testing.T) {
 				t.Errorf("%s: let in", name)
 			}
 		}
+		time.Sleep(time.Second)
 		if refused := d.router.Status().Refused; refused["tls"] != 2 {
 			t.Errorf("refused are %v", refused)
 		}
