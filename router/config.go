@@ -2,6 +2,7 @@ package router
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -69,6 +70,8 @@ type Deps struct {
 	Rand func() float64
 	// Listen opens listeners; nil is the machine's own.
 	Listen func(network, address string) (net.Listener, error)
+	// Dial opens connections to other instances; nil is the machine's own.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Log may be nil.
 	Log *slog.Logger
 }
@@ -116,6 +119,9 @@ func (c *Config) complete(d *Deps) error {
 	}
 	if d.Listen == nil {
 		d.Listen = net.Listen
+	}
+	if d.Dial == nil {
+		d.Dial = new(net.Dialer).DialContext
 	}
 	if d.Rand == nil {
 		d.Rand = rand.Float64

@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -92,6 +93,9 @@ func (d *door) receive(ctx context.Context, c net.Conn, address string) {
 	secure, err := d.r.front.welcome(ctx, c, address)
 	if err != nil {
 		_ = c.Close()
+		if errors.Is(err, io.EOF) {
+			return // it hung up, as who only looks whether the door is there
+		}
 		reason := ErrTLS
 		if errors.Is(err, ErrHandshake) {
 			reason = ErrHandshake

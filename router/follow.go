@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/router/apis"
 	"github.com/isthmus-project/isthmus/router/identity"
@@ -72,18 +74,56 @@ func (h *home) about(what string) string {
 // followLoop keeps the picture true until ctx ends (nil), or the identity is one that only a newer version knows.
 func (r *Router) followLoop(ctx context.Context) error {
 	r.follow.began = time.Now()
+	var looks sync.WaitGroup
+	defer looks.Wait()
 	ticker := time.NewTicker(r.cfg.Every)
 	defer ticker.Stop()
 	for {
 		if err := r.step(ctx); errors.Is(err, identity.ErrVersion) && ctx.Err() == nil {
 			return fmt.Errorf("router %s: %w", r.cfg.Router.Name, err)
 		}
-		select {
-		case <-ctx.Done():
+		if !r.rest(ctx, ticker.C, &looks) {
 			return nil
-		case <-ticker.C:
 		}
 	}
+}
+
+// livesEvery is how often it is looked who of several instances lives: clients of one that is gone wait for that.
+const livesEvery = 100 * time.Millisecond
+
+// rest waits for the time of the next step, and draws the picture anew when an instance comes or goes meanwhile. False means that ctx ended.
+func (r *Router) rest(ctx context.Context, until <-chan time.Time, looks *sync.WaitGroup) bool {
+	var look <-chan time.Time
+	if len(*r.others.list.Load()) > 1 {
+		ticker := time.NewTicker(livesEvery)
+		defer ticker.Stop()
+		look = ticker.C
+	}
+	alive := r.alive()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-until:
+			return true
+		case <-look:
+			if r.others.due(time.Now(), r.open.keys.Requests[kmsg.Metadata].Load()) {
+				looks.Go(func() { r.others.look(ctx, r.cfg.Router.Node) })
+			}
+		}
+		if now := r.alive(); !slices.Equal(now, alive) {
+			alive = now
+			_ = r.redraw(ctx) // who cannot be told anything yet is told by the next step
+		}
+	}
+}
+
+// alive says of each instance whether it lives.
+func (r *Router) alive() (out []bool) {
+	for _, i := range *r.others.list.Load() {
+		out = append(out, r.lives(i.Node))
+	}
+	return out
 }
 
 // step asks the homes once and draws the picture anew. What fails is tried again in the next one; the error is for tests and for versions.
@@ -230,7 +270,7 @@ func (r *Router) redraw(ctx context.Context) error {
 	var at []func(slot int) (topology.Router, bool)
 	for set, h := range f.homes {
 		homes = append(homes, h.known)
-		at = append(at, spread(*r.instances.Load(), r.lives, func(i topology.Router) way { return wayOf(i, set) }, most))
+		at = append(at, spread(*r.others.list.Load(), r.lives, func(i topology.Router) way { return wayOf(i, set) }, most))
 	}
 	p, err := draw(state, homes, f.versions, func(set, slot int) (topology.Router, bool) { return at[set](slot) })
 	r.tell(ctx, "picture", "the virtual cluster cannot be told to clients", err)

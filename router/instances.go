@@ -9,7 +9,7 @@ import (
 
 // SetInstances says anew which instances clients are sent to: those of the same name in the same data center, this one too. They count from
 // the next picture on, which is within Config.Every.
-func (r *Router) SetInstances(instances []topology.Router) { r.instances.Store(&instances) }
+func (r *Router) SetInstances(instances []topology.Router) { r.others.list.Store(&instances) }
 
 // ending ends a connection at a moment of its own after ctx has ended, so that its clients do not all come back to the others at once. stop
 // is for a connection that ended before.

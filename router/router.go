@@ -13,7 +13,6 @@ import (
 
 	"github.com/isthmus-project/isthmus/router/identity"
 	"github.com/isthmus-project/isthmus/router/quota"
-	"github.com/isthmus-project/isthmus/topology"
 )
 
 // Router is one instance of a virtual cluster.
@@ -32,8 +31,7 @@ type Router struct {
 	quotas *quota.Rules
 	follow follow
 	apart  *apart // nil where there is one set
-
-	instances atomic.Pointer[[]topology.Router]
+	others *siblings
 }
 
 // New binds the listeners of a router and starts nothing. What cannot be served yet is refused, by the field's name.
@@ -43,7 +41,7 @@ func New(cfg Config, deps Deps) (_ *Router, err error) {
 	}
 	r := &Router{
 		cfg: cfg, deps: deps, log: deps.Log, guests: newGuests(cfg.Limits),
-		open: newConnections(), quotas: quota.New(cfg.Router.Quotas),
+		others: &siblings{dial: deps.Dial}, open: newConnections(), quotas: quota.New(cfg.Router.Quotas),
 	}
 	r.SetInstances(cfg.Instances)
 	if deps.ProducerID != nil {

@@ -87,5 +87,5 @@ func (r *Router) Status() Status {
 
 // lives reports whether a node lives, as far as is known here.
 func (r *Router) lives(node string) bool {
-	return node == r.cfg.Router.Node || r.deps.Live == nil || r.deps.Live.Live(node)
+	return node == r.cfg.Router.Node || (r.deps.Live == nil || r.deps.Live.Live(node)) && !r.others.refuses(node)
 }
