@@ -34,10 +34,11 @@ const (
 // Features are all of them.
 var Features = []Feature{Idempotent, Acks1, Acks0, Transactional, Eager, Cooperative, KIP848, Static, Assign, Streams, Admin}
 
-// How long a feature may take one way, and how long it is tried where it is known to be hidden: not every client says so.
+// How long a feature may take one way, and how long it is tried where it is known to be hidden or never to
+// work: not every client says so.
 const (
-	cellLimit   = 60 * time.Second
-	hiddenLimit = 10 * time.Second
+	cellLimit  = 60 * time.Second
+	stuckLimit = 10 * time.Second
 )
 
 // Outcome is what came of a feature one way.

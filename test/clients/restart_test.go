@@ -18,20 +18,30 @@ import (
 const (
 	// steady is how many records each producer of restarts writes, a second and in all.
 	steadyRate, steady = 100, 1500
-	// restartLimit is how long all of it may take.
+	// restartLimit is how long it may take.
 	restartLimit = 4 * time.Minute
 )
 
 // restarts is clients that go on while brokers are killed and stopped and come back, and leaders move: nothing acknowledged is lost or doubled, nobody
 // skips or goes back. With ISTHMUS_CLIENTS the same programs run directly beside them, and clients are given no more trouble through the router.
 func restarts(t *testing.T, l *Lab) {
+	var entries []Entry
+	for _, e := range Entries {
+		if wanted(e) && !e.Frail {
+			entries = append(entries, e)
+		}
+	}
+	for some := range slices.Chunk(entries, atOnce-1) {
+		t.Run(some[0].Kind, func(t *testing.T) { restart(t, l, some) })
+	}
+}
+
+// restart is restarts for some clients: all at once are more than a small machine can run.
+func restart(t *testing.T, l *Lab, entries []Entry) {
 	ctx, cancel := context.WithTimeout(t.Context(), restartLimit)
 	defer cancel()
 	var all []*steadyClient
-	for _, e := range Entries {
-		if !wanted(e) || e.Frail {
-			continue
-		}
+	for _, e := range entries {
 		path := e.Program(t)
 		ways := map[string]string{"routed": l.Routed}
 		if clientsWanted() != "" {

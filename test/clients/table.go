@@ -52,7 +52,7 @@ func Compare(direct, routed Outcome, listed bool) Cell {
 	if routed.Said != "" {
 		return Cell{Hidden, routed.Said}
 	}
-	return Cell{Hidden, strings.Join(notes, "; ")}
+	return Cell{Hidden, "it says nothing; " + strings.Join(notes, "; ")}
 }
 
 // differences are the facts that are not the same both ways.
