@@ -86,7 +86,7 @@ func (n *Node) Start() {
 		Dial: func(cluster string) func(context.Context, string, string) (net.Conn, error) {
 			return n.Paths[cluster].Dial
 		},
-		Listen: n.listen, Gossip: func(c *gossip.Config) { c.Transport = n.host },
+		Listen: n.listen, Door: n.w.Dial, Gossip: func(c *gossip.Config) { c.Transport = n.host },
 	}})
 	if err != nil {
 		n.w.t.Fatal(err)

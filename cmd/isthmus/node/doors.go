@@ -38,6 +38,7 @@ type doors struct {
 	running func() *topology.Topology // nil while it is not known
 	live    router.Liveness
 	listen  func(network, address string) (net.Listener, error)
+	dial    func(ctx context.Context, network, address string) (net.Conn, error)
 	log     *slog.Logger
 	changed chan struct{} // 1 token: look at what runs
 	all     sync.WaitGroup
@@ -245,7 +246,7 @@ func (o *door) serve(ctx context.Context, d *doors) error {
 	instances := o.instances
 	o.mu.Unlock()
 	r, err := router.New(router.Config{Router: o.spec.Router, Instances: instances, Login: o.spec.Home.SASL != nil},
-		router.Deps{Home: home, Others: others, Live: d.live, ProducerID: o.id, Unique: rand.Text, Listen: d.listen, Log: d.log})
+		router.Deps{Home: home, Others: others, Live: d.live, ProducerID: o.id, Unique: rand.Text, Listen: d.listen, Dial: d.dial, Log: d.log})
 	if err != nil {
 		return err
 	}

@@ -72,6 +72,7 @@ type Config struct {
 type Network struct {
 	Dial   func(cluster string) func(ctx context.Context, network, address string) (net.Conn, error)
 	Listen func(network, address string) (net.Listener, error)
+	Door   func(ctx context.Context, network, address string) (net.Conn, error) // to instances of routers on other nodes
 	Gossip func(*gossip.Config)
 }
 
@@ -140,7 +141,7 @@ func New(cfg Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
-	n.doors = &doors{self: cfg.Self.Name, open: n.open, running: n.fabric.runs, live: n.fabric, listen: cfg.Network.Listen, log: cfg.Log,
+	n.doors = &doors{self: cfg.Self.Name, open: n.open, running: n.fabric.runs, live: n.fabric, listen: cfg.Network.Listen, dial: cfg.Network.Door, log: cfg.Log,
 		changed: make(chan struct{}, 1), by: make(map[string]*door)}
 	n.fabric.begin(n.set, n.doors.look)
 	api := admin.Config{GRPC: cfg.Self.GRPC, HTTP: cfg.Self.HTTP, Insecure: cfg.Insecure, Name: cfg.Self.Name, Access: cfg.Topology.Admin,
