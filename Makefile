@@ -11,10 +11,10 @@ BENCHPKG   ?= ./...
 SEED       ?= 1
 MINUTES    ?= 10
 
-.PHONY: help run build test check bench fuzz nemesis clients proto kafka-up kafka-down clean
+.PHONY: help run build test check bench bench-router fuzz nemesis clients proto kafka-up kafka-down clean
 
 help:            ## show the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
 run: build       ## three embedded data centers that mirror each other, with a live table
 	bin/isthmus demo
@@ -40,6 +40,9 @@ check:           ## format, vet, staticcheck, tidy module
 bench:           ## Isthmus beside a TCP relay and MirrorMaker 2 on real Kafka (writes docs/benchmarks.md), then the micro-benchmarks
 	ISTHMUS_BENCH=1 ISTHMUS_REQUIRE_KAFKA=1 go test -run "TestBench|TestPositions|TestGroups" -count=1 -timeout 30m -v ./test/bench
 	go test $(TAGS) -run '^$$' -bench '$(BENCH)' -benchmem -p 1 -timeout 60m $(BENCHPKG)
+
+bench-router:    ## the router beside no proxy and, if ISTHMUS_KAFKA_PROXY is its binary, kafka-proxy, on real Kafka (writes docs/benchmarks.md)
+	ISTHMUS_BENCH=1 ISTHMUS_REQUIRE_KAFKA=1 go test -run 'TestRouter$$' -count=1 -timeout 30m -v ./test/bench
 
 fuzz:            ## every fuzz target for FUZZTIME
 	scripts/fuzz.sh $(FUZZTIME)
