@@ -132,12 +132,12 @@ func TestRun_Groups(t *testing.T) {
 			}
 		}
 	}
-	eventually(t, "both groups alike", func() bool {
+	eventually(t, "both groups alike, and how far they are behind", func() bool {
 		out := ask(exitOK, "groups", "--json")
 		if err := json.Unmarshal([]byte(out), &res); err != nil {
 			t.Fatal(err)
 		}
-		return strings.Count(out, `"state":"alike"`) == 2 && !strings.Contains(out, `"synced":null`)
+		return strings.Count(out, `"state":"alike"`) == 2 && !strings.Contains(out, `"synced":null`) && !strings.Contains(out, `"lag":-1`)
 	})
 	l := res.Links[0]
 	if len(res.Links) != 1 || l.Link != "eu-us" || l.From != "eu" || l.To != "us" || l.Node == "" || !l.Keeps || len(l.Positions) != 2 {
