@@ -200,7 +200,7 @@ func (c *Cluster) coordinatorsOf(ctx context.Context, groups []string) (at map[i
 		unknown = append(unknown, group)
 	}
 	for some := range slices.Chunk(unknown, findAtOnce) {
-		found, err := c.findCoordinators(ctx, some)
+		found, err := c.findCoordinators(ctx, GroupKey, some)
 		for _, group := range some {
 			f, told := found[group]
 			switch {
@@ -225,14 +225,14 @@ type foundCoordinator struct {
 }
 
 // findCoordinators asks any broker, which knows all.
-func (c *Cluster) findCoordinators(ctx context.Context, groups []string) (map[string]foundCoordinator, error) {
+func (c *Cluster) findCoordinators(ctx context.Context, kind int8, keys []string) (map[string]foundCoordinator, error) {
 	req := kmsg.NewFindCoordinatorRequest()
-	req.CoordinatorKeys = groups // the client asks for one at a time where the broker is older than Kafka 3.0
+	req.CoordinatorType, req.CoordinatorKeys = kind, keys // the client asks for one at a time where the broker is older than Kafka 3.0
 	resp, err := askAny(ctx, c, req, (*kmsg.FindCoordinatorRequest).RequestWith)
 	if err != nil {
 		return nil, err
 	}
-	found := make(map[string]foundCoordinator, len(groups))
+	found := make(map[string]foundCoordinator, len(keys))
 	for _, f := range resp.Coordinators {
 		found[f.Key] = foundCoordinator{f.NodeID, codeError(f.ErrorCode)}
 	}
@@ -248,19 +248,19 @@ const (
 // Coordinator asks who coordinates a group or a transactional id, never a cache. Errors of the coordinator's are of package kerr, such as
 // CoordinatorNotAvailable.
 func (c *Cluster) Coordinator(ctx context.Context, kind int8, key string) (id int32, err error) {
-	req := kmsg.NewFindCoordinatorRequest()
-	req.CoordinatorType, req.CoordinatorKey, req.CoordinatorKeys = kind, key, []string{key}
-	resp, err := askAny(ctx, c, req, (*kmsg.FindCoordinatorRequest).RequestWith)
-	if err == nil && len(resp.Coordinators) != 1 {
-		err = protocolErrorf("%d coordinators in the answer", len(resp.Coordinators))
-	}
-	if err == nil {
-		err = codeError(resp.Coordinators[0].ErrorCode)
+	found, err := c.findCoordinators(ctx, kind, []string{key})
+	f, told := found[key]
+	switch {
+	case err != nil:
+	case !told:
+		err = protocolErrorf("no coordinator in the answer")
+	default:
+		err = f.err
 	}
 	if err != nil {
 		return -1, c.failed(ctx, "find a coordinator", err)
 	}
-	return resp.Coordinators[0].NodeID, nil
+	return f.id, nil
 }
 
 // groupError names what was asked about a group, of which cluster, and the right on the group or on its topics that is missing.

@@ -139,13 +139,11 @@ func (r *Router) toldOf() (slots map[int]string, brokers []string) {
 	if p == nil {
 		return slots, nil
 	}
-	for set, h := range r.follow.homes {
-		for _, t := range p.told {
-			if t.Set == h.set {
-				slots[numberOf(set, t.Index)] = r.label(set, t.Index)
-			}
-		}
-		for _, b := range p.sides[set].brokers {
+	for _, t := range p.told {
+		slots[numberOf(t.set, t.index)] = r.label(t.set, t.index)
+	}
+	for set, s := range p.sides {
+		for _, b := range s.brokers {
 			brokers = append(brokers, r.label(set, int(b.ID)))
 		}
 	}

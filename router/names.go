@@ -1,6 +1,7 @@
 package router
 
 import (
+	"cmp"
 	"net"
 	"strconv"
 	"strings"
@@ -41,12 +42,7 @@ func (w way) room() int {
 }
 
 // String is as files have it.
-func (w way) String() string {
-	if w.sni != "" {
-		return w.sni
-	}
-	return w.ports.String()
-}
+func (w way) String() string { return cmp.Or(w.sni, w.ports.String()) }
 
 // address is where clients find a slot of a set at an instance.
 func address(r topology.Router, set, slot int) (host string, port int32) {

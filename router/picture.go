@@ -28,8 +28,7 @@ type side struct {
 
 // told is what clients are told of a slot, and the node that they are sent to.
 type told struct {
-	Set   string
-	Index int
+	set, index int
 	rewrite.Slot
 	instance string
 }
@@ -60,7 +59,7 @@ func draw(state identity.State, homes []known, versions apis.Versions, at func(s
 			}
 			host, port := address(r, set, s.Index)
 			slot := rewrite.Slot{ID: s.ID, Node: s.Node, Host: host, Port: port}
-			slots[set], p.told = append(slots[set], slot), append(p.told, told{s.Set, s.Index, slot, r.Node})
+			slots[set], p.told = append(slots[set], slot), append(p.told, told{set, s.Index, slot, r.Node})
 			if b, ok := h.last.Brokers[s.Node]; ok {
 				one.bySlot[s.Index] = b
 			}

@@ -65,7 +65,7 @@ func New(cfg Config, deps Deps) (_ *Router, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("new router %q: listen: %w", cfg.Router.Name, err)
 	}
-	if err := r.listen("listen", -1, cfg.Router.Listen); err != nil {
+	if err := r.listen("listen", bootstrap, cfg.Router.Listen); err != nil {
 		return nil, err
 	}
 	for set, h := range r.follow.homes {
@@ -121,7 +121,7 @@ func (r *Router) Run(ctx context.Context) error {
 // dialTry is how long bootstrap waits for one broker before it tries the next.
 const dialTry = 3 * time.Second
 
-// dial connects a client of a slot to its broker, one of bootstrap (-1) to any of the router's home, or of another if none can be reached.
+// dial connects a client of a slot to its broker, one of bootstrap to any of the router's home, or of another if none can be reached.
 func (r *Router) dial(ctx context.Context, slot int) (net.Conn, upstream, error) {
 	p := r.now.Load()
 	if slot >= 0 {

@@ -20,7 +20,7 @@ type Status struct {
 	Heard time.Time
 	// Cluster is the id that clients are told.
 	Cluster string
-	// Slots are what clients are told of brokers, in the order of their places.
+	// Slots are what clients are told of brokers, in the order of sets and places.
 	Slots []SlotStatus
 	// Connections are those that are open, and Bootstrap those of them that came by Listen; Opened counts them since the start.
 	Connections, Bootstrap int
@@ -60,7 +60,7 @@ func (r *Router) Status() Status {
 	for c := range r.open.all {
 		open[c.slot]++
 	}
-	s.Connections, s.Bootstrap, s.Refused = len(r.open.all), open[-1], maps.Clone(r.open.refused)
+	s.Connections, s.Bootstrap, s.Refused = len(r.open.all), open[bootstrap], maps.Clone(r.open.refused)
 	for _, n := range r.open.opened {
 		s.Opened += n
 	}
@@ -70,17 +70,11 @@ func (r *Router) Status() Status {
 		return s
 	}
 	s.Cluster = p.cluster
-	for set, h := range r.follow.homes {
-		first := len(s.Slots)
-		for _, t := range p.told {
-			if t.Set != h.set {
-				continue
-			}
-			_, there := p.sides[set].bySlot[t.Index]
-			s.Slots = append(s.Slots, SlotStatus{Set: t.Set, Index: t.Index, ID: t.ID, Broker: t.Node, There: there, Address: net.JoinHostPort(t.Host, strconv.Itoa(int(t.Port))),
-				Instance: t.instance, Live: r.lives(t.instance), Connections: open[numberOf(set, t.Index)]})
-		}
-		slices.SortFunc(s.Slots[first:], func(a, b SlotStatus) int { return a.Index - b.Index })
+	told := slices.SortedFunc(slices.Values(p.told), func(a, b told) int { return numberOf(a.set, a.index) - numberOf(b.set, b.index) })
+	for _, t := range told {
+		_, there := p.sides[t.set].bySlot[t.index]
+		s.Slots = append(s.Slots, SlotStatus{Set: r.follow.homes[t.set].set, Index: t.index, ID: t.ID, Broker: t.Node, There: there,
+			Address: net.JoinHostPort(t.Host, strconv.Itoa(int(t.Port))), Instance: t.instance, Live: r.lives(t.instance), Connections: open[numberOf(t.set, t.index)]})
 	}
 	return s
 }

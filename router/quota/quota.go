@@ -91,35 +91,28 @@ type Account struct {
 }
 
 // Produced takes bytes that were written, and returns how long the client has to wait.
-func (a *Account) Produced(now time.Time, bytes int) (wait time.Duration) {
-	if a == nil {
-		return 0
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.produced, wait = a.produced.take(now, a.rule.ProduceRate, bytes)
-	return wait
+func (a *Account) Produced(now time.Time, bytes int) time.Duration {
+	return a.take(now, bytes, func() (*bucket, int64) { return &a.produced, a.rule.ProduceRate })
 }
 
 // Fetched takes bytes that are read, and returns how long the client has to wait.
-func (a *Account) Fetched(now time.Time, bytes int) (wait time.Duration) {
-	if a == nil {
-		return 0
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.fetched, wait = a.fetched.take(now, a.rule.FetchRate, bytes)
-	return wait
+func (a *Account) Fetched(now time.Time, bytes int) time.Duration {
+	return a.take(now, bytes, func() (*bucket, int64) { return &a.fetched, a.rule.FetchRate })
 }
 
 // Asked takes one request, and returns how long the client has to wait.
-func (a *Account) Asked(now time.Time) (wait time.Duration) {
+func (a *Account) Asked(now time.Time) time.Duration {
+	return a.take(now, 1, func() (*bucket, int64) { return &a.requests, a.rule.RequestRate })
+}
+
+func (a *Account) take(now time.Time, n int, of func() (*bucket, int64)) (wait time.Duration) {
 	if a == nil {
 		return 0
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.requests, wait = a.requests.take(now, a.rule.RequestRate, 1)
+	b, rate := of()
+	*b, wait = b.take(now, rate, n)
 	return wait
 }
 

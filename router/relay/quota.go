@@ -72,7 +72,7 @@ func (r *Relay) mute(now time.Time, wait time.Duration) {
 
 // waitMuted waits until the client may be read again. Who drains or has failed is told so by what comes next.
 func (r *Relay) waitMuted() {
-	for {
+	for r.cfg.Quotas != nil {
 		r.mu.Lock()
 		wait, stop := time.Until(r.state.muted), r.state.draining || r.state.over
 		r.mu.Unlock()

@@ -171,7 +171,7 @@ func (r *Relay) serve(ctx context.Context, h frame.Request) error {
 	case r.sets != nil && sets.Looks(h.Key):
 		return r.lookAt(ctx, h, o, row)
 	case rewrite.Requests(row):
-		return r.rewriteRequest(ctx, h, o)
+		return r.rewriteRequest(ctx, h, o, row)
 	case isLogin(h.Key):
 		return r.loginRequest(ctx, h, o)
 	}
@@ -206,17 +206,26 @@ func (r *Relay) walkRequest(h frame.Request, o owed) error {
 }
 
 // rewriteRequest forwards what has to be decoded.
-func (r *Relay) rewriteRequest(ctx context.Context, h frame.Request, o owed) error {
+func (r *Relay) rewriteRequest(ctx context.Context, h frame.Request, o owed, row apis.Row) error {
 	in, body, give, err := r.request(ctx, h, r.cfg.Limits.Collected)
 	if err != nil {
 		return err
 	}
 	defer give()
+	return r.sendOn(h, o, row, in, body)
+}
+
+// sendOn forwards a request that was collected: its header as it is, and a body, rewritten where the table says so.
+func (r *Relay) sendOn(h frame.Request, o owed, row apis.Row, in, body []byte) (err error) {
 	out := buffers.Get().(*[]byte)
 	defer release(out)
 	*out = append((*out)[:0], in[:h.Header]...)
-	if *out, err = r.cfg.View().Request(*out, h.Key, h.Version, body); err != nil {
-		return failed(Client, "rewrite a request", fmt.Errorf("%w: %w", ErrMalformed, err))
+	if rewrite.Requests(row) {
+		if *out, err = r.cfg.View().Request(*out, h.Key, h.Version, body); err != nil {
+			return failed(Client, "rewrite a request", fmt.Errorf("%w: %w", ErrMalformed, err))
+		}
+	} else {
+		*out = append(*out, body...)
 	}
 	binary.BigEndian.PutUint32(*out, uint32(len(*out)-4))
 	if err := r.owe(o); err != nil {

@@ -2,14 +2,12 @@ package relay
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/isthmus-project/isthmus/router/apis"
 	"github.com/isthmus-project/isthmus/router/frame"
-	"github.com/isthmus-project/isthmus/router/rewrite"
 	"github.com/isthmus-project/isthmus/router/sets"
 )
 
@@ -51,21 +49,7 @@ func (r *Relay) lookAt(ctx context.Context, h frame.Request, o owed, row apis.Ro
 	if _, isMetadata := m.(*kmsg.MetadataRequest); isMetadata {
 		body = m.AppendTo(nil) // without what is of other sets
 	}
-	out := buffers.Get().(*[]byte)
-	defer release(out)
-	*out = append((*out)[:0], in[:h.Header]...)
-	if rewrite.Requests(row) {
-		if *out, err = r.cfg.View().Request(*out, h.Key, h.Version, body); err != nil {
-			return failed(Client, "rewrite a request", fmt.Errorf("%w: %w", ErrMalformed, err))
-		}
-	} else {
-		*out = append(*out, body...)
-	}
-	binary.BigEndian.PutUint32(*out, uint32(len(*out)-4))
-	if err := r.owe(o); err != nil {
-		return err
-	}
-	return r.write(r.up, *out)
+	return r.sendOn(h, o, row, in, body)
 }
 
 // editFor is what is to be done with the answer to a request, nil for nothing. What is of other sets is asked for only when the home's answer is

@@ -1,6 +1,7 @@
 package sets
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 
@@ -25,18 +26,11 @@ type Map struct {
 
 // NewMap returns the sets of a router, the same for all its instances.
 func NewMap(r topology.Router) *Map {
-	m := &Map{router: r, where: []string{fmt.Sprintf("what no set names, at the slots %s of %s", slots(r.Slots, r.SNI), r.Advertise)}}
+	m := &Map{router: r, where: []string{fmt.Sprintf("what no set names, at the slots %s of %s", cmp.Or(r.SNI, r.Slots.String()), r.Advertise)}}
 	for _, s := range r.Sets {
-		m.where = append(m.where, fmt.Sprintf("set %s, at the slots %s of %s", strconv.Quote(s.Name), slots(s.Slots, s.SNI), r.Advertise))
+		m.where = append(m.where, fmt.Sprintf("set %s, at the slots %s of %s", strconv.Quote(s.Name), cmp.Or(s.SNI, s.Slots.String()), r.Advertise))
 	}
 	return m
-}
-
-func slots(p topology.Ports, sni string) string {
-	if sni != "" {
-		return sni
-	}
-	return p.String()
 }
 
 // Len is how many sets there are, what no set names being one.
