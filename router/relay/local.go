@@ -50,7 +50,7 @@ func (r *Relay) introduced(h frame.Request, body []byte) {
 }
 
 // producer answers InitProducerId, or forwards it for a transactional producer.
-func (r *Relay) producer(ctx context.Context, h frame.Request) error {
+func (r *Relay) producer(ctx context.Context, h frame.Request, row apis.Row) error {
 	whole, body, give, err := r.request(ctx, h, r.cfg.Limits.Collected)
 	if err != nil {
 		return err
@@ -70,7 +70,11 @@ func (r *Relay) producer(ctx context.Context, h frame.Request) error {
 	if err := r.connect(ctx); err != nil {
 		return err
 	}
-	if err := r.owe(owed{key: h.Key, version: h.Version, correlation: h.Correlation, kind: forward}); err != nil {
+	o := owed{key: h.Key, version: h.Version, correlation: h.Correlation, kind: forward}
+	if r.sets != nil {
+		return r.consider(ctx, h, o, row, whole, body)
+	}
+	if err := r.owe(o); err != nil {
 		return err
 	}
 	return r.write(r.up, whole)

@@ -158,7 +158,7 @@ func (r *Relay) serve(ctx context.Context, h frame.Request) error {
 	case !ok || row.Does == apis.Hide || !r.cfg.Versions.Has(h.Key, h.Version):
 		return failed(Client, "take a request", fmt.Errorf("%s v%d: %w", kmsg.NameForKey(h.Key), h.Version, ErrUnsupported))
 	case h.Key == int16(kmsg.InitProducerID) && r.cfg.ProducerID != nil:
-		return r.producer(ctx, h)
+		return r.producer(ctx, h, row)
 	}
 	if err := r.connect(ctx); err != nil {
 		return err

@@ -37,6 +37,11 @@ func (r *Relay) lookAt(ctx context.Context, h frame.Request, o owed, row apis.Ro
 		return err
 	}
 	defer give()
+	return r.consider(ctx, h, o, row, in, body)
+}
+
+// consider is lookAt of a request that was collected.
+func (r *Relay) consider(ctx context.Context, h frame.Request, o owed, row apis.Row, in, body []byte) error {
 	m := kmsg.RequestForKey(h.Key)
 	m.SetVersion(h.Version)
 	if err := m.ReadFrom(body); err != nil {

@@ -335,6 +335,11 @@ func TestSets_WrongSlots(t *testing.T) {
 		if err != nil || !errors.Is(kerr.ErrorForCode(resp.(*kmsg.HeartbeatResponse).ErrorCode), kerr.NotCoordinator) {
 			t.Errorf("%+v, %v", resp, err)
 		}
+		id := "payments-tx"
+		begins, err := ask(&kmsg.InitProducerIDRequest{TransactionalID: &id, TransactionTimeoutMillis: 1000})
+		if err != nil || !errors.Is(kerr.ErrorForCode(begins.(*kmsg.InitProducerIDResponse).ErrorCode), kerr.NotCoordinator) {
+			t.Errorf("%+v, %v", begins, err)
+		}
 		if !w.said("the topic has another home") {
 			t.Errorf("it is not said why:\n%s", w.logged())
 		}
