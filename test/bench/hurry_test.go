@@ -23,17 +23,7 @@ const (
 
 // frame is a request as it is sent; the correlation id is at byte 8.
 func frame(m kmsg.Request) []byte {
-	b := make([]byte, 4, 128)
-	b = binary.BigEndian.AppendUint16(b, uint16(m.Key()))
-	b = binary.BigEndian.AppendUint16(b, uint16(m.GetVersion()))
-	b = binary.BigEndian.AppendUint32(b, 0)
-	b = append(binary.BigEndian.AppendUint16(b, 5), "bench"...)
-	if m.IsFlexible() {
-		b = append(b, 0)
-	}
-	b = m.AppendTo(b)
-	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
-	return b
+	return kmsg.NewRequestFormatter(kmsg.FormatterClientID("bench")).AppendRequest(nil, m, 0)
 }
 
 func metadataRequest() []byte {

@@ -127,14 +127,7 @@ func (w *world) visit(kind int, seed uint64) {
 func question(correlation int32) []byte {
 	m := kmsg.NewPtrMetadataRequest()
 	m.Version = 4
-	b := make([]byte, 4, 64)
-	b = binary.BigEndian.AppendUint16(b, uint16(m.Key()))
-	b = binary.BigEndian.AppendUint16(b, uint16(m.Version))
-	b = binary.BigEndian.AppendUint32(b, uint32(correlation))
-	b = append(binary.BigEndian.AppendUint16(b, 3), "day"...)
-	b = m.AppendTo(b)
-	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
-	return b
+	return kmsg.NewRequestFormatter(kmsg.FormatterClientID("day")).AppendRequest(nil, m, correlation)
 }
 
 // readAnswer reads one answer and forgets it.
