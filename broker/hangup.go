@@ -11,7 +11,11 @@ import (
 type lines struct {
 	mu   sync.Mutex // never held across I/O
 	open map[net.Conn]struct{}
+	full int // how many there may be before those that were closed are looked for: looking takes as long as there are
 }
+
+// fewLines are not worth a look.
+const fewLines = 64
 
 func newLines() *lines { return &lines{open: make(map[net.Conn]struct{})} }
 
@@ -25,10 +29,13 @@ func (l *lines) add(c net.Conn) net.Conn {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for old := range l.open {
-		if isClosed(old) {
-			delete(l.open, old)
+	if len(l.open) >= max(l.full, fewLines) {
+		for old := range l.open {
+			if isClosed(old) {
+				delete(l.open, old)
+			}
 		}
+		l.full = 2 * len(l.open)
 	}
 	l.open[c] = struct{}{}
 	return c

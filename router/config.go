@@ -42,7 +42,8 @@ type Limits struct {
 	Connections int
 	// PerAddress is how many there may be from one address; default 2 000: many clients may share one.
 	PerAddress int
-	// Memory is how many bytes all connections together may hold of what is rewritten; default 256 MiB.
+	// Memory is how many bytes all connections together may hold of what is rewritten; default 256 MiB. A quarter of it more lets long frames pass in longer
+	// pieces.
 	Memory int64
 	// Handshakes is how many TLS handshakes may be under way at once; default 128. One address may have a quarter of them.
 	Handshakes int

@@ -121,7 +121,7 @@ func (d *door) relay(ctx context.Context, c net.Conn, slot int) {
 	defer r.ending(over, ctx, end)()
 	own := &connection{end: end, slot: slot, address: remote(c), since: time.Now()}
 	cfg := relay.Config{
-		Client: c, View: func() *rewrite.View { return r.now.Load().sides[own.set()].view }, Versions: r.now.Load().versions, Memory: r.guests.memory,
+		Client: c, View: func() *rewrite.View { return r.now.Load().sides[own.set()].view }, Versions: r.now.Load().versions, Memory: r.guests.memory, Pieces: r.guests.pieces,
 		Subject: subjectOf(c), Keys: &r.open.keys, Quotas: r.quotas, Limits: r.cfg.Relay, Timeouts: r.cfg.Timeouts,
 		Dial: func(ctx context.Context) (net.Conn, error) {
 			up, to, err := r.dial(ctx, slot)

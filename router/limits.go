@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"golang.org/x/sync/semaphore"
+
+	"github.com/isthmus-project/isthmus/router/relay"
 )
 
 // Why a connection is not taken.
@@ -22,6 +24,7 @@ var (
 type guests struct {
 	limits Limits
 	memory *semaphore.Weighted
+	pieces *semaphore.Weighted // of long frames that pass
 
 	mu  sync.Mutex
 	all int
@@ -29,7 +32,7 @@ type guests struct {
 }
 
 func newGuests(l Limits) *guests {
-	return &guests{limits: l, memory: semaphore.NewWeighted(l.Memory), of: make(map[string]int)}
+	return &guests{limits: l, memory: semaphore.NewWeighted(l.Memory), pieces: semaphore.NewWeighted(l.Memory / 4 / relay.PieceSize), of: make(map[string]int)}
 }
 
 // enter takes one connection from an address, or says why not.

@@ -62,8 +62,11 @@ func (r *Relay) answer(ctx context.Context, h frame.Answer, o owed) error {
 	case walk.Walkable(o.key, o.version):
 		patch := r.patchNow()
 		patch.Throttle = r.chargeAnswer(h, o)
+		if r.toClient == nil {
+			r.toClient = new(walk.Walker)
+		}
 		r.toClient.Reset(o.key, o.version, true, h.Body(), patch)
-		return r.pass(r.up, r.client, frame.AnswerHeader, h.Body(), &r.toClient, nil)
+		return r.pass(r.up, r.client, frame.AnswerHeader, h.Body(), r.toClient, nil)
 	case rewrite.Answers(row) || o.edit != nil:
 		return r.rewriteAnswer(ctx, h, o)
 	case o.claim != nil:

@@ -32,6 +32,8 @@ type Config struct {
 	Sets func() Sets
 	// Memory bounds what all connections collect, in bytes; nil does not. A connection waits for its part as long as for a step.
 	Memory *semaphore.Weighted
+	// Pieces bounds how many long frames of all connections pass in pieces of [PieceSize]; others pass in smaller ones. Nil is none.
+	Pieces *semaphore.Weighted
 	// Subject is that of the client's certificate; "" without one.
 	Subject string
 	// Quotas bound what the client takes; nil does not.

@@ -2,6 +2,8 @@ package relay
 
 import (
 	"bufio"
+	"bytes"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -21,8 +23,20 @@ type line struct {
 	in   *bufio.Reader
 }
 
+// waiting is how many bytes of a header are read at first: most connections have nothing to say most of the time, and longer headers are rare.
+const waiting = 512
+
 func newLine(c net.Conn, side Side) *line {
-	return &line{c, side, bufio.NewReaderSize(c, frame.MaxHeader)}
+	return &line{c, side, bufio.NewReaderSize(c, waiting)}
+}
+
+// peek shows at least the next n bytes, which are not more than a header may have, and whatever else is there.
+func (l *line) peek(n int) ([]byte, error) {
+	if n > l.in.Size() {
+		there, _ := l.in.Peek(l.in.Buffered())
+		l.in = bufio.NewReaderSize(io.MultiReader(bytes.NewReader(bytes.Clone(there)), l.Conn), frame.MaxHeader)
+	}
+	return l.in.Peek(max(n, l.in.Buffered()))
 }
 
 // closeWrite sends FIN, where the connection can do that alone.
@@ -47,10 +61,18 @@ func (l *line) reset() {
 	}
 }
 
-// chunkSize is how much passes in a step.
-const chunkSize = 64 << 10
+const (
+	// chunkSize is how much passes in a step.
+	chunkSize = 64 << 10
+	// PieceSize is how much passes in a step of a longer frame, in bytes, while there is room for it: each step wakes whoever reads, which costs more than
+	// copying.
+	PieceSize = 256 << 10
+)
 
-var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
+var (
+	chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
+	pieces = sync.Pool{New: func() any { return new([PieceSize]byte) }}
+)
 
 // keptBuffer is the longest buffer for collected frames that goes back to the pool.
 const keptBuffer = 1 << 20

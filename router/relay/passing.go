@@ -13,14 +13,14 @@ import (
 // pass moves one frame: head bytes as they are, and the body through the walker, if there is one. before is called before each write,
 // when the bytes that it writes have been walked.
 func (r *Relay) pass(from, to *line, head, body int, w *walk.Walker, before func() error) error {
-	buf := chunks.Get().(*[chunkSize]byte)
-	defer chunks.Put(buf)
+	buf := r.room(head + body)
+	defer r.giveRoom(buf)
 	if err := r.read(from, buf[:head]); err != nil {
 		return err
 	}
 	ready, have, left := head, head, body
 	for {
-		n := min(left, chunkSize-have)
+		n := min(left, len(buf)-have)
 		if err := r.read(from, buf[have:have+n]); err != nil {
 			return err
 		}
@@ -42,10 +42,28 @@ func (r *Relay) pass(from, to *line, head, body int, w *walk.Walker, before func
 		if err := r.write(to, buf[:ready]); err != nil {
 			return err
 		}
-		if have, ready = copy(buf[:], buf[ready:have]), 0; left == 0 {
+		if have, ready = copy(buf, buf[ready:have]), 0; left == 0 {
 			return nil // the walker keeps nothing of a body's end
 		}
 	}
+}
+
+// room is what a frame of size bytes passes through; it is given back to giveRoom. A long one gets more where nobody has to wait for it: readers may be
+// slow, and many.
+func (r *Relay) room(size int) []byte {
+	if size > chunkSize && r.cfg.Pieces != nil && r.cfg.Pieces.TryAcquire(1) {
+		return pieces.Get().(*[PieceSize]byte)[:]
+	}
+	return chunks.Get().(*[chunkSize]byte)[:]
+}
+
+func (r *Relay) giveRoom(buf []byte) {
+	if len(buf) == PieceSize {
+		pieces.Put((*[PieceSize]byte)(buf))
+		r.cfg.Pieces.Release(1)
+		return
+	}
+	chunks.Put((*[chunkSize]byte)(buf))
 }
 
 // collect reads a frame of size bytes as a whole, of at most limit. Its memory grows with what arrives. give must be called when the

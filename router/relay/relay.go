@@ -23,8 +23,8 @@ type Relay struct {
 
 	answered bool // the broker has, once; the answers goroutine's until it has ended
 
-	toUp, toClient walk.Walker // of the requests and of the answers goroutine
-	patch          walk.Patch  // for answers, at patchOf
+	toUp, toClient *walk.Walker // of the requests and of the answers goroutine; nil before the first use: many connections never produce or fetch
+	patch          walk.Patch   // for answers, at patchOf
 	patchOf        *rewrite.View
 	asker
 	seen Seen

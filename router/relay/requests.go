@@ -89,7 +89,7 @@ func (r *Relay) nextRequest() (frame.Request, error) {
 		return frame.Request{}, err
 	}
 	for need := 1; ; {
-		b, err := r.client.in.Peek(max(need, r.client.in.Buffered()))
+		b, err := r.client.peek(need)
 		if err != nil {
 			return frame.Request{}, failed(Client, "read a header", r.told(cutShort(err)))
 		}
@@ -184,9 +184,12 @@ func (r *Relay) serve(ctx context.Context, h frame.Request) error {
 // walkRequest forwards Produce or Fetch. An answer becomes due when the walker knows that there will be one, which is before the last byte
 // has left.
 func (r *Relay) walkRequest(h frame.Request, o owed) error {
+	if r.toUp == nil {
+		r.toUp = new(walk.Walker)
+	}
 	r.toUp.Reset(h.Key, h.Version, false, h.Body(), r.names(h.Key))
 	noted := false
-	err := r.pass(r.client, r.up, h.Header, h.Body(), &r.toUp, func() error {
+	err := r.pass(r.client, r.up, h.Header, h.Body(), r.toUp, func() error {
 		if noted {
 			return nil
 		}
@@ -271,9 +274,9 @@ func (r *Relay) connect(ctx context.Context) error {
 	if r.up != nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeouts.Dial)
+	dialling, cancel := context.WithTimeout(ctx, r.cfg.Timeouts.Dial)
 	defer cancel()
-	c, err := r.cfg.Dial(ctx)
+	c, err := r.cfg.Dial(dialling)
 	if err != nil {
 		return failed(Upstream, "connect", fmt.Errorf("%w: %w", ErrUnreachable, err))
 	}
@@ -287,7 +290,7 @@ func (r *Relay) connect(ctx context.Context) error {
 	r.mu.Unlock()
 	r.answers.Go(func() {
 		defer c.Close()
-		r.fail(r.readAnswers(context.WithoutCancel(ctx)))
+		r.fail(r.readAnswers(ctx))
 	})
 	return nil
 }

@@ -30,6 +30,8 @@ const (
 	routed = 500_000
 	// idlers are connections that each asked for metadata once.
 	idlers = 5000
+	// quickRuns are rounds of small requests to a quick broker.
+	quickRuns = 5
 )
 
 // way is how a client comes to the cluster.
@@ -77,9 +79,20 @@ func TestRouter(t *testing.T) {
 		w.idle = (w.proc.resident() - before) / idlers
 		close()
 	}
-	text := routerTable(ways)
+	text := routerTable(ways) + addedTable(t, quickWays(t))
 	t.Log("\n" + text)
 	section(t, routerHead, text)
+}
+
+// quickWays are the ways to a quick broker.
+func quickWays(t *testing.T) []*way {
+	t.Helper()
+	quick := startQuick(t)
+	ways := []*way{{name: "directly", address: quick}, routerWay(t, quick)}
+	if bin := os.Getenv("ISTHMUS_KAFKA_PROXY"); bin != "" {
+		ways = append(ways, proxyWay(t, bin, quick))
+	}
+	return ways
 }
 
 // files allows as many open files as the system does: idle connections have many.
@@ -283,7 +296,7 @@ func routerTable(ways []*way) string {
 			memory = fmt.Sprintf("%d kB", w.idle/1000)
 		}
 		at := func(q float64) time.Duration {
-			return middle(w.delays, func(d []time.Duration) time.Duration { return d[int(q*float64(len(d)-1))] }).Round(10 * time.Microsecond)
+			return middle(w.delays, func(d []time.Duration) time.Duration { return quantile(d, q) }).Round(10 * time.Microsecond)
 		}
 		fmt.Fprintf(&b, "| %s | %.0f MB/s | %.0f %% | %.0f MB/s | %.0f %% | %s | %s | %v | %v | %s |\n", w.name, produce/1e6, 100*produce/middle(first.runs, func(p passage) float64 { return p.produce }),
 			consume/1e6, 100*consume/middle(first.runs, func(p passage) float64 { return p.consume }), cpu(func(p passage) float64 { return p.produceCPU }), cpu(func(p passage) float64 { return p.consumeCPU }),
