@@ -42,7 +42,7 @@ bench:           ## Isthmus beside a TCP relay and MirrorMaker 2 on real Kafka (
 	go test $(TAGS) -run '^$$' -bench '$(BENCH)' -benchmem -p 1 -timeout 60m $(BENCHPKG)
 
 bench-router:    ## the router beside no proxy and, if ISTHMUS_KAFKA_PROXY is its binary, kafka-proxy, on real Kafka (writes docs/benchmarks.md)
-	ISTHMUS_BENCH=1 ISTHMUS_REQUIRE_KAFKA=1 go test -run 'TestRouter$$' -count=1 -timeout 30m -v ./test/bench
+	TMPDIR=$${TMPDIR:-/dev/shm} ISTHMUS_BENCH=1 ISTHMUS_REQUIRE_KAFKA=1 go test -run 'TestRouter$$' -count=1 -timeout 30m -v ./test/bench
 
 fuzz:            ## every fuzz target for FUZZTIME
 	scripts/fuzz.sh $(FUZZTIME)

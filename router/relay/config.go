@@ -19,7 +19,8 @@ import (
 type Config struct {
 	// Client is the accepted connection, behind its TLS handshake. Run closes it.
 	Client net.Conn
-	// Dial connects to the broker that the connection's slot stands for. It is called once, for the first request that is forwarded.
+	// Dial connects to the broker that the connection's slot stands for. It is called for the first request that is forwarded, and again for the first one behind a change of
+	// the home.
 	Dial func(context.Context) (net.Conn, error)
 	// View is the virtual cluster as it is now; it is asked for every message that is rewritten.
 	View func() *rewrite.View
@@ -27,6 +28,9 @@ type Config struct {
 	Versions apis.Versions
 	// ProducerID gives an id to an idempotent producer. Nil lets the broker give one.
 	ProducerID func() (int64, error)
+	// Stage says where the home of the connection's set stands; it is asked for every request that is not answered here anyway. When the generation has changed, what Dial
+	// and View say is of the new home, and of the old one as long as answers of that are due. Nil is a home that stays.
+	Stage func() Stage
 	// Sets is asked once the broker is connected: what of other sets clients are told, and what may not go to this home. Nil, or a nil answer, means that all is
 	// of one set.
 	Sets func() Sets

@@ -40,6 +40,8 @@ var (
 	ErrMalformed = errors.New("malformed")
 	// ErrElsewhere says that records of a topic of another set came to this home's slots: the client is to look for the topic's leaders again.
 	ErrElsewhere = errors.New("the topic has another home")
+	// ErrMoved says that the home has changed, and that the connection cannot go on at the new one: the client is to connect again.
+	ErrMoved = errors.New("the home has changed")
 	// ErrUnreachable says that the broker could not be connected to.
 	ErrUnreachable = errors.New("the broker cannot be reached")
 	// ErrMemory says that all connections together hold as much as they may.

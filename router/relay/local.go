@@ -67,6 +67,9 @@ func (r *Relay) producer(ctx context.Context, h frame.Request, row apis.Row) err
 		}
 		return r.answerHere(h, rewrite.NewProducer(h.Version, id))
 	}
+	if _, err := r.staged(ctx, h); err != nil { // never answered here
+		return err
+	}
 	if err := r.connect(ctx); err != nil {
 		return err
 	}
@@ -120,6 +123,9 @@ func (r *Relay) flush() error {
 func (r *Relay) done() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if len(r.state.owe.queue) > 0 && r.state.owe.queue[0].writes {
+		r.seen.Writes.Add(-1)
+	}
 	r.state.owe.done()
 	r.seen.Pending.Store(int32(len(r.state.owe.queue)))
 	select {

@@ -27,6 +27,7 @@ type owed struct {
 	ticket       uint64              // set by push
 	answer       []byte              // of local: the whole frame
 	edit         func(kmsg.Response) // of forward: puts what is of other sets into the answer; nil: nothing
+	writes       bool                // of forward: counted in Seen.Writes
 	claim        *claim              // of a request that may end a login
 	account      *quota.Account
 	wait         time.Duration // that the client is told, because of the request

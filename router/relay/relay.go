@@ -21,6 +21,11 @@ type Relay struct {
 	over    chan struct{} // closed when the connection has failed
 	answers sync.WaitGroup
 
+	generation    int64 // of the home that up goes to; these four are the requests goroutine's
+	bound         bool  // the client's own login was passed to up
+	inTransaction bool  // one has begun over this connection
+	writing       bool  // the request that is served is counted in Seen.Writes
+
 	answered bool // the broker has, once; the answers goroutine's until it has ended
 
 	toUp, toClient *walk.Walker // of the requests and of the answers goroutine; nil before the first use: many connections never produce or fetch
@@ -41,6 +46,7 @@ type state struct {
 	draining bool
 	inFrame  bool        // a request has begun
 	muted    time.Time   // the client is not read before
+	leaving  bool        // up is ended because the home has changed
 	last     *time.Timer // of draining
 }
 
@@ -65,7 +71,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, r.drain)
 	defer stop()
 	asked := r.requests(ctx)
-	if asked == nil || errors.Is(asked, ErrElsewhere) {
+	if asked == nil || errors.Is(asked, ErrElsewhere) || errors.Is(asked, ErrMoved) {
 		r.settle()
 	}
 	r.fail(asked)

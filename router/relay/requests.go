@@ -36,7 +36,9 @@ func (r *Relay) requests(ctx context.Context) error {
 		}
 		r.asked(h)
 		r.charge(h)
-		if err := r.serve(ctx, h); err != nil {
+		err = r.serve(ctx, h)
+		r.unwritten()
+		if err != nil {
 			return err
 		}
 	}
@@ -160,10 +162,13 @@ func (r *Relay) serve(ctx context.Context, h frame.Request) error {
 	case h.Key == int16(kmsg.InitProducerID) && r.cfg.ProducerID != nil:
 		return r.producer(ctx, h, row)
 	}
+	if done, err := r.staged(ctx, h); done || err != nil {
+		return err
+	}
 	if err := r.connect(ctx); err != nil {
 		return err
 	}
-	r.loggedIn = r.loggedIn || h.Key == int16(kmsg.SASLAuthenticate)
+	r.passes(h.Key)
 	o := owed{key: h.Key, version: h.Version, correlation: h.Correlation, kind: forward, account: r.spender.account, wait: r.spender.wait}
 	switch {
 	case walk.Walkable(h.Key, h.Version):
@@ -179,6 +184,18 @@ func (r *Relay) serve(ctx context.Context, h frame.Request) error {
 		return err
 	}
 	return r.pass(r.client, r.up, h.Header, h.Body(), nil, nil)
+}
+
+// passes notes what a request that is forwarded says of the connection.
+func (r *Relay) passes(key int16) {
+	switch kmsg.Key(key) {
+	case kmsg.SASLAuthenticate:
+		r.loggedIn, r.bound = true, true
+	case kmsg.AddPartitionsToTxn, kmsg.AddOffsetsToTxn:
+		r.inTransaction = true
+	case kmsg.EndTxn:
+		r.inTransaction = false
+	}
 }
 
 // walkRequest forwards Produce or Fetch. An answer becomes due when the walker knows that there will be one, which is before the last byte
@@ -290,7 +307,9 @@ func (r *Relay) connect(ctx context.Context) error {
 	r.mu.Unlock()
 	r.answers.Go(func() {
 		defer c.Close()
-		r.fail(r.readAnswers(ctx))
+		if err := r.readAnswers(ctx); !r.left() {
+			r.fail(err)
+		}
 	})
 	return nil
 }
@@ -302,6 +321,7 @@ func (r *Relay) owe(o owed) error {
 	if r.state.over {
 		return r.state.err
 	}
+	o.writes, r.writing = r.writing, false
 	if _, err := r.state.owe.push(o); err != nil {
 		return failed(Router, "note a request", err)
 	}

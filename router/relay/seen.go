@@ -27,6 +27,10 @@ type Seen struct {
 	Full atomic.Int64
 	// Throttled is for how many nanoseconds it was told to wait because of a quota.
 	Throttled atomic.Int64
+	// Writes is how many requests that may change the home were let through to it and are not answered.
+	Writes atomic.Int32
+	// Waited is for how many nanoseconds requests were held because the home was changing.
+	Waited atomic.Int64
 	// Held is how many bytes of the memory of all connections it holds.
 	Held atomic.Int64
 	// Pending is how many answers are due.

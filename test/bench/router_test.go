@@ -276,7 +276,7 @@ func middle[T any, N cmp.Ordered](all []T, of func(T) N) N {
 func routerTable(ways []*way) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nOne broker of real Kafka, a client, and what is between them share 2 cores; medians of %d runs in turns. Written and read are %d records of 1 kB in 8 partitions,\n"+
-		"by franz-go without compression. Answers are those to %d small Fetch requests a second over %d connections, timed from when each was due. Idle are %d\nconnections that asked for metadata once, "+
+		"by franz-go without compression; the broker's log is in memory, if TMPDIR is. Answers are those to %d small Fetch requests a second over %d connections, timed from when each was due. Idle are %d\nconnections that asked for metadata once, "+
 		"each with its own to the broker.", runs, routed, hurryRate, hurryConns, idlers)
 	if v := os.Getenv("ISTHMUS_KAFKA_PROXY_VERSION"); v != "" {
 		fmt.Fprintf(&b, " kafka-proxy is %s.", v)

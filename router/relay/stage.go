@@ -1,0 +1,117 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/isthmus-project/isthmus/router/frame"
+	"github.com/isthmus-project/isthmus/router/hold"
+)
+
+// Stage is where the home of a connection's set stands at one moment. It never changes; another one takes its place.
+type Stage struct {
+	// Generation counts the homes of the set.
+	Generation int64
+	// Phase says what may go to the home.
+	Phase hold.Phase
+	// Over is closed when another stage has taken the place of this one.
+	Over <-chan struct{}
+}
+
+// staged does with a request what the stage asks for, before anything of it but the header was read, and reports whether that was all: else it is to be forwarded to the
+// home of now. A connection whose home has changed goes on at the new one, unseen by its client, or ends with ErrMoved where it cannot.
+func (r *Relay) staged(ctx context.Context, h frame.Request) (done bool, err error) {
+	if r.cfg.Stage == nil {
+		return false, nil
+	}
+	writes := hold.Writes(h.Key)
+	var patience *time.Timer
+	for {
+		if writes { // before the stage is looked at: who changes it looks at this afterwards, and so one of both sees the other
+			r.seen.Writes.Add(1)
+			r.writing = true
+		}
+		s := r.cfg.Stage()
+		deed := hold.Of(h.Key, s.Phase, func() bool { return r.inTransaction })
+		if deed != hold.Forward {
+			r.unwritten()
+		}
+		switch deed {
+		case hold.Forward:
+			return false, r.follow(s)
+		case hold.Answer:
+			_, give, err := r.collect(ctx, r.client, h.Header+h.Body(), r.cfg.Limits.Collected)
+			if err != nil {
+				return false, err
+			}
+			give() // nothing in it matters
+			return true, r.answerHere(h, hold.Answered(h.Key, h.Version))
+		}
+		if patience == nil {
+			patience = time.NewTimer(hold.Patience)
+			defer patience.Stop()
+			defer func(since time.Time) { r.seen.Waited.Add(int64(time.Since(since))) }(time.Now())
+		}
+		select {
+		case <-s.Over:
+		case <-r.over:
+			return false, r.cause()
+		case <-patience.C:
+			return false, failed(Router, "wait for a home", fmt.Errorf("held for %v: %w", hold.Patience, ErrMoved))
+		}
+	}
+}
+
+// follow takes the connection to the home of a stage.
+func (r *Relay) follow(s Stage) error {
+	if r.up != nil && s.Generation != r.generation {
+		if err := r.leave(); err != nil {
+			return err
+		}
+	}
+	r.generation = s.Generation
+	return nil
+}
+
+// leave ends the upstream connection when nothing is due from it any more. What was sent there and is not answered in time is not known to have happened, so that
+// only the end of the connection says no more than that.
+func (r *Relay) leave() error {
+	if r.bound {
+		return failed(Router, "go on at another home", fmt.Errorf("the login is at the one that was left: %w", ErrMoved))
+	}
+	r.settle()
+	r.mu.Lock()
+	due, over := len(r.state.owe.queue), r.state.over
+	if due == 0 && !over {
+		r.state.leaving = true
+		_ = r.up.Close()
+	}
+	r.mu.Unlock()
+	switch {
+	case over:
+		return r.cause()
+	case due > 0:
+		return failed(Router, "go on at another home", fmt.Errorf("%d answers are due from the one that was left: %w", due, ErrMoved))
+	}
+	r.answers.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.state.leaving, r.up = false, nil
+	return nil
+}
+
+// left reports whether the upstream connection was ended because the home has changed.
+func (r *Relay) left() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state.leaving
+}
+
+// unwritten takes back that the request which is served may change the home, where it was not sent, or has no answer.
+func (r *Relay) unwritten() {
+	if r.writing {
+		r.writing = false
+		r.seen.Writes.Add(-1)
+	}
+}
