@@ -33,10 +33,8 @@ type apart struct {
 	homes []*other // by set
 }
 
-// other is the home of a set, as it is asked for clients of others.
+// other is how the home of a set answers when it is asked for clients of others.
 type other struct {
-	cluster *broker.Cluster
-
 	mu     sync.Mutex
 	rest   time.Time // it is not asked before
 	open   bool      // it checks no rights
@@ -44,15 +42,26 @@ type other struct {
 }
 
 // newApart returns nil for a router without sets.
-func newApart(r topology.Router, homes []*home) *apart {
-	if len(homes) == 1 {
+func newApart(r topology.Router) *apart {
+	if len(r.Sets) == 0 {
 		return nil
 	}
 	a := &apart{sets: sets.NewMap(r)}
-	for _, h := range homes {
-		a.homes = append(a.homes, &other{cluster: h.cluster})
+	for range len(r.Sets) + 1 {
+		a.homes = append(a.homes, new(other))
 	}
 	return a
+}
+
+// moved forgets how the home before answered.
+func (a *apart) moved(set int) {
+	if a == nil {
+		return
+	}
+	o := a.homes[set]
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.rest, o.openAt = time.Time{}, time.Time{}
 }
 
 // of is what a connection to the home of a set is to know of the others.
@@ -96,12 +105,13 @@ func (s seenFrom) Topics(ctx context.Context, names []string) (out []kmsg.Metada
 func (s seenFrom) topics(ctx context.Context, o *other, set int, names []string) (out []kmsg.MetadataResponseTopic) {
 	ctx, cancel := context.WithTimeout(ctx, otherPatience)
 	defer cancel()
-	if names == nil && !o.cluster.Anonymous() && !o.checksNoRights(ctx) {
+	cluster := s.now().sides[set].cluster
+	if names == nil && !cluster.Anonymous() && !o.checksNoRights(ctx, cluster) {
 		return nil
 	}
 	var m broker.Metadata
 	err := o.ask(func() (err error) {
-		m, err = o.cluster.Metadata(ctx, names...)
+		m, err = cluster.Metadata(ctx, names...)
 		return err
 	})
 	if err != nil {
@@ -126,7 +136,7 @@ func (s seenFrom) Coordinator(ctx context.Context, kind int8, key string) (rewri
 	set := s.sets.OfGroup(key)
 	o, id := s.homes[set], int32(-1)
 	err := o.ask(func() (err error) {
-		id, err = o.cluster.Coordinator(ctx, kind, key)
+		id, err = s.now().sides[set].cluster.Coordinator(ctx, kind, key)
 		return err
 	})
 	if slot, ok := s.now().sides[set].view.SlotOf(id); err == nil && ok {
@@ -156,7 +166,7 @@ func (o *other) ask(fn func() error) error {
 var errResting = errors.New("it did not answer a moment ago")
 
 // checksNoRights reports whether all may see everything at a home. Where that cannot be told they may not.
-func (o *other) checksNoRights(ctx context.Context) bool {
+func (o *other) checksNoRights(ctx context.Context, cluster *broker.Cluster) bool {
 	o.mu.Lock()
 	open, known := o.open, time.Now().Before(o.openAt)
 	o.mu.Unlock()
@@ -164,7 +174,7 @@ func (o *other) checksNoRights(ctx context.Context) bool {
 		return open
 	}
 	err := o.ask(func() error {
-		_, err := o.cluster.ACLs(ctx)
+		_, err := cluster.ACLs(ctx)
 		return err
 	})
 	if errors.Is(err, errResting) {

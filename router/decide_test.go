@@ -119,13 +119,34 @@ func TestDraw(t *testing.T) {
 	}
 }
 
+// TestDraw_AnotherHome: where the home has moved, slots that have a broker of it are told under the ids that they had, and the others are not.
+func TestDraw_AnotherHome(t *testing.T) {
+	state := identity.State{Slots: []identity.Slot{{Index: 0, ID: 7, Node: 1, Generation: 1}, {Index: 1, ID: 8, Node: 2}}}
+	m := broker.Metadata{Brokers: map[int32]broker.Broker{1: {ID: 1, Host: "us"}, 2: {ID: 2, Host: "us"}}}
+	r := instance("a", 9093, 9095)
+	p, err := draw(state, []known{{generation: 1, last: m}}, nil, func(int, int) (topology.Router, bool) { return r, true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.sides[0].view.Virtual(1) != 7 || p.sides[0].view.Virtual(2) != -1 || len(p.told) != 1 || p.tells(0, 1) || p.sides[0].bySlot[0].Host != "us" {
+		t.Errorf("%+v", p)
+	}
+	if got := without(state, known{generation: 1, last: m}); !reflect.DeepEqual(got, []int32{2}) {
+		t.Errorf("without a slot are %v", got)
+	}
+	s := p.sides[0]
+	if s.gone(upstream{broker.Broker{ID: 9}, 0, 0}) || !s.gone(upstream{broker.Broker{ID: 9}, 0, 1}) || s.gone(upstream{m.Brokers[1], 0, 1}) {
+		t.Error("which connections are to end")
+	}
+}
+
 // TestDraw_Sets: a set has its own home and ports, its brokers may have the ids of others', and clients are told all of them.
 func TestDraw_Sets(t *testing.T) {
 	state := identity.State{Slots: []identity.Slot{{Index: 0, ID: 1, Node: 1}, {Set: "fast", Index: 0, ID: 0, Node: 1}}}
 	eu, us := broker.Metadata{Brokers: map[int32]broker.Broker{1: {ID: 1, Host: "eu"}}}, broker.Metadata{Brokers: map[int32]broker.Broker{1: {ID: 1, Host: "us"}}}
 	r := instance("a", 9093, 9095)
 	r.Sets = []topology.Set{{Name: "fast", Slots: topology.Ports{First: 9103, Last: 9105}}}
-	p, err := draw(state, []known{{"", eu}, {"fast", us}}, nil, func(int, int) (topology.Router, bool) { return r, true })
+	p, err := draw(state, []known{{last: eu}, {set: "fast", last: us}}, nil, func(int, int) (topology.Router, bool) { return r, true })
 	if err != nil || p.sides[0].bySlot[0].Host != "eu" || p.sides[1].bySlot[0].Host != "us" || p.count() != 2 {
 		t.Fatalf("%+v, %v", p, err)
 	}
@@ -157,7 +178,7 @@ func TestOffer_Constant(t *testing.T) {
 	}
 	defer eu.Close()
 	s := spoken{known: map[int32]apis.Versions{}}
-	homes := []*home{{cluster: eu, spoken: s}}
+	homes := []*home{{known: known{cluster: eu}, spoken: s}}
 	told, err := offer(homes, nil)
 	if told != nil || err != nil {
 		t.Fatalf("told %v, %v", told, err)
@@ -173,7 +194,7 @@ func TestOffer_Constant(t *testing.T) {
 		t.Errorf("a broker that speaks nothing: %v", err)
 	}
 	delete(s.known, 2)
-	if two, err := offer(append(homes, &home{cluster: eu}), told); err != nil || two[int16(kmsg.Metadata)].Min != 1 {
+	if two, err := offer(append(homes, &home{known: known{cluster: eu}}), told); err != nil || two[int16(kmsg.Metadata)].Min != 1 {
 		t.Errorf("with sets: told %v, %v", two[int16(kmsg.Metadata)], err)
 	}
 }

@@ -121,7 +121,7 @@ func (d *door) relay(ctx context.Context, c net.Conn, slot int) {
 	defer r.ending(over, ctx, end)()
 	own := &connection{end: end, slot: slot, address: remote(c), since: time.Now()}
 	cfg := relay.Config{
-		Client: c, View: func() *rewrite.View { return r.now.Load().sides[own.set()].view }, Versions: r.now.Load().versions, Memory: r.guests.memory, Pieces: r.guests.pieces,
+		Client: c, View: func() *rewrite.View { return own.viewOf(r.now.Load()) }, Versions: r.now.Load().versions, Memory: r.guests.memory, Pieces: r.guests.pieces,
 		Subject: subjectOf(c), Keys: &r.open.keys, Quotas: r.quotas, Limits: r.cfg.Relay, Timeouts: r.cfg.Timeouts,
 		Dial: func(ctx context.Context) (net.Conn, error) {
 			up, to, err := r.dial(ctx, slot)
@@ -129,12 +129,14 @@ func (d *door) relay(ctx context.Context, c net.Conn, slot int) {
 				return nil, err
 			}
 			own.to.Store(&to)
-			if !r.now.Load().sides[to.set].has(to.Broker) { // it went while it was dialled, and whoever ends its connections may not have seen this one
+			own.viewOf(r.now.Load())
+			if r.now.Load().sides[to.set].gone(to) { // it went while it was dialled, and whoever ends its connections may not have seen this one
 				end()
 			}
 			return up, nil
 		},
 	}
+	cfg.Stage = func() relay.Stage { return r.stages.of(own.set()) }
 	if r.apart != nil {
 		cfg.Sets = func() relay.Sets { return r.apart.of(own.set(), r.now.Load) }
 	}

@@ -31,11 +31,15 @@ type follow struct {
 // home is what is known of the home of a set.
 type home struct {
 	known
-	way     way // of this instance
-	cluster *broker.Cluster
-	spoken  spoken
-	left    []int32   // brokers without a slot
-	look    time.Time // when the identity is read again for them
+	way    way // of this instance
+	spoken spoken
+	left   []int32   // brokers without a slot
+	look   time.Time // when the identity is read again for them
+}
+
+// newHome is a home of which nothing is known yet.
+func newHome(k known, w way) *home {
+	return &home{known: k, way: w, spoken: spoken{known: make(map[int32]apis.Versions), ask: make(map[int32]time.Time)}}
 }
 
 const (
@@ -54,13 +58,22 @@ func newHomes(r topology.Router, deps Deps) (homes []*home) {
 		if name != r.Home {
 			c = deps.Others[name]
 		}
-		homes = append(homes, &home{known: known{set: set}, way: wayOf(r, len(homes)), cluster: c, spoken: spoken{known: make(map[int32]apis.Versions), ask: make(map[int32]time.Time)}})
+		homes = append(homes, newHome(known{set: set, cluster: c}, wayOf(r, len(homes))))
 	}
 	add("", r.Home)
 	for _, s := range r.Sets {
 		add(s.Name, s.Home)
 	}
 	return homes
+}
+
+// brokers asks a home who its brokers are.
+func (h *home) brokers(ctx context.Context) (broker.Metadata, error) {
+	m, err := h.cluster.Brokers(ctx)
+	if err == nil && len(m.Brokers) == 0 {
+		err = fmt.Errorf("ask for metadata of cluster %s: it names no broker", h.cluster.Name())
+	}
+	return m, err
 }
 
 // about names what is wrong with a home of several.
@@ -79,7 +92,7 @@ func (r *Router) followLoop(ctx context.Context) error {
 	ticker := time.NewTicker(r.cfg.Every)
 	defer ticker.Stop()
 	for {
-		if err := r.step(ctx); errors.Is(err, identity.ErrVersion) && ctx.Err() == nil {
+		if err := r.moves.while(ctx, r.step); errors.Is(err, identity.ErrVersion) && ctx.Err() == nil {
 			return fmt.Errorf("router %s: %w", r.cfg.Router.Name, err)
 		}
 		if !r.rest(ctx, ticker.C, &looks) {
@@ -106,6 +119,9 @@ func (r *Router) rest(ctx context.Context, until <-chan time.Time, looks *sync.W
 			return false
 		case <-until:
 			return true
+		case m := <-r.moves.queue:
+			m.done <- r.take(ctx, m)
+			alive = r.alive()
 		case <-look:
 			if r.others.due(time.Now(), r.open.keys.Requests[kmsg.Metadata].Load()) {
 				looks.Go(func() { r.others.look(ctx, r.cfg.Router.Node) })
@@ -160,10 +176,7 @@ func (r *Router) ask(ctx context.Context) []error {
 	var all sync.WaitGroup
 	for i, h := range r.follow.homes {
 		all.Go(func() {
-			m, err := h.cluster.Brokers(ctx)
-			if err == nil && len(m.Brokers) == 0 {
-				err = fmt.Errorf("ask for metadata of cluster %s: it names no broker", h.cluster.Name())
-			}
+			m, err := h.brokers(ctx)
 			if errs[i] = err; err == nil {
 				h.last = m
 			}
@@ -218,7 +231,7 @@ func (r *Router) claim(ctx context.Context) error {
 		return err
 	}
 	for _, h := range f.homes {
-		left, err := f.store.Claim(ctx, h.set, without(f.store.State(), h.known), h.way.room())
+		left, err := f.store.Claim(ctx, h.set, h.generation, without(f.store.State(), h.known), h.way.room())
 		if err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/router/relay"
+	"github.com/isthmus-project/isthmus/router/rewrite"
 )
 
 // connection is one that is open.
@@ -20,12 +21,24 @@ type connection struct {
 	since   time.Time
 	seen    *relay.Seen
 	to      atomic.Pointer[upstream] // nil before it is dialled
+	view    atomic.Pointer[rewrite.View]
 }
 
-// upstream is the broker that a connection goes to, and the set whose home that is of.
+// viewOf is the virtual cluster over the home that the connection goes to, which may be one that was left: then it is what it was last.
+func (c *connection) viewOf(p *picture) *rewrite.View {
+	s := p.sides[c.set()]
+	if to := c.to.Load(); to != nil && to.generation != s.generation {
+		return c.view.Load()
+	}
+	c.view.Store(s.view)
+	return s.view
+}
+
+// upstream is the broker that a connection goes to, and the set and the generation whose home that is of.
 type upstream struct {
 	broker.Broker
-	set int
+	set        int
+	generation int64
 }
 
 // set is the set whose home it goes to.
@@ -38,7 +51,8 @@ func (c *connection) set() int {
 
 // connections are those that are open, and what is known of those that were.
 type connections struct {
-	keys relay.Keys // of all
+	keys relay.Keys    // of all
+	turn atomic.Uint32 // which broker bootstrap tries first
 
 	mu      sync.Mutex
 	all     map[*connection]struct{}
@@ -154,12 +168,13 @@ func (s *connections) list() []*connection {
 	return out
 }
 
-// endGone ends, in order, the connections whose broker is not there any more, and says how many they are.
+// endGone ends, in order, the connections whose broker is not there any more, and says how many they are. Those that go to a home that was left are not among them: they
+// leave it when they are asked for something.
 func (s *connections) endGone(p *picture) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.all {
-		if b := c.to.Load(); b != nil && !p.sides[b.set].has(b.Broker) {
+		if b := c.to.Load(); b != nil && p.sides[b.set].gone(*b) {
 			c.end()
 			n++
 		}

@@ -21,9 +21,11 @@ type picture struct {
 
 // side is what a picture has of one set.
 type side struct {
-	view    *rewrite.View         // of the set's home
-	bySlot  map[int]broker.Broker // those that are there, by place
-	brokers []broker.Broker       // all that are there, by id
+	generation int64
+	cluster    *broker.Cluster       // the set's home
+	view       *rewrite.View         // of it
+	bySlot     map[int]broker.Broker // those that are there, by place
+	brokers    []broker.Broker       // all that are there, by id
 }
 
 // told is what clients are told of a slot, and the node that they are sent to.
@@ -41,20 +43,22 @@ func setOf(slot int) int { return max(slot, 0) / identity.MaxSlots }
 
 // known is a set's name and what is known of its home.
 type known struct {
-	set  string
-	last broker.Metadata
+	set        string
+	cluster    *broker.Cluster
+	generation int64 // of the home
+	last       broker.Metadata
 }
 
 // draw makes the picture of a moment. A slot whose broker is not there stays in the view, because partitions have replicas on it; a slot that no
-// instance has is left out. at says which instance serves a slot of a set.
+// instance has is left out, and so is one that has no broker of this home yet. at says which instance serves a slot of a set.
 func draw(state identity.State, homes []known, versions apis.Versions, at func(set, slot int) (topology.Router, bool)) (*picture, error) {
 	p := &picture{versions: versions, cluster: state.Cluster}
 	slots := make([][]rewrite.Slot, len(homes))
 	for set, h := range homes {
-		one := side{bySlot: make(map[int]broker.Broker)}
+		one := side{cluster: h.cluster, generation: h.generation, bySlot: make(map[int]broker.Broker)}
 		for _, s := range state.Slots {
 			r, ok := at(set, s.Index)
-			if s.Set != h.set || !ok {
+			if s.Set != h.set || s.Generation != h.generation || !ok {
 				continue
 			}
 			host, port := address(r, set, s.Index)
@@ -80,6 +84,11 @@ func draw(state identity.State, homes []known, versions apis.Versions, at func(s
 	return p, nil
 }
 
+// tells reports whether clients are told of a slot.
+func (p *picture) tells(set, index int) bool {
+	return slices.ContainsFunc(p.told, func(t told) bool { return t.set == set && t.index == index })
+}
+
 // count is how many brokers are there, of all homes.
 func (p *picture) count() (n int) {
 	for _, s := range p.sides {
@@ -93,10 +102,13 @@ func (s side) has(b broker.Broker) bool {
 	return slices.ContainsFunc(s.brokers, func(o broker.Broker) bool { return o.ID == b.ID && o.Host == b.Host && o.Port == b.Port })
 }
 
+// gone reports whether a broker of this home, not of one before it, is not there any more.
+func (s side) gone(to upstream) bool { return to.generation == s.generation && !s.has(to.Broker) }
+
 // without are the brokers of a set's home, in the order of their ids, that have no slot.
 func without(state identity.State, h known) (nodes []int32) {
 	for id := range h.last.Brokers {
-		if !state.Has(h.set, id) {
+		if !state.Has(h.set, h.generation, id) {
 			nodes = append(nodes, id)
 		}
 	}

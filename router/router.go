@@ -25,12 +25,12 @@ type Router struct {
 	front  *front     // nil without TLS
 	ids    *producers // nil lets brokers give them
 	now    atomic.Pointer[picture]
-	turn   atomic.Uint32 // which broker bootstrap tries first
 	open   connections
 	news   news
 	quotas *quota.Rules
 	follow follow
 	apart  *apart // nil where there is one set
+	moving
 	others *siblings
 }
 
@@ -52,7 +52,8 @@ func New(cfg Config, deps Deps) (_ *Router, err error) {
 		homes: newHomes(cfg.Router, deps),
 		said:  make(map[string]string),
 	}
-	r.apart = newApart(cfg.Router, r.follow.homes)
+	r.apart = newApart(cfg.Router)
+	r.moving = moving{newStages(len(r.follow.homes)), newMoves()}
 	defer func() {
 		if err != nil {
 			r.Close()
@@ -126,26 +127,35 @@ func (r *Router) dial(ctx context.Context, slot int) (net.Conn, upstream, error)
 	p := r.now.Load()
 	if slot >= 0 {
 		set := setOf(slot)
-		home := r.follow.homes[set].cluster
-		b, ok := p.sides[set].bySlot[slot-numberOf(set, 0)]
-		if !ok {
-			return nil, upstream{b, set}, fmt.Errorf("slot %d stands for no broker of %s that is there", slot-numberOf(set, 0), home.Name())
+		s := p.sides[set]
+		b, ok := s.bySlot[slot-numberOf(set, 0)]
+		if ok {
+			c, err := s.cluster.DialThrough(ctx, b)
+			r.open.dialled(r.label(set, int(b.ID)), err)
+			return c, upstream{b, set, s.generation}, err
 		}
-		c, err := home.DialThrough(ctx, b)
-		r.open.dialled(r.label(set, int(b.ID)), err)
-		return c, upstream{b, set}, err
+		if s.generation == 0 || p.tells(set, slot-numberOf(set, 0)) {
+			return nil, upstream{b, set, s.generation}, fmt.Errorf("slot %d stands for no broker of %s that is there", slot-numberOf(set, 0), s.cluster.Name())
+		}
+		return r.dialAny(ctx, p, set, set+1) // of a home with more brokers, that was left: who knows no other slot asks here for those of now
 	}
+	return r.dialAny(ctx, p, 0, len(p.sides))
+}
+
+// dialAny connects to any broker of the homes of some sets, those of the first before others.
+func (r *Router) dialAny(ctx context.Context, p *picture, from, to int) (net.Conn, upstream, error) {
 	var errs []error
-	first := int(r.turn.Add(1))
-	for set, s := range p.sides {
+	first := int(r.open.turn.Add(1))
+	for set := from; set < to; set++ {
+		s := p.sides[set]
 		for i := range s.brokers {
 			b := s.brokers[(first+i)%len(s.brokers)]
 			try, cancel := context.WithTimeout(ctx, dialTry)
-			c, err := r.follow.homes[set].cluster.DialThrough(try, b)
+			c, err := s.cluster.DialThrough(try, b)
 			cancel()
 			r.open.dialled(r.label(set, int(b.ID)), err)
 			if err == nil {
-				return c, upstream{b, set}, nil
+				return c, upstream{b, set, s.generation}, nil
 			}
 			if errs = append(errs, err); ctx.Err() != nil {
 				return nil, upstream{}, errors.Join(errs...)

@@ -7,11 +7,14 @@ import (
 	"strings"
 )
 
-// Version is that of the newest claims that are written here: slots of a set. A reader reads older ones too.
-const Version = 2
+// Version is that of the newest claims that are written here: slots for brokers of a home that is not the first. A reader reads older ones too.
+const Version = 3
 
-// restVersion is that of all other claims, so that who knows no sets goes on reading them.
-const restVersion = 1
+// Versions of other claims, so that who knows no moves, or no sets, goes on reading them until there is one.
+const (
+	setVersion  = 2
+	restVersion = 1
+)
 
 // MaxClaimBytes is the longest claim that is read.
 const MaxClaimBytes = 4 << 10
@@ -51,6 +54,8 @@ type Claim struct {
 	Slot int    `json:"slot"`
 	ID   int32  `json:"id"`
 	Node int32  `json:"node"`
+	// Generation, of KindSlot, is that of the set's home whose broker Node is; 0 is the first.
+	Generation int64 `json:"generation,omitempty"`
 	// Block, from 1 on, is that of KindProducers.
 	Block int64 `json:"block,omitempty"`
 }
@@ -60,8 +65,13 @@ func (c Claim) Key() string { return c.Router + "/" + c.Kind + "/" + c.Proposal 
 
 // Encode is the record's value.
 func (c Claim) Encode() ([]byte, error) {
-	if c.V = restVersion; c.Set != "" {
+	switch {
+	case c.Generation > 0:
 		c.V = Version
+	case c.Set != "":
+		c.V = setVersion
+	default:
+		c.V = restVersion
 	}
 	b, err := json.Marshal(c)
 	if err != nil {

@@ -9,11 +9,13 @@ import (
 const MaxSlots = 1000
 
 // Slot is one broker of the virtual cluster: its set, empty for the rest, its place among the set's ports, its id for clients, and the broker at the
-// set's home that it stands for. Ids are unique in the virtual cluster, places and brokers in their set.
+// set's home that it stands for, which is that of a generation: when the home has changed a slot keeps its place and its id, and stands for nobody until it gets a
+// broker of the new home. Ids are unique in the virtual cluster, places in their set, and brokers in their set and generation.
 type Slot struct {
-	Set      string
-	Index    int
-	ID, Node int32
+	Set        string
+	Index      int
+	ID, Node   int32
+	Generation int64
 }
 
 // State is what the claims of one router say. The zero value is that of no claims.
@@ -28,7 +30,7 @@ type State struct {
 }
 
 // Apply takes the next claim in offset order, and reports whether it counts. A cluster's id counts once. A slot counts while its place,
-// its id and its broker are free. A block counts if it is above all before it.
+// its id and its broker are free, or if it is one that has a broker of an older generation only. A block counts if it is above all before it.
 func (s *State) Apply(c Claim) bool {
 	switch c.Kind {
 	case KindCluster:
@@ -38,16 +40,10 @@ func (s *State) Apply(c Claim) bool {
 		s.Cluster, s.KnownCluster = c.Cluster, true
 		return true
 	case KindSlot:
-		if c.Slot < 0 || c.Slot >= MaxSlots || !isID(c.ID) || !isID(c.Node) {
+		if c.Slot < 0 || c.Slot >= MaxSlots || !isID(c.ID) || !isID(c.Node) || c.Generation < 0 {
 			return false
 		}
-		for _, o := range s.Slots {
-			if o.ID == c.ID || o.Set == c.Set && (o.Index == c.Slot || o.Node == c.Node) {
-				return false
-			}
-		}
-		s.Slots = append(slices.Clip(s.Slots), Slot{c.Set, c.Slot, c.ID, c.Node})
-		return true
+		return s.slot(Slot{c.Set, c.Slot, c.ID, c.Node, c.Generation})
 	case KindProducers:
 		if c.Block <= s.Block {
 			return false
@@ -58,17 +54,48 @@ func (s *State) Apply(c Claim) bool {
 	return false
 }
 
+// slot takes a slot, or another broker for one.
+func (s *State) slot(c Slot) bool {
+	at := -1
+	for i, o := range s.Slots {
+		switch {
+		case o.Set == c.Set && o.Node == c.Node && o.Generation == c.Generation:
+			return false
+		case o.Set == c.Set && o.Index == c.Index && o.ID == c.ID && o.Generation < c.Generation:
+			at = i
+		case o.ID == c.ID || o.Set == c.Set && o.Index == c.Index:
+			return false
+		}
+	}
+	s.Slots = slices.Clone(s.Slots) // who asked for the state before keeps it
+	if at >= 0 {
+		s.Slots[at] = c
+	} else {
+		s.Slots = append(s.Slots, c)
+	}
+	return true
+}
+
 // isID reports whether a broker may have an id; the highest one stands for nobody.
 func isID(id int32) bool { return id >= 0 && id < math.MaxInt32 }
 
-// Has reports whether a broker has a slot in a set.
-func (s *State) Has(set string, node int32) bool {
-	return slices.ContainsFunc(s.Slots, func(o Slot) bool { return o.Set == set && o.Node == node })
+// Has reports whether a broker of the home of a generation has a slot in a set.
+func (s *State) Has(set string, generation int64, node int32) bool {
+	return slices.ContainsFunc(s.Slots, func(o Slot) bool { return o.Set == set && o.Node == node && o.Generation == generation })
 }
 
-// Next is the slot of a set to claim for a broker that has none: the first that is free of count, under the broker's own id where that is free, and
-// the lowest one otherwise. False means that all slots are taken.
-func (s *State) Next(set string, node int32, count int) (Slot, bool) {
+// Next is the slot of a set to claim for a broker, of the home of a generation, that has none: the first of count that has a broker of an older generation only, else
+// the first that is free, under the broker's own id where that is free, and the lowest one otherwise. False means that all slots are taken.
+func (s *State) Next(set string, generation int64, node int32, count int) (Slot, bool) {
+	old := -1
+	for i, o := range s.Slots {
+		if o.Set == set && o.Generation < generation && o.Index < count && (old < 0 || o.Index < s.Slots[old].Index) {
+			old = i
+		}
+	}
+	if old >= 0 {
+		return Slot{set, s.Slots[old].Index, s.Slots[old].ID, node, generation}, true
+	}
 	index := free(count, func(i int) bool {
 		return slices.ContainsFunc(s.Slots, func(o Slot) bool { return o.Set == set && o.Index == i })
 	})
@@ -80,7 +107,7 @@ func (s *State) Next(set string, node int32, count int) (Slot, bool) {
 	if taken(int(node)) {
 		id = int32(free(len(s.Slots)+1, taken))
 	}
-	return Slot{set, index, id, node}, true
+	return Slot{set, index, id, node, generation}, true
 }
 
 // free is the first number below count that is not taken; -1 for none.

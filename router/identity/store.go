@@ -76,12 +76,12 @@ func (s *Store) Cluster(ctx context.Context, id string) error {
 	return err
 }
 
-// Claim has a slot of a set settled for each of the brokers that has none, as far as count slots reach. What it returns are the brokers that are
+// Claim has a slot of a set settled for each of the brokers, of the home of a generation, that has none, as far as count slots reach. What it returns are the brokers that are
 // left without one.
-func (s *Store) Claim(ctx context.Context, set string, nodes []int32, count int) (left []int32, err error) {
+func (s *Store) Claim(ctx context.Context, set string, generation int64, nodes []int32, count int) (left []int32, err error) {
 	for _, node := range nodes {
-		for try := 0; !s.state.Has(set, node); try++ {
-			slot, ok := s.state.Next(set, node, min(count, MaxSlots))
+		for try := 0; !s.state.Has(set, generation, node); try++ {
+			slot, ok := s.state.Next(set, generation, node, min(count, MaxSlots))
 			if !ok {
 				left = append(left, node)
 				break
@@ -89,7 +89,7 @@ func (s *Store) Claim(ctx context.Context, set string, nodes []int32, count int)
 			if try == tries {
 				return nil, fmt.Errorf("claim a slot for broker %d of router %s: others were faster %d times", node, s.router, tries)
 			}
-			if _, err := s.propose(ctx, Claim{Kind: KindSlot, Set: set, Slot: slot.Index, ID: slot.ID, Node: slot.Node}); err != nil {
+			if _, err := s.propose(ctx, Claim{Kind: KindSlot, Set: set, Slot: slot.Index, ID: slot.ID, Node: slot.Node, Generation: generation}); err != nil {
 				return nil, err
 			}
 		}

@@ -96,7 +96,7 @@ func TestStore_MoreBrokersThanSlots(t *testing.T) {
 		if left, err = claim(t, s, "c", []int32{4, 5, 6}, 3); err != nil || len(left) > 0 {
 			t.Fatalf("%v, %v", left, err)
 		}
-		if want := []Slot{{"", 0, 4, 4}, {"", 1, 5, 5}, {"", 2, 6, 6}}; !reflect.DeepEqual(s.State().Slots, want) {
+		if want := []Slot{{"", 0, 4, 4, 0}, {"", 1, 5, 5, 0}, {"", 2, 6, 6, 0}}; !reflect.DeepEqual(s.State().Slots, want) {
 			t.Errorf("%v", s.State().Slots)
 		}
 	})
@@ -147,7 +147,7 @@ func TestStore_WhatOthersWrote(t *testing.T) {
 		if err := reader.Read(t.Context()); err != nil || len(reader.State().Slots) != 1 {
 			t.Errorf("%+v, %v", reader.State(), err)
 		}
-		write("shop/slot/y", `{"v":3}`)
+		write("shop/slot/y", `{"v":4}`)
 		for range 2 { // it does not pass by itself
 			if err := reader.Read(t.Context()); !errors.Is(err, ErrVersion) {
 				t.Errorf("a newer version: %v", err)
@@ -162,5 +162,5 @@ func claim(t *testing.T, s *Store, cluster string, nodes []int32, count int) ([]
 	if err := s.Cluster(t.Context(), cluster); err != nil {
 		return nil, err
 	}
-	return s.Claim(t.Context(), "", nodes, count)
+	return s.Claim(t.Context(), "", 0, nodes, count)
 }

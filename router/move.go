@@ -1,0 +1,212 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/isthmus-project/isthmus/broker"
+	"github.com/isthmus-project/isthmus/router/hold"
+	"github.com/isthmus-project/isthmus/router/relay"
+)
+
+// Home is where a set has its home from a generation on.
+type Home struct {
+	// Generation counts the homes of a set; that of the first is 0.
+	Generation int64
+	// Cluster is it. It stays open for as long as the router runs.
+	Cluster *broker.Cluster
+}
+
+// Hold sets what clients of a set may do while its home is about to move, [hold.Serving] if it is not any more. It counts from the next request of each connection on; see
+// [Router.Writes].
+func (r *Router) Hold(set string, phase hold.Phase) error {
+	i, err := r.setNamed(set)
+	if err != nil {
+		return err
+	}
+	r.stages.set(i, func(s relay.Stage) relay.Stage {
+		s.Phase = phase
+		return s
+	})
+	return nil
+}
+
+// Writes is how many requests of clients may still change something at the home of a set. Once it is 0 behind [Router.Hold] it stays that. Records that were sent without
+// waiting for an answer are not among them.
+func (r *Router) Writes(set string) (n int, err error) {
+	i, err := r.setNamed(set)
+	if err != nil {
+		return 0, err
+	}
+	for _, c := range r.open.list() {
+		if c.set() == i {
+			n += int(c.seen.Writes.Load())
+		}
+	}
+	return n, nil
+}
+
+// Move takes a set to another home and lets its clients go on there. It returns when they do, or with the reason why the home could not be asked for its brokers: then all is as before, and it
+// may be called again.
+func (r *Router) Move(ctx context.Context, set string, to Home) error {
+	i, err := r.setNamed(set)
+	if err != nil {
+		return err
+	}
+	if now := r.stages.of(i).Generation; to.Generation <= now {
+		return fmt.Errorf("move router %s to generation %d: it is at %d", r.cfg.Router.Name, to.Generation, now)
+	}
+	return r.moves.ask(ctx, &move{set: i, to: to, done: make(chan error, 1)})
+}
+
+// setNamed is the number of a set; that of no name is what no set names.
+func (r *Router) setNamed(name string) (int, error) {
+	if name == "" {
+		return 0, nil
+	}
+	for i, s := range r.cfg.Router.Sets {
+		if s.Name == name {
+			return i + 1, nil
+		}
+	}
+	return 0, fmt.Errorf("router %s has no set %q", r.cfg.Router.Name, name)
+}
+
+// moving is what takes sets to other homes.
+type moving struct {
+	stages stages
+	moves  moves
+}
+
+// stages are where the homes of all sets stand.
+type stages struct {
+	now []*atomic.Pointer[staging]
+}
+
+// staging is a stage, and how it ends.
+type staging struct {
+	relay.Stage
+	over chan struct{}
+}
+
+func newStages(sets int) (s stages) {
+	for range sets {
+		first := new(atomic.Pointer[staging])
+		over := make(chan struct{})
+		first.Store(&staging{relay.Stage{Over: over}, over})
+		s.now = append(s.now, first)
+	}
+	return s
+}
+
+func (s stages) of(set int) relay.Stage { return s.now[set].Load().Stage }
+
+// set puts what change makes of a stage in its place.
+func (s stages) set(set int, change func(relay.Stage) relay.Stage) {
+	for {
+		old := s.now[set].Load()
+		next := &staging{change(old.Stage), make(chan struct{})}
+		next.Over = next.over
+		if s.now[set].CompareAndSwap(old, next) {
+			close(old.over)
+			return
+		}
+	}
+}
+
+// move is a home that followLoop is to take a set to.
+type move struct {
+	set  int
+	to   Home
+	done chan error
+}
+
+// moves are those that wait for followLoop, which leaves what it does for them: it may be asking a home that is lost.
+type moves struct {
+	queue chan *move
+	mu    *sync.Mutex
+	leave *context.CancelFunc // of what followLoop does; nil for nothing
+	wait  *atomic.Int32       // how many moves there are
+}
+
+func newMoves() moves {
+	return moves{queue: make(chan *move), mu: new(sync.Mutex), leave: new(context.CancelFunc), wait: new(atomic.Int32)}
+}
+
+// errMoving is why followLoop left what it did.
+var errMoving = errors.New("a home is moving")
+
+// ask has a move done.
+func (m moves) ask(ctx context.Context, one *move) error {
+	m.wait.Add(1)
+	defer m.wait.Add(-1)
+	m.mu.Lock()
+	if *m.leave != nil {
+		(*m.leave)()
+	}
+	m.mu.Unlock()
+	select {
+	case m.queue <- one:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-one.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// while runs what a move may interrupt.
+func (m moves) while(ctx context.Context, fn func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	leave := func() { cancel(errMoving) }
+	m.mu.Lock()
+	*m.leave = leave
+	m.mu.Unlock()
+	defer func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		*m.leave = nil
+	}()
+	if m.wait.Load() > 0 {
+		return nil
+	}
+	return fn(ctx)
+}
+
+// take takes a set to another home. It is followLoop's.
+func (r *Router) take(ctx context.Context, m *move) error {
+	f := &r.follow
+	before := f.homes[m.set]
+	h := newHome(known{set: before.set, cluster: m.to.Cluster, generation: m.to.Generation}, before.way)
+	f.homes[m.set] = h
+	err := r.arrive(ctx, h)
+	if err != nil {
+		f.homes[m.set] = before
+		return fmt.Errorf("move %s of router %s to %s: %w", h.about("home"), r.cfg.Router.Name, m.to.Cluster.Name(), err)
+	}
+	r.apart.moved(m.set)
+	r.stages.set(m.set, func(relay.Stage) relay.Stage { return relay.Stage{Generation: m.to.Generation} })
+	r.log.Info("home moved", "set", h.set, "home", m.to.Cluster.Name(), "generation", m.to.Generation, "brokers", len(h.last.Brokers))
+	return nil
+}
+
+// arrive asks a home that is new who its brokers are, gives them slots, and draws the picture with them.
+func (r *Router) arrive(ctx context.Context, h *home) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, homePatience, fmt.Errorf("no answer within %v: %w", homePatience, context.DeadlineExceeded))
+	defer cancel()
+	var err error
+	if h.last, err = h.brokers(ctx); err != nil {
+		return err
+	}
+	if err := r.claim(ctx); err != nil {
+		return err
+	}
+	return r.redraw(ctx)
+}
