@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/isthmus-project/isthmus/router/members"
 	"github.com/isthmus-project/isthmus/router/relay"
 	"github.com/isthmus-project/isthmus/router/rewrite"
 )
@@ -137,6 +138,7 @@ func (d *door) relay(ctx context.Context, c net.Conn, slot int) {
 		},
 	}
 	cfg.Stage = func() relay.Stage { return r.stages.of(own.set()) }
+	cfg.Members = func() *members.Book { return r.stages.members(own.set()) }
 	if r.apart != nil {
 		cfg.Sets = func() relay.Sets { return r.apart.of(own.set(), r.now.Load) }
 	}

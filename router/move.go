@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/router/hold"
+	"github.com/isthmus-project/isthmus/router/members"
 	"github.com/isthmus-project/isthmus/router/relay"
 )
 
@@ -18,6 +20,8 @@ type Home struct {
 	Generation int64
 	// Cluster is it. It stays open for as long as the router runs.
 	Cluster *broker.Cluster
+	// Members are those of groups at the home that is left, by group; nil where nobody could be asked.
+	Members map[string][]string
 }
 
 // Hold sets what clients of a set may do while its home is about to move, [hold.Serving] if it is not any more. It counts from the next request of each connection on; see
@@ -27,10 +31,7 @@ func (r *Router) Hold(set string, phase hold.Phase) error {
 	if err != nil {
 		return err
 	}
-	r.stages.set(i, func(s relay.Stage) relay.Stage {
-		s.Phase = phase
-		return s
-	})
+	r.stages.set(i, func(s *staging) { s.Phase = phase })
 	return nil
 }
 
@@ -86,17 +87,26 @@ type stages struct {
 	now []*atomic.Pointer[staging]
 }
 
-// staging is a stage, and how it ends.
+// staging is a stage, how it ends, and what there is to know of members of groups since the home moved; nil for nothing.
 type staging struct {
 	relay.Stage
 	over chan struct{}
+	book *members.Book
+}
+
+// members is the book of a set, nil if it is not needed any more.
+func (s stages) members(set int) *members.Book {
+	if b := s.now[set].Load().book; b != nil && !b.Over(time.Now()) {
+		return b
+	}
+	return nil
 }
 
 func newStages(sets int) (s stages) {
 	for range sets {
 		first := new(atomic.Pointer[staging])
 		over := make(chan struct{})
-		first.Store(&staging{relay.Stage{Over: over}, over})
+		first.Store(&staging{relay.Stage{Over: over}, over, nil})
 		s.now = append(s.now, first)
 	}
 	return s
@@ -105,12 +115,14 @@ func newStages(sets int) (s stages) {
 func (s stages) of(set int) relay.Stage { return s.now[set].Load().Stage }
 
 // set puts what change makes of a stage in its place.
-func (s stages) set(set int, change func(relay.Stage) relay.Stage) {
+func (s stages) set(set int, change func(*staging)) {
 	for {
 		old := s.now[set].Load()
-		next := &staging{change(old.Stage), make(chan struct{})}
+		next := *old
+		change(&next)
+		next.over = make(chan struct{})
 		next.Over = next.over
-		if s.now[set].CompareAndSwap(old, next) {
+		if s.now[set].CompareAndSwap(old, &next) {
 			close(old.over)
 			return
 		}
@@ -192,7 +204,9 @@ func (r *Router) take(ctx context.Context, m *move) error {
 		return fmt.Errorf("move %s of router %s to %s: %w", h.about("home"), r.cfg.Router.Name, m.to.Cluster.Name(), err)
 	}
 	r.apart.moved(m.set)
-	r.stages.set(m.set, func(relay.Stage) relay.Stage { return relay.Stage{Generation: m.to.Generation} })
+	r.stages.set(m.set, func(s *staging) {
+		s.Generation, s.Phase, s.book = m.to.Generation, hold.Serving, members.New(time.Now(), m.to.Members)
+	})
 	r.log.Info("home moved", "set", h.set, "home", m.to.Cluster.Name(), "generation", m.to.Generation, "brokers", len(h.last.Brokers))
 	return nil
 }

@@ -59,6 +59,8 @@ func (r *Relay) silent(err error, begun bool) error {
 func (r *Relay) answer(ctx context.Context, h frame.Answer, o owed) error {
 	row, _ := apis.Of(o.key, o.version)
 	switch {
+	case o.own != nil:
+		return r.ownAnswer(ctx, h, o)
 	case walk.Walkable(o.key, o.version):
 		patch := r.patchNow()
 		patch.Throttle = r.chargeAnswer(h, o)

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/isthmus-project/isthmus/router/apis"
+	"github.com/isthmus-project/isthmus/router/members"
 	"github.com/isthmus-project/isthmus/router/quota"
 	"github.com/isthmus-project/isthmus/router/rewrite"
 	"github.com/isthmus-project/isthmus/router/sets"
@@ -31,6 +32,8 @@ type Config struct {
 	// Stage says where the home of the connection's set stands; it is asked for every request that is not answered here anyway. When the generation has changed, what Dial
 	// and View say is of the new home, and of the old one as long as answers of that are due. Nil is a home that stays.
 	Stage func() Stage
+	// Members is asked for requests of groups: what those are told that a home before this one knew. Nil, or a nil book, is nothing.
+	Members func() *members.Book
 	// Sets is asked once the broker is connected: what of other sets clients are told, and what may not go to this home. Nil, or a nil answer, means that all is
 	// of one set.
 	Sets func() Sets

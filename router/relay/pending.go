@@ -24,11 +24,12 @@ type owed struct {
 	key, version int16
 	correlation  int32
 	kind         kind
-	ticket       uint64              // set by push
-	answer       []byte              // of local: the whole frame
-	edit         func(kmsg.Response) // of forward: puts what is of other sets into the answer; nil: nothing
-	writes       bool                // of forward: counted in Seen.Writes
-	claim        *claim              // of a request that may end a login
+	ticket       uint64               // set by push
+	answer       []byte               // of local: the whole frame
+	edit         func(kmsg.Response)  // of forward: puts what is of other sets into the answer; nil: nothing
+	writes       bool                 // of forward: counted in Seen.Writes
+	own          chan<- kmsg.Response // of a request of the router's own: takes the answer, and never blocks
+	claim        *claim               // of a request that may end a login
 	account      *quota.Account
 	wait         time.Duration // that the client is told, because of the request
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/isthmus-project/isthmus/broker/shape"
 	"github.com/isthmus-project/isthmus/router/apis"
 	"github.com/isthmus-project/isthmus/router/frame"
+	"github.com/isthmus-project/isthmus/router/members"
 	"github.com/isthmus-project/isthmus/router/rewrite"
 	"github.com/isthmus-project/isthmus/router/sets"
 	"github.com/isthmus-project/isthmus/router/walk"
@@ -170,6 +171,11 @@ func (r *Relay) serve(ctx context.Context, h frame.Request) error {
 	}
 	r.passes(h.Key)
 	o := owed{key: h.Key, version: h.Version, correlation: h.Correlation, kind: forward, account: r.spender.account, wait: r.spender.wait}
+	if members.Looks(h.Key) {
+		if b := r.book(); b != nil {
+			return r.ofGroup(ctx, h, o, row, b)
+		}
+	}
 	switch {
 	case walk.Walkable(h.Key, h.Version):
 		return r.walkRequest(h, o)
