@@ -36,6 +36,7 @@ func TestOneBroker(t *testing.T) {
 	run("Types", types)
 	run("Log", commits)
 	run("Transactions", transactions)
+	run("Empty", empty)
 	run("Rights", rights)
 	run("Cleaned", cleaned)
 	run("Restart", func(l *lab) {
@@ -62,6 +63,19 @@ func TestThreeBrokers(t *testing.T) {
 }
 
 // types: each type of group is listed and described as what it is, and none that is active is written to.
+// empty is a group whose members are taken out, with a name of their own and without.
+func empty(l *lab) {
+	slow := []kgo.Opt{kgo.ConsumerGroup("emptied"), kgo.DisableAutoCommit(), kgo.SessionTimeout(5 * time.Minute), kgo.HeartbeatInterval(time.Minute), kgo.Balancers(kgo.CooperativeStickyBalancer())}
+	l.consume(append(slow, kgo.InstanceID("named"))...)
+	members, err := l.c.EmptyGroup(l.context(), "emptied")
+	if err != nil || len(members) != 1 {
+		l.t.Errorf("%v, %v", members, err)
+	}
+	if g, err := l.c.DescribeGroups(l.context(), "emptied"); err != nil || g["emptied"].Active() {
+		l.t.Errorf("it is left as %+v, %v", g["emptied"], err)
+	}
+}
+
 func types(l *lab) {
 	classic := l.consume(kgo.ConsumerGroup("classic"), kgo.DisableAutoCommit())
 	kip848 := l.consume(kgo.ConsumerGroup("kip848"), kgo.DisableAutoCommit(), kgo.ServerSideBalancer())
