@@ -151,7 +151,7 @@ func (d *door) relay(ctx context.Context, c net.Conn, slot int) {
 		r.log.Error("a connection cannot be served", "error", err)
 		return
 	}
-	own.seen, own.subject = one.Seen(), cfg.Subject
+	own.relay, own.seen, own.subject = one, one.Seen(), cfg.Subject
 	r.open.add(own)
 	err = one.Run(ctx)
 	r.open.remove(own, err)

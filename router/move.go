@@ -32,11 +32,17 @@ func (r *Router) Hold(set string, phase hold.Phase) error {
 		return err
 	}
 	r.stages.set(i, func(s *staging) { s.Phase = phase })
+	if phase == hold.Held {
+		for _, c := range r.open.list() {
+			if c.set() == i && c.seen.Writes.Load() > 0 {
+				c.relay.Flush()
+			}
+		}
+	}
 	return nil
 }
 
-// Writes is how many requests of clients may still change something at the home of a set. Once it is 0 behind [Router.Hold] it stays that. Records that were sent without
-// waiting for an answer are not among them.
+// Writes is how many requests of clients may still change something at the home of a set. Once it is 0 behind [Router.Hold] it stays that.
 func (r *Router) Writes(set string) (n int, err error) {
 	i, err := r.setNamed(set)
 	if err != nil {

@@ -20,6 +20,7 @@ type connection struct {
 	subject string // of its certificate
 	since   time.Time
 	seen    *relay.Seen
+	relay   *relay.Relay
 	to      atomic.Pointer[upstream] // nil before it is dialled
 	view    atomic.Pointer[rewrite.View]
 }

@@ -7,9 +7,10 @@
 //	            OffsetCommit: taken over, as of no member, while the group is empty there
 //	            LeaveGroup: done
 //	┌───────┐
-//	│ stale │ ── JoinGroup ──▶ behind the barrier ──▶ asks for an id at the new home ──▶ joins with it
-//	└───────┘                  until all that were                                           │
-//	                           known are back                                             joined: as ever
+//	│ stale │ ── JoinGroup ──▶ asks for an id at the new home ──▶ behind the barrier, ──▶ joins with it, and hears of it
+//	└───────┘                                                     until all that were     when all others have
+//	                                                              known are back                    │
+//	                                                                                           joined: as ever
 //
 // All seven client libraries that were tried take that for an ordinary rebalance, commit before it, and keep the partitions that they keep in one (research:
 // router-clients.md §2). Any other error makes one or another drop its positions or show an error; a first member that joins before the others have committed makes their commits

@@ -11,6 +11,9 @@ import (
 const (
 	// Barrier is how long after a move a group waits for its members at most: longer than the three seconds between two heartbeats.
 	Barrier = 4 * time.Second
+	// Together is how long who joins first waits for the others' requests to be sent, too. Kafka itself waits for all members that have asked for an id; a home that does not would
+	// give all partitions to the first.
+	Together = time.Second
 	// Window is how long after a move a member may come back that the old home knew. The longest session that brokers allow by default is half an hour; clients' own default is 45
 	// seconds, and who did not ask anything for so long has lost its partitions anyway.
 	Window = 5 * time.Minute
@@ -52,6 +55,8 @@ type group struct {
 	joined map[string]struct{} // members that the new home gave their ids, over this instance
 	back   map[string]struct{} // of those before, who have come to the barrier
 	open   chan struct{}       // closed when all that were known are back
+	sent   map[string]struct{} // of those who are back, whose JoinGroup is at the home
+	whole  chan struct{}       // closed when it is that of all of them
 }
 
 // New returns a book of a move at a time. known are the members of groups at the home that was left, by group; a group that is not in it may have had any.
@@ -73,7 +78,8 @@ func (b *Book) Counts() Counts {
 func (b *Book) of(name string) *group {
 	g := b.groups[name]
 	if g == nil {
-		g = &group{joined: make(map[string]struct{}), back: make(map[string]struct{}), open: make(chan struct{})}
+		g = &group{joined: make(map[string]struct{}), back: make(map[string]struct{}), open: make(chan struct{}),
+			sent: make(map[string]struct{}), whole: make(chan struct{})}
 		if len(b.groups) < mostGroups {
 			b.groups[name] = g
 		}
@@ -113,6 +119,9 @@ type Deed struct {
 	Until time.Time
 	// Handshake says that a JoinGroup, which was given no member id here, needs one from the home, in a request of its own, before it is sent.
 	Handshake bool
+	// Sent is to be called when a JoinGroup has been sent, and its answer to be held back until Whole is closed, for [Together] at most; nil for nothing.
+	Sent  func()
+	Whole <-chan struct{}
 	// Edit changes the home's answer; nil leaves it.
 	Edit func(kmsg.Response)
 }
@@ -160,11 +169,13 @@ func (b *Book) join(now time.Time, m *kmsg.JoinGroupRequest) Deed {
 		}
 	}}
 	g := b.of(name)
-	if b.stale(name, m.MemberID) {
+	if old := m.MemberID; b.stale(name, old) {
+		d.Whole, d.Sent = g.whole, func() { b.sent(g, old) }
 		if _, again := g.back[m.MemberID]; !again && len(g.back) < mostBack {
 			g.back[m.MemberID] = struct{}{}
 			b.counts.Back++
 		}
+		delete(g.sent, old) // again, if it had to connect anew
 		m.MemberID = ""
 		d.Handshake = m.Version >= 4 && m.InstanceID == nil // who has a name of its own gets an id at once, as do older clients
 	}
@@ -172,6 +183,21 @@ func (b *Book) join(now time.Time, m *kmsg.JoinGroupRequest) Deed {
 		d.Wait, d.Until = g.open, until
 	}
 	return d
+}
+
+// sent notes that a member's JoinGroup is at the home.
+func (b *Book) sent(g *group, member string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	g.sent[member] = struct{}{}
+	if len(g.sent) < len(g.back) {
+		return
+	}
+	select {
+	case <-g.whole:
+	default:
+		close(g.whole)
+	}
 }
 
 // whole opens the barrier if all members that were known are back.

@@ -57,6 +57,9 @@ func (r *Relay) silent(err error, begun bool) error {
 
 // answer passes one answer on, of which nothing has been read but the header.
 func (r *Relay) answer(ctx context.Context, h frame.Answer, o owed) error {
+	if o.after != nil {
+		r.holdBack(o.after)
+	}
 	row, _ := apis.Of(o.key, o.version)
 	switch {
 	case o.own != nil:

@@ -43,11 +43,6 @@ func (r *Relay) ofGroup(ctx context.Context, h frame.Request, o owed, row apis.R
 	if deed.Answer != nil {
 		return r.answerHere(h, deed.Answer)
 	}
-	if deed.Wait != nil {
-		if err := r.barrier(ctx, h, deed); err != nil {
-			return err
-		}
-	}
 	if join, isJoin := m.(*kmsg.JoinGroupRequest); isJoin && deed.Handshake {
 		refused, err := r.handshake(join)
 		if err != nil {
@@ -57,11 +52,33 @@ func (r *Relay) ofGroup(ctx context.Context, h frame.Request, o owed, row apis.R
 			return r.answerHere(h, refused)
 		}
 	}
-	o.edit = deed.Edit
-	return r.sendOn(h, o, row, in, m.AppendTo(nil))
+	if deed.Wait != nil {
+		if err := r.barrier(ctx, h, deed); err != nil {
+			return err
+		}
+	}
+	o.edit, o.after = deed.Edit, deed.Whole
+	if err := r.sendOn(h, o, row, in, m.AppendTo(nil)); err != nil {
+		return err
+	}
+	if deed.Sent != nil {
+		deed.Sent()
+	}
+	return nil
 }
 
-// barrier waits until the others of a group are back. Meanwhile the home may move again.
+// holdBack waits until the others of a group have sent their requests.
+func (r *Relay) holdBack(until <-chan struct{}) {
+	timer := time.NewTimer(members.Together)
+	defer timer.Stop()
+	select {
+	case <-until:
+	case <-timer.C:
+	case <-r.over:
+	}
+}
+
+// barrier waits until the others of a group are back. Meanwhile the home may move again; then the member has its id of a home that was left, and hears that it is not known.
 func (r *Relay) barrier(ctx context.Context, h frame.Request, d members.Deed) error {
 	timer := time.NewTimer(time.Until(d.Until))
 	defer timer.Stop()

@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/isthmus-project/isthmus/router/apis"
 	"github.com/isthmus-project/isthmus/router/members"
 )
 
@@ -41,8 +42,11 @@ func (l *lab) asks(c net.Conn, m kmsg.Request, version int16) int32 {
 	if kmsg.RequestForKey(int16(binary.BigEndian.Uint16(b))).Key() != m.Key() {
 		l.t.Fatalf("asked %s", kmsg.NameForKey(int16(binary.BigEndian.Uint16(b))))
 	}
+	if apis.Flexible(m.Key(), version) {
+		at++ // no tags
+	}
 	m.SetVersion(version)
-	if err := m.ReadFrom(b[at+1:]); err != nil {
+	if err := m.ReadFrom(b[at:]); err != nil {
 		l.t.Fatal(err)
 	}
 	return id
@@ -103,6 +107,8 @@ func TestGroups_Barrier(t *testing.T) {
 		began := time.Now()
 		post(l.client, request(5, 9, joining("old")))
 		home := <-l.broker
+		id := l.asks(home, new(kmsg.JoinGroupRequest), 9) // for an id: a home that waits for all who asked for one is to know of them before the first joins
+		post(home, answer(id, 9, joined(kerr.MemberIDRequired.Code, "new")))
 		l.asks(home, new(kmsg.JoinGroupRequest), 9)
 		if d := time.Since(began); d != members.Barrier {
 			t.Errorf("it waited for %v, want %v", d, members.Barrier)
@@ -110,6 +116,45 @@ func TestGroups_Barrier(t *testing.T) {
 		_ = l.client.Close()
 		<-l.ended
 	})
+}
+
+// TestGroups_Together: who joins first hears of it when all others have sent their requests, too, or it takes too long.
+func TestGroups_Together(t *testing.T) {
+	for name, both := range map[string]bool{"all": true, "one is missing": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := members.New(time.Now(), map[string][]string{"g": {"a", "b"}})
+				var labs []*lab
+				homes := make([]net.Conn, 2)
+				for i, id := range []string{"a", "b"} {
+					l := newLab(t, func(c *Config) { c.Members = func() *members.Book { return b } })
+					post(l.client, request(5, 9, joining(id)))
+					homes[i] = <-l.broker
+					post(homes[i], answer(l.asks(homes[i], new(kmsg.JoinGroupRequest), 9), 9, joined(kerr.MemberIDRequired.Code, "new-"+id)))
+					labs = append(labs, l)
+					synctest.Wait()
+				}
+				labs[0].asks(homes[0], new(kmsg.JoinGroupRequest), 9)
+				synctest.Wait()
+				began := time.Now()
+				post(homes[0], answer(5, 9, joined(0, "new-a")))
+				if both {
+					time.AfterFunc(100*time.Millisecond, func() { _, _ = homes[1].Read(make([]byte, 1000)) })
+				}
+				expect(t, labs[0].client, 5)
+				if d, want := time.Since(began), map[bool]time.Duration{true: 100 * time.Millisecond, false: members.Together}[both]; d != want {
+					t.Errorf("it heard after %v, want %v", d, want)
+				}
+				for _, l := range labs {
+					_ = l.client.Close()
+				}
+				_ = homes[1].Close()
+				for _, l := range labs {
+					<-l.ended
+				}
+			})
+		})
+	}
 }
 
 // TestGroups_Adopt: a commit of a member of before is one of no member at the new home.

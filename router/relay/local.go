@@ -123,8 +123,8 @@ func (r *Relay) flush() error {
 func (r *Relay) done() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.state.owe.queue) > 0 && r.state.owe.queue[0].writes {
-		r.seen.Writes.Add(-1)
+	if len(r.state.owe.queue) > 0 {
+		r.seen.Writes.Add(-r.state.owe.queue[0].counted())
 	}
 	r.state.owe.done()
 	r.seen.Pending.Store(int32(len(r.state.owe.queue)))

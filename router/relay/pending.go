@@ -28,10 +28,23 @@ type owed struct {
 	answer       []byte               // of local: the whole frame
 	edit         func(kmsg.Response)  // of forward: puts what is of other sets into the answer; nil: nothing
 	writes       bool                 // of forward: counted in Seen.Writes
+	clears       bool                 // of forward: behind a request without an answer that is counted
 	own          chan<- kmsg.Response // of a request of the router's own: takes the answer, and never blocks
+	after        <-chan struct{}      // of forward: the answer is held back until it is closed, for a while
 	claim        *claim               // of a request that may end a login
 	account      *quota.Account
 	wait         time.Duration // that the client is told, because of the request
+}
+
+// counted is how much of Seen.Writes the answer ends.
+func (o *owed) counted() (n int32) {
+	if o.writes {
+		n++
+	}
+	if o.clears {
+		n++
+	}
+	return n
 }
 
 // pending is what a connection owes its client, oldest first. Kafka answers in the order of the requests, so an answer passes only

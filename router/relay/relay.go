@@ -45,6 +45,8 @@ type course struct {
 	bound         bool  // the client's own login was passed to up
 	inTransaction bool  // one has begun over this connection
 	writing       bool  // the request that is served is counted in Seen.Writes
+	unheard       bool  // a request without an answer was sent over it
+	loose         bool  // one of before is, which has no answer: whatever is answered behind it says that it was served
 }
 
 // state is what both goroutines share.
@@ -56,6 +58,7 @@ type state struct {
 	inFrame  bool        // a request has begun
 	muted    time.Time   // the client is not read before
 	leaving  bool        // up is ended because the home has changed
+	flush    bool        // somebody waits for what has no answer
 	last     *time.Timer // of draining
 }
 

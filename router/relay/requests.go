@@ -70,6 +70,9 @@ func (r *Relay) waitForRoom() error {
 // nextRequest waits for a request and parses its header, which stays in the buffer. io.EOF means that there is none to come.
 func (r *Relay) nextRequest() (frame.Request, error) {
 	for {
+		if err := r.flushed(); err != nil {
+			return frame.Request{}, err
+		}
 		if err := r.between(); err != nil {
 			return frame.Request{}, err
 		}
@@ -83,7 +86,7 @@ func (r *Relay) nextRequest() (frame.Request, error) {
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return frame.Request{}, failed(Client, "wait for a request", err)
 		}
-		if r.idle() {
+		if r.idle() && !r.flushing() {
 			return frame.Request{}, failed(Client, "wait for a request", fmt.Errorf("idle for %v: %w", r.cfg.Timeouts.Idle, err))
 		}
 	}
@@ -127,6 +130,10 @@ func (r *Relay) between() error {
 		return r.state.err
 	case r.state.draining:
 		return io.EOF
+	}
+	if r.state.flush {
+		_ = r.client.SetReadDeadline(aLongTimeAgo) // again: it is looked at when nothing is there to be read
+		return nil
 	}
 	_ = r.client.SetReadDeadline(nowPlus(r.cfg.Timeouts.Idle))
 	return nil
@@ -225,6 +232,9 @@ func (r *Relay) walkRequest(h frame.Request, o owed) error {
 		noted = true
 		return r.owe(o)
 	})
+	if err == nil && !noted {
+		r.unanswered()
+	}
 	if errors.Is(err, ErrElsewhere) {
 		return failed(Router, "take a request", err) // what was answered is still written, and no reset overtakes it
 	}
@@ -328,6 +338,7 @@ func (r *Relay) owe(o owed) error {
 		return r.state.err
 	}
 	o.writes, r.writing = r.writing, false
+	o.clears, r.loose = r.loose, false
 	if _, err := r.state.owe.push(o); err != nil {
 		return failed(Router, "note a request", err)
 	}

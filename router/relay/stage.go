@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/isthmus-project/isthmus/router/frame"
 	"github.com/isthmus-project/isthmus/router/hold"
 )
@@ -48,6 +50,9 @@ func (r *Relay) staged(ctx context.Context, h frame.Request) (done bool, err err
 			give() // nothing in it matters
 			return true, r.answerHere(h, hold.Answered(h.Key, h.Version))
 		}
+		if err := r.settled(); err != nil {
+			return false, err
+		}
 		if patience == nil {
 			patience = time.NewTimer(hold.Patience)
 			defer patience.Stop()
@@ -77,8 +82,11 @@ func (r *Relay) follow(s Stage) error {
 // leave ends the upstream connection when nothing is due from it any more. What was sent there and is not answered in time is not known to have happened, so that
 // only the end of the connection says no more than that.
 func (r *Relay) leave() error {
-	if r.bound {
+	switch {
+	case r.bound:
 		return failed(Router, "go on at another home", fmt.Errorf("the login is at the one that was left: %w", ErrMoved))
+	case r.unheard: // nobody could tell the client that a partition has another leader there
+		return failed(Router, "go on at another home", fmt.Errorf("it sends records without asking for an answer: %w", ErrMoved))
 	}
 	r.settle()
 	r.mu.Lock()
@@ -106,6 +114,53 @@ func (r *Relay) left() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.state.leaving
+}
+
+// unanswered leaves a request that has no answer counted, one for all of them.
+func (r *Relay) unanswered() {
+	if r.unheard = true; r.writing && !r.loose {
+		r.writing, r.loose = false, true
+	}
+}
+
+// Flush has the home say that it has served what was sent there without asking for an answer, if anything was. It does not wait for that; see [Seen.Writes].
+func (r *Relay) Flush() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.state.flush = true
+	if !r.state.inFrame {
+		_ = r.client.SetReadDeadline(aLongTimeAgo)
+	}
+}
+
+// flushing reports whether somebody waits for what has no answer.
+func (r *Relay) flushing() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state.flush
+}
+
+// flushed does what Flush asks for.
+func (r *Relay) flushed() error {
+	r.mu.Lock()
+	asked := r.state.flush
+	r.state.flush = false
+	r.mu.Unlock()
+	if !asked {
+		return nil
+	}
+	return r.settled()
+}
+
+// settled waits until what has no answer was served, which the home does in the order of the requests.
+func (r *Relay) settled() error {
+	if !r.loose {
+		return nil
+	}
+	m := kmsg.NewPtrApiVersionsRequest()
+	m.SetVersion(0)
+	_, err := r.ask(m)
+	return err
 }
 
 // unwritten takes back that the request which is served may change the home, where it was not sent, or has no answer.
