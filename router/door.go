@@ -135,6 +135,9 @@ func (d *door) relay(ctx context.Context, c net.Conn, slot int) {
 			return up, nil
 		},
 	}
+	if r.users != nil {
+		cfg.Terminate = &relay.Terminate{Users: r.users.Now, Private: private(c), Home: func() string { return r.follow.homes[own.set()].cluster.Name() }}
+	}
 	if r.apart != nil {
 		cfg.Sets = func() relay.Sets { return r.apart.of(own.set(), r.now.Load) }
 	}
@@ -151,6 +154,11 @@ func (d *door) relay(ctx context.Context, c net.Conn, slot int) {
 	r.open.add(own)
 	err = one.Run(ctx)
 	r.open.remove(own, err)
+	for _, reason := range []error{relay.ErrLogin, relay.ErrHomeLogin} {
+		if errors.Is(err, reason) {
+			r.refused(reason)
+		}
+	}
 	if err != nil {
 		r.log.Debug("a connection ended", "slot", slot, "client", c.RemoteAddr().String(), "error", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -160,4 +161,13 @@ func subjectOf(c net.Conn) string {
 		return shown[0].Subject.String()
 	}
 	return ""
+}
+
+// private reports whether nobody can listen to a client: what it sends is encrypted, or does not leave this machine.
+func private(c net.Conn) bool {
+	if _, secure := c.(*tls.Conn); secure {
+		return true
+	}
+	at, err := netip.ParseAddrPort(c.LocalAddr().String())
+	return err == nil && at.Addr().Unmap().IsLoopback()
 }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/isthmus-project/isthmus/router"
 	"github.com/isthmus-project/isthmus/topology"
 )
 
@@ -77,9 +76,6 @@ Exits 0 without faults and problems, 2 for a file with faults, 1 for problems. W
 			case err != nil:
 				v.Faults = append(v.Faults, fault{File: args[0], Message: err.Error()})
 			}
-			if err == nil {
-				err = v.refuse(topo)
-			}
 			if err == nil && live {
 				ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
 				defer cancel()
@@ -106,20 +102,6 @@ Exits 0 without faults and problems, 2 for a file with faults, 1 for problems. W
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
 	cmd.Flags().DurationVar(&timeout, "timeout", 15*time.Second, "with --live, how long to wait for the clusters")
 	return cmd
-}
-
-// refuse adds what this version cannot serve yet to the faults; nil if there is nothing.
-func (v *verdict) refuse(topo *topology.Topology) error {
-	var errs []error
-	for _, r := range topo.Routers {
-		err := router.Check(r)
-		if err == nil || slices.ContainsFunc(errs, func(e error) bool { return strings.HasSuffix(e.Error(), err.Error()) }) {
-			continue // another instance says the same
-		}
-		errs = append(errs, fmt.Errorf("%s: %w", v.File, err))
-		v.Faults = append(v.Faults, fault{File: v.File, Message: err.Error()})
-	}
-	return errors.Join(errs...)
 }
 
 // tell tells a person: faults to the error stream, everything else to the output.

@@ -81,27 +81,6 @@ func TestCheck_EveryBadFile(t *testing.T) {
 	}
 }
 
-// TestCheck_RefusedRouter: what of a router is not built yet is a fault of the file, told once for all its instances.
-func TestCheck_RefusedRouter(t *testing.T) {
-	text := strings.Replace(minimal, "[\"127.0.0.1:1\"]\n", "[\"127.0.0.1:1\"]\nsasl = { mechanism = \"PLAIN\", user = \"isthmus\", password = \"env:P\" }\n", 1)
-	for i, node := range []string{"eu-1", "eu-2"} {
-		text += fmt.Sprintf("[[node]]\nname = %q\ngossip = \"127.0.0.1:%d\"\n[[router]]\nname = \"shop\"\nnode = %q\nlisten = \"127.0.0.1:%d\"\n"+
-			"advertise = \"127.0.0.1\"\nslots = \"%d-%d\"\nhome = \"eu\"\nauth = \"terminate\"\ncredentials = \"file:users.toml\"\n", node, 7946+i, node, 9100+100*i, 9101+100*i, 9103+100*i)
-	}
-	file := writeFile(t, "isthmus.toml", text)
-	want := file + ": router \"shop\": auth = \"terminate\" is not built yet; write auth = \"pass-through\"\n"
-	if code, out, errs := command(t.Context(), "check", file); code != exitUsage || out != "" || errs != want {
-		t.Errorf("exit %d, %q, %q; want %q", code, out, errs, want)
-	}
-	if code, out, _ := command(t.Context(), "check", "--json", file); code != exitUsage || strings.Count(out, "is not built yet") != 1 {
-		t.Errorf("exit %d, %s", code, out)
-	}
-	file = writeFile(t, "right.toml", strings.ReplaceAll(text, "auth = \"terminate\"\ncredentials = \"file:users.toml\"\n", ""))
-	if code, out, errs := command(t.Context(), "check", file); code != exitOK {
-		t.Errorf("exit %d, %q, %q", code, out, errs)
-	}
-}
-
 func TestCheck_MissingFile(t *testing.T) {
 	code, _, errs := command(t.Context(), "check", "/nowhere/isthmus.toml")
 	if code != exitUsage || !strings.Contains(errs, "/nowhere/isthmus.toml") {

@@ -32,6 +32,12 @@ func (r *Relay) readAnswers(ctx context.Context) error {
 		if err != nil {
 			return failed(Upstream, "read a header", fmt.Errorf("%w: %w", ErrMalformed, err))
 		}
+		if o.reply != nil {
+			if err := r.reply(ctx, h, o); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := r.answer(ctx, h, o); err != nil {
 			return err
 		}

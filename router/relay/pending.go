@@ -28,6 +28,7 @@ type owed struct {
 	answer       []byte              // of local: the whole frame
 	edit         func(kmsg.Response) // of forward: puts what is of other sets into the answer; nil: nothing
 	claim        *claim              // of a request that may end a login
+	reply        *reply              // of a request of our own: who waits for the answer
 	account      *quota.Account
 	wait         time.Duration // that the client is told, because of the request
 }

@@ -51,6 +51,7 @@ func New(cfg Config) (*Relay, error) {
 	}
 	r := &Relay{cfg: cfg, client: newLine(cfg.Client, Client), changed: make(chan struct{}, 1), over: make(chan struct{})}
 	r.named = r.note
+	r.loggedIn = cfg.Terminate != nil && cfg.Subject != "" // who showed a certificate is somebody
 	r.state.owe = newPending(cfg.Limits.Pending, cfg.Limits.PendingBytes)
 	return r, nil
 }
@@ -65,7 +66,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, r.drain)
 	defer stop()
 	asked := r.requests(ctx)
-	if asked == nil || errors.Is(asked, ErrElsewhere) {
+	if asked == nil || isTold(asked) {
 		r.settle()
 	}
 	r.fail(asked)
@@ -77,7 +78,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		r.client.reset()
 		return err
 	}
-	if !ok || e.Side != Client {
+	if !ok || e.Side != Client || isTold(err) {
 		r.hangUp()
 		return err
 	}
@@ -85,6 +86,11 @@ func (r *Relay) Run(ctx context.Context) error {
 		return nil // it hung up, and so cannot be written to
 	}
 	return err
+}
+
+// isTold reports whether the client is told, by an answer, of an error that ends the requests, so that the answer must arrive.
+func isTold(err error) bool {
+	return errors.Is(err, ErrElsewhere) || errors.Is(err, ErrLogin) || errors.Is(err, ErrHomeLogin)
 }
 
 // drain stops taking requests, at the end of the one that is being read, which must not take long now.

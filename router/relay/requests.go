@@ -157,7 +157,13 @@ func (r *Relay) serve(ctx context.Context, h frame.Request) error {
 		return r.versions(ctx, h)
 	case !ok || row.Does == apis.Hide || !r.cfg.Versions.Has(h.Key, h.Version):
 		return failed(Client, "take a request", fmt.Errorf("%s v%d: %w", kmsg.NameForKey(h.Key), h.Version, ErrUnsupported))
-	case h.Key == int16(kmsg.InitProducerID) && r.cfg.ProducerID != nil:
+	case r.cfg.Terminate != nil && isLogin(h.Key):
+		return r.loginHere(ctx, h)
+	}
+	if err := r.admit(ctx); err != nil {
+		return err
+	}
+	if h.Key == int16(kmsg.InitProducerID) && r.cfg.ProducerID != nil {
 		return r.producer(ctx, h, row)
 	}
 	if err := r.connect(ctx); err != nil {
