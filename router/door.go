@@ -136,7 +136,7 @@ func (d *door) relay(ctx context.Context, c net.Conn, slot int) {
 		},
 	}
 	if r.users != nil {
-		cfg.Terminate = &relay.Terminate{Users: r.users.Now, Private: private(c), Home: func() string { return r.follow.homes[own.set()].cluster.Name() }}
+		cfg.Terminate = &relay.Terminate{Users: r.users.Now, Private: private(c, r.cfg.Router.Listen), Home: func() string { return r.follow.homes[own.set()].cluster.Name() }}
 	}
 	if r.apart != nil {
 		cfg.Sets = func() relay.Sets { return r.apart.of(own.set(), r.now.Load) }

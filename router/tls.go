@@ -164,10 +164,18 @@ func subjectOf(c net.Conn) string {
 }
 
 // private reports whether nobody can listen to a client: what it sends is encrypted, or does not leave this machine.
-func private(c net.Conn) bool {
+func private(c net.Conn, listen string) bool {
 	if _, secure := c.(*tls.Conn); secure {
 		return true
 	}
-	at, err := netip.ParseAddrPort(c.LocalAddr().String())
-	return err == nil && at.Addr().Unmap().IsLoopback()
+	for _, at := range []string{listen, c.LocalAddr().String()} {
+		host, _, err := net.SplitHostPort(at)
+		if err != nil {
+			continue
+		}
+		if ip, err := netip.ParseAddr(host); host == "localhost" || err == nil && ip.Unmap().IsLoopback() {
+			return true
+		}
+	}
+	return false
 }
