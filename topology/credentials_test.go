@@ -45,6 +45,28 @@ func TestParseUsers(t *testing.T) {
 	}
 }
 
+// TestParse_CredentialsOfInstances: each instance of a router may have its users in another file.
+func TestParse_CredentialsOfInstances(t *testing.T) {
+	text := "[fabric]\nname = \"shop\"\n[[cluster]]\nname = \"eu\"\nbootstrap = [\"127.0.0.1:9092\"]\nsasl = { mechanism = \"PLAIN\", user = \"u\", password = \"env:P\" }\n"
+	for i := range 2 {
+		text += fmt.Sprintf("[[node]]\nname = \"n%d\"\ngossip = \"127.0.0.1:%d\"\n[[router]]\nname = \"shop\"\nnode = \"n%[1]d\"\nlisten = \"127.0.0.1:%[3]d\"\nadvertise = \"127.0.0.1\"\nslots = \"%[4]d\"\nhome = \"eu\"\n"+
+			"auth = \"terminate\"\ncredentials = \"file:%[1]d/users.toml\"\n", i, 7946+i, 9100+2*i, 9101+2*i)
+	}
+	top, err := Parse("/etc/isthmus.toml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := Parse("/etc/isthmus.toml", []byte(top.Export()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range again.Routers {
+		if path, ok := r.Credentials.File(); !ok || path != fmt.Sprintf("/etc/%d/users.toml", i) {
+			t.Errorf("%s has its users in %q", r.instance(), path)
+		}
+	}
+}
+
 // TestParseUsers_Faults: all faults of a file are told at once, with their lines, and none with a secret.
 func TestParseUsers_Faults(t *testing.T) {
 	const own = `at = { eu = { mechanism = "PLAIN", username = "a", password = "env:A" } }` + "\n"

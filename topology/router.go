@@ -182,11 +182,24 @@ func (r *reader) takesLogins(s scope, router Router, clusters []Cluster) {
 	}
 	slices.Sort(homes)
 	for _, home := range slices.Compact(homes) {
-		if i := slices.IndexFunc(clusters, func(c Cluster) bool { return c.Name == home && home != "" }); i >= 0 && clusters[i].SASL == nil && !r.excusedCluster(home, "sasl") {
+		i := slices.IndexFunc(clusters, func(c Cluster) bool { return c.Name == home && home != "" })
+		if i < 0 {
+			continue // reported already
+		}
+		switch c := clusters[i]; {
+		case c.SASL == nil && !r.excusedCluster(home, "sasl"):
 			r.d.add(s.posOf("auth"), "auth: with %q users log in at the home with logins of their own, and the cluster %q has no sasl; add sasl to its [[cluster]], or write auth = %q",
 				Terminate, home, PassThrough)
+		case c.SASL != nil && !c.SASL.GivesAway() && c.TLS == nil && !c.Insecure && !r.excusedCluster(home, "tls") && slices.ContainsFunc(c.Bootstrap, offMachine):
+			r.d.add(s.posOf("auth"), `auth: logins of users at the cluster %q would go over the wire in clear; add tls = { ca = "file:ca.pem" } to its [[cluster]], or insecure = true if you accept that`, home)
 		}
 	}
+}
+
+// offMachine tells whether others can listen on the way to an address.
+func offMachine(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	return err == nil && !isLoopback(host)
 }
 
 // excusedCluster tells whether a key of a cluster may be missing because of another fault in it.

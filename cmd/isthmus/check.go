@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"time"
@@ -53,7 +54,8 @@ func checkCommand(t terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check FILE",
 		Short: "Check a topology file, and with --live the clusters it names",
-		Long: `Checks a topology file and describes what it says. All faults are told at once, as file:line:column.
+		Long: `Checks a topology file and describes what it says, and the files of users of its routers that are on this machine. All faults are told at once, as
+file:line:column.
 
 With --live it also asks the clusters. Problems keep something from being mirrored: a cluster that cannot be reached, a topic
 on the target with fewer partitions or another cleanup policy. Warnings are about settings that can lose acknowledged
@@ -67,6 +69,9 @@ Exits 0 without faults and problems, 2 for a file with faults, 1 for problems. W
 		RunE: verb(func(cmd *cobra.Command, args []string) error {
 			v := verdict{File: args[0], Faults: []fault{}, Findings: []finding{}}
 			topo, err := topology.Load(args[0])
+			if err == nil {
+				err = usersOf(topo)
+			}
 			var faults topology.Errors
 			switch {
 			case errors.As(err, &faults):
@@ -102,6 +107,34 @@ Exits 0 without faults and problems, 2 for a file with faults, 1 for problems. W
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
 	cmd.Flags().DurationVar(&timeout, "timeout", 15*time.Second, "with --live, how long to wait for the clusters")
 	return cmd
+}
+
+// usersOf reads the files of users of routers that are on this machine; nodes may have theirs elsewhere, and the secrets that they refer to.
+func usersOf(topo *topology.Topology) error {
+	var all topology.Errors
+	read := make(map[string]bool)
+	for _, r := range topo.Routers {
+		path, ok := r.Credentials.File()
+		if !ok || read[path] {
+			continue
+		}
+		read[path] = true
+		text, err := r.Credentials.ResolveBytes()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("router %q: credentials: %w", r.Name, err)
+		}
+		var faults topology.Errors
+		if _, err := topology.ParseUsers(path, text); errors.As(err, &faults) {
+			all = append(all, faults...)
+		}
+	}
+	if len(all) > 0 {
+		return all
+	}
+	return nil
 }
 
 // tell tells a person: faults to the error stream, everything else to the output.

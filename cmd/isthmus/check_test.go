@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -77,6 +78,35 @@ func TestCheck_EveryBadFile(t *testing.T) {
 		runCode, _, runSaid := command(t.Context(), "run", "-c", file)
 		if code != exitUsage || runCode != exitUsage || said == "" || strings.TrimPrefix(runSaid, "isthmus: ") != said {
 			t.Errorf("%s: check exits %d with %q, run %d with %q", file, code, said, runCode, runSaid)
+		}
+	}
+}
+
+// TestCheck_Users: faults of a file of users are told like those of the topology, once for all instances; one that is on another machine is none.
+func TestCheck_Users(t *testing.T) {
+	text := strings.Replace(minimal, "[\"127.0.0.1:1\"]\n", "[\"127.0.0.1:1\"]\nsasl = { mechanism = \"PLAIN\", user = \"isthmus\", password = \"env:P\" }\n", 1)
+	for i, node := range []string{"eu-1", "eu-2"} {
+		text += fmt.Sprintf("[[node]]\nname = %q\ngossip = \"127.0.0.1:%d\"\n[[router]]\nname = \"shop\"\nnode = %q\nlisten = \"127.0.0.1:%d\"\n"+
+			"advertise = \"127.0.0.1\"\nslots = \"%d-%d\"\nhome = \"eu\"\nauth = \"terminate\"\ncredentials = \"file:users.toml\"\n", node, 7946+i, node, 9100+100*i, 9101+100*i, 9103+100*i)
+	}
+	file := writeFile(t, "isthmus.toml", text)
+	users := filepath.Join(filepath.Dir(file), "users.toml")
+	for name, tc := range map[string]struct {
+		users, want string
+		code        int
+	}{
+		"elsewhere": {"", "", exitOK},
+		"fine":      {"version = 1\n[[user]]\nname = \"anna\"\ncertificate = \"CN=anna\"\nat.eu = { mechanism = \"PLAIN\", username = \"anna\", password = \"env:NOT_HERE\" }\n", "", exitOK},
+		"wrong":     {"version = 2\n", users + ":1:11: version: this Isthmus knows 1 alone; write version = 1, or use a newer Isthmus\n", exitUsage},
+	} {
+		_ = os.Remove(users)
+		if tc.users != "" {
+			if err := os.WriteFile(users, []byte(tc.users), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if code, out, errs := command(t.Context(), "check", file); code != tc.code || errs != tc.want {
+			t.Errorf("%s: exit %d, %q, %q; want %q", name, code, out, errs, tc.want)
 		}
 	}
 }
