@@ -1,9 +1,11 @@
 package relay
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -73,12 +75,26 @@ func (r *Relay) logIn(ctx context.Context, user *users.User) (lasts time.Duratio
 		if err := kerr.ErrorForCode(proven.ErrorCode); err != nil {
 			return 0, denied("user %q: cluster %q refuses the login that the router's credentials have for it; mend [user.at.%s]: %v", user.Name, home, home, codeName(err))
 		}
+		if tooSlow(proven.SASLAuthBytes) {
+			return 0, denied("user %q: cluster %q wants more than %d iterations of SCRAM", user.Name, home, mostIterations)
+		}
 		var done bool
 		if done, message, err = session.Challenge(proven.SASLAuthBytes); err == nil && done {
 			return lifetime(proven.SessionLifetimeMillis), nil
 		}
 	}
 	return 0, denied("user %q: cluster %q does not end the login", user.Name, home)
+}
+
+// mostIterations bounds the work that a home can make of a login. Brokers have 4096, and at most 16384 (KIP-554).
+const mostIterations = 100_000
+
+// tooSlow reports whether a server's message of SCRAM asks for more than that.
+func tooSlow(message []byte) bool {
+	_, text, ok := bytes.Cut(message, []byte(",i="))
+	text, _, _ = bytes.Cut(text, []byte(","))
+	n, err := strconv.Atoi(string(text))
+	return ok && (err != nil || n > mostIterations)
 }
 
 // lifetime is what a broker gives in milliseconds; what it cannot mean is for ever.

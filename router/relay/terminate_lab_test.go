@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -88,6 +89,7 @@ type home struct {
 	book     *users.Users
 	only     string        // the one mechanism that it takes, if it is not empty
 	lasts    time.Duration // of a login
+	slow     bool          // it wants endless work
 	silent   bool          // it answers no login
 	breakOff bool          // it hangs up on logins
 	hold     chan struct{} // fetches are answered when it is closed
@@ -151,6 +153,9 @@ func (h *home) serve(c net.Conn) {
 		case *kmsg.SASLAuthenticateRequest:
 			r := resp.(*kmsg.SASLAuthenticateResponse)
 			said, who, err := login.Next(m.SASLAuthBytes)
+			if h.slow {
+				said = bytes.Replace(said, []byte(",i=4096"), []byte(",i=2000000000"), 1)
+			}
 			if r.SASLAuthBytes = said; err != nil {
 				r.ErrorCode, r.ErrorMessage, over = kerr.SaslAuthenticationFailed.Code, kmsg.StringPtr("no"), true
 			}

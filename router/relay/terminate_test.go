@@ -69,6 +69,7 @@ func TestTerminate_RefusedLogins(t *testing.T) {
 		"nobody":                    {new(home), nobody, "authentication failed: invalid username or password", ErrLogin},
 		"no login at the home":      {new(home), asPlain("carl"), `user "carl" has no login at cluster "eu"; add [user.at.eu] with one of his own to the router's credentials`, ErrHomeLogin},
 		"one that the home refuses": {new(home), asPlain("dora"), `user "dora": cluster "eu" refuses the login that the router's credentials have for it; mend [user.at.eu]: SASL_AUTHENTICATION_FAILED`, ErrHomeLogin},
+		"endless work there":        {&home{slow: true}, asPlain("anna"), `user "anna": cluster "eu" wants more than 100000 iterations of SCRAM`, ErrHomeLogin},
 		"another mechanism there":   {&home{only: "GSSAPI"}, asPlain("anna"), `user "anna": cluster "eu" takes GSSAPI, and not the mechanism SCRAM-SHA-512 of the router's credentials: UNSUPPORTED_SASL_MECHANISM`, ErrHomeLogin},
 	} {
 		terminated(t, tc.h, nil, func(t *testing.T, l *lab) {
@@ -335,6 +336,15 @@ func TestLifetime(t *testing.T) {
 	for ms, want := range map[int64]time.Duration{0: 0, -1: 0, 1: time.Millisecond, 3_600_000: time.Hour, 1<<63 - 1: 0, (1<<63 - 1) / 1_000_000: 0} {
 		if got := lifetime(ms); got != want {
 			t.Errorf("%d ms are %v, want %v", ms, got, want)
+		}
+	}
+}
+
+func TestTooSlow(t *testing.T) {
+	for text, want := range map[string]bool{"": false, "v=abc": false, "r=a,s=b,i=4096": false, "r=a,s=b,i=100000": false, "r=a,s=b,i=100001": true, "r=a,s=b,i=4096,x=1": false,
+		"r=a,s=b,i=99999999999999999999": true, "r=a,s=b,i=": true} {
+		if tooSlow([]byte(text)) != want {
+			t.Errorf("%q: %v", text, !want)
 		}
 	}
 }
