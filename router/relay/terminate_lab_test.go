@@ -22,6 +22,7 @@ import (
 
 	"github.com/isthmus-project/isthmus/router/apis"
 	"github.com/isthmus-project/isthmus/router/frame"
+	"github.com/isthmus-project/isthmus/router/quota"
 	"github.com/isthmus-project/isthmus/router/users"
 	"github.com/isthmus-project/isthmus/topology"
 )
@@ -177,6 +178,23 @@ func (h *home) serve(c net.Conn) {
 	}
 }
 
+var anybody = func() topology.Patterns {
+	p, err := topology.ParsePattern("*")
+	if err != nil {
+		panic(err)
+	}
+	return topology.Patterns{p}
+}()
+
+// isOnAccountOf checks whose quota the last request was on.
+func (l *lab) isOnAccountOf(name string) {
+	l.t.Helper()
+	synctest.Wait()
+	if got, want := l.relay.spender.account, l.relay.cfg.Quotas.Of(time.Now(), "test", name); got == nil || got != want {
+		l.t.Errorf("requests are not on the account of %s", name)
+	}
+}
+
 // terminated runs a relay where logins end, in a bubble, and a home that knows others.
 func terminated(t *testing.T, h *home, change func(*Config), fn func(t *testing.T, l *lab)) {
 	t.Helper()
@@ -186,6 +204,7 @@ func terminated(t *testing.T, h *home, change func(*Config), fn func(t *testing.
 		l := newLab(t, func(c *Config) {
 			c.Terminate = &Terminate{Users: door.Now, Home: func() string { return "eu" }, Private: true}
 			c.Limits.BeforeLogin = 64 << 10
+			c.Quotas = quota.New([]topology.Quota{{Principals: anybody, RequestRate: 1000}})
 			if change != nil {
 				change(c)
 			}

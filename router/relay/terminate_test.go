@@ -45,6 +45,7 @@ func TestTerminate_LogsInAsTheUser(t *testing.T) {
 				t.Errorf("%+v", got)
 			}
 			l.ask()
+			l.isOnAccountOf(name)
 			if got := h.done(); got != tc.want {
 				t.Errorf("the home did %q, want %q", got, tc.want)
 			}
@@ -281,6 +282,7 @@ func TestTerminate_Certificate(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 		l.ask()
+		l.isOnAccountOf("ben")
 		time.Sleep(50 * time.Second)
 		l.ask()
 		const asks = ", shop-ben asks Metadata"
