@@ -76,7 +76,7 @@ func TestTerminate_RefusedLogins(t *testing.T) {
 		terminated(t, tc.h, nil, func(t *testing.T, l *lab) {
 			began := time.Now()
 			resp := l.logIn(tc.by)
-			if resp.ErrorCode != kerr.SaslAuthenticationFailed.Code || resp.ErrorMessage == nil || *resp.ErrorMessage != tc.text || resp.SASLAuthBytes != nil && len(resp.SASLAuthBytes) > 0 {
+			if resp.ErrorCode != kerr.SaslAuthenticationFailed.Code || resp.ErrorMessage == nil || *resp.ErrorMessage != tc.text || len(resp.SASLAuthBytes) > 0 {
 				t.Errorf("%s: %+v, %v", name, resp, *resp.ErrorMessage)
 			}
 			if d := time.Since(began); d < 100*time.Millisecond || d > time.Second {
