@@ -26,7 +26,7 @@ type Config struct {
 	Limits   Limits
 	Relay    relay.Limits
 	Timeouts relay.Timeouts
-	// Login says that the home wants clients to log in: who has not sends nothing longer than 64 kB.
+	// Login says that the home wants clients to log in, as a door does that terminates logins: who has not sends nothing longer than 64 kB.
 	Login bool
 	// Every is how often the home is asked for its brokers; default 1 second.
 	Every time.Duration
@@ -77,26 +77,11 @@ type Deps struct {
 	Log *slog.Logger
 }
 
-// Check says what of a router cannot be served yet, and names the field.
-func Check(r topology.Router) error {
-	var errs []error
-	refuse := func(format string, args ...any) {
-		errs = append(errs, fmt.Errorf("router %q: "+format, append([]any{r.Name}, args...)...))
-	}
-	if r.Auth == topology.Terminate {
-		refuse("auth = %q is not built yet; write auth = %q", r.Auth, topology.PassThrough)
-	}
-	return errors.Join(errs...)
-}
-
 // longestLogin is the longest request in bytes that a login is made of. Tickets and tokens are shorter.
 const longestLogin = 64 << 10
 
 // complete fills in the defaults and refuses what nothing can be made of.
 func (c *Config) complete(d *Deps) error {
-	if err := Check(c.Router); err != nil {
-		return err
-	}
 	switch {
 	case d.Home == nil || d.Unique == nil:
 		return errors.New("new router: it needs a home and unique texts")
@@ -137,7 +122,7 @@ func (c *Config) complete(d *Deps) error {
 	c.Limits.Memory = cmp.Or(c.Limits.Memory, said.Memory, 256<<20)
 	c.Limits.Handshakes = cmp.Or(c.Limits.Handshakes, 128)
 	c.Relay.Request = cmp.Or(c.Relay.Request, said.Request)
-	if c.Login {
+	if c.Login || c.Router.Auth == topology.Terminate {
 		c.Relay.BeforeLogin = cmp.Or(c.Relay.BeforeLogin, longestLogin)
 	}
 	c.Timeouts.Idle = cmp.Or(c.Timeouts.Idle, said.Idle)

@@ -19,31 +19,6 @@ func instance(node string, first, last uint16) topology.Router {
 		Home: "eu", Auth: topology.PassThrough}
 }
 
-// TestCheck: each thing that is not built yet is refused by its field's name, all at once.
-func TestCheck(t *testing.T) {
-	for name, tc := range map[string]struct {
-		change func(*topology.Router)
-		want   []string
-	}{
-		"fine":          {func(*topology.Router) {}, nil},
-		"terminate":     {func(r *topology.Router) { r.Auth = topology.Terminate }, []string{`router "shop": auth = "terminate" is not built yet`}},
-		"set at home":   {func(r *topology.Router) { r.Sets = []topology.Set{{Name: "fast", Home: "eu"}} }, nil},
-		"set elsewhere": {func(r *topology.Router) { r.Sets = []topology.Set{{Name: "fast", Home: "us"}} }, nil},
-	} {
-		r := instance("eu-1", 9093, 9095)
-		tc.change(&r)
-		err := Check(r)
-		if (err == nil) != (len(tc.want) == 0) {
-			t.Errorf("%s: %v", name, err)
-		}
-		for _, w := range tc.want {
-			if err == nil || !strings.Contains(err.Error(), w) {
-				t.Errorf("%s: %v, want %q", name, err, w)
-			}
-		}
-	}
-}
-
 func restWay(r topology.Router) way { return wayOf(r, 0) }
 
 // TestNames_OfSets: the name in a handshake says the set and the slot, and where both are.

@@ -139,6 +139,9 @@ func (d *door) relay(ctx context.Context, c net.Conn, slot int) {
 	}
 	cfg.Stage = func() relay.Stage { return r.stages.of(own.set()) }
 	cfg.Members = func() *members.Book { return r.stages.members(own.set()) }
+	if r.users != nil {
+		cfg.Terminate = &relay.Terminate{Users: r.users.Now, Private: private(c, r.cfg.Router.Listen), Home: func() string { return r.follow.homes[own.set()].cluster.Name() }}
+	}
 	if r.apart != nil {
 		cfg.Sets = func() relay.Sets { return r.apart.of(own.set(), r.now.Load) }
 	}
@@ -155,6 +158,11 @@ func (d *door) relay(ctx context.Context, c net.Conn, slot int) {
 	r.open.add(own)
 	err = one.Run(ctx)
 	r.open.remove(own, err)
+	for _, reason := range []error{relay.ErrLogin, relay.ErrHomeLogin} {
+		if errors.Is(err, reason) {
+			r.refused(reason)
+		}
+	}
 	if err != nil {
 		r.log.Debug("a connection ended", "slot", slot, "client", c.RemoteAddr().String(), "error", err)
 	}

@@ -145,6 +145,7 @@ func (r *Router) alive() (out []bool) {
 // step asks the homes once and draws the picture anew. What fails is tried again in the next one; the error is for tests and for versions.
 func (r *Router) step(ctx context.Context) error {
 	f := &r.follow
+	r.lookAtUsers(ctx)
 	errs := r.ask(ctx)
 	for i, h := range f.homes {
 		r.tell(ctx, h.about("home"), "a home cannot be asked; clients keep what they know", errs[i])
@@ -166,6 +167,14 @@ func (r *Router) step(ctx context.Context) error {
 		err = errors.Join(err, r.redraw(ctx))
 	}
 	return err
+}
+
+// lookAtUsers reads the users of the door again if it is time, also where nobody comes.
+func (r *Router) lookAtUsers(ctx context.Context) {
+	if r.users != nil {
+		r.users.Now()
+		r.tell(ctx, "credentials", "the router's credentials cannot be read again; what they were last counts", r.users.Trouble())
+	}
 }
 
 // ask asks all homes who their brokers are.

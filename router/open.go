@@ -130,8 +130,8 @@ func (s *connections) refuse(reason error, now time.Time) bool {
 
 // Why connections are not taken, and a word for each.
 var (
-	reasons = []error{ErrConnections, ErrAddress, ErrNotReady, ErrTLS, ErrHandshake}
-	words   = []string{"connections", "address", "not_ready", "tls", "handshake"}
+	reasons = []error{ErrConnections, ErrAddress, ErrNotReady, ErrTLS, ErrHandshake, relay.ErrLogin, relay.ErrHomeLogin}
+	words   = []string{"connections", "address", "not_ready", "tls", "handshake", "login", "home_login"}
 )
 
 // otherReason is for those that are not listed.

@@ -13,6 +13,8 @@ import (
 
 	"github.com/isthmus-project/isthmus/router/identity"
 	"github.com/isthmus-project/isthmus/router/quota"
+	"github.com/isthmus-project/isthmus/router/users"
+	"github.com/isthmus-project/isthmus/topology"
 )
 
 // Router is one instance of a virtual cluster.
@@ -27,11 +29,17 @@ type Router struct {
 	now    atomic.Pointer[picture]
 	open   connections
 	news   news
-	quotas *quota.Rules
+	callers
 	follow follow
 	apart  *apart // nil where there is one set
 	moving
 	others *siblings
+}
+
+// callers is what is known of clients before they come.
+type callers struct {
+	quotas *quota.Rules
+	users  *users.Users // nil where logins pass through
 }
 
 // New binds the listeners of a router and starts nothing. What cannot be served yet is refused, by the field's name.
@@ -41,7 +49,7 @@ func New(cfg Config, deps Deps) (_ *Router, err error) {
 	}
 	r := &Router{
 		cfg: cfg, deps: deps, log: deps.Log, guests: newGuests(cfg.Limits),
-		others: &siblings{dial: deps.Dial}, open: newConnections(), quotas: quota.New(cfg.Router.Quotas),
+		others: &siblings{dial: deps.Dial}, open: newConnections(), callers: callers{quotas: quota.New(cfg.Router.Quotas)},
 	}
 	r.SetInstances(cfg.Instances)
 	if deps.ProducerID != nil {
@@ -61,6 +69,11 @@ func New(cfg Config, deps Deps) (_ *Router, err error) {
 	}()
 	if r.front, err = newFront(cfg, deps); err != nil {
 		return nil, fmt.Errorf("new router %q: %w", cfg.Router.Name, err)
+	}
+	if cfg.Router.Auth == topology.Terminate {
+		if r.users, err = users.New(cfg.Router.Credentials, time.Now); err != nil {
+			return nil, fmt.Errorf("new router %q: %w", cfg.Router.Name, err)
+		}
 	}
 	host, _, err := net.SplitHostPort(cfg.Router.Listen)
 	if err != nil {

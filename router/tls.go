@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -160,4 +161,21 @@ func subjectOf(c net.Conn) string {
 		return shown[0].Subject.String()
 	}
 	return ""
+}
+
+// private reports whether nobody can listen to a client: what it sends is encrypted, or does not leave this machine.
+func private(c net.Conn, listen string) bool {
+	if _, secure := c.(*tls.Conn); secure {
+		return true
+	}
+	for _, at := range []string{listen, c.LocalAddr().String()} {
+		host, _, err := net.SplitHostPort(at)
+		if err != nil {
+			continue
+		}
+		if ip, err := netip.ParseAddr(host); host == "localhost" || err == nil && ip.Unmap().IsLoopback() {
+			return true
+		}
+	}
+	return false
 }

@@ -2,7 +2,9 @@ package router
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"net"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,4 +51,29 @@ func TestFront_Turns(t *testing.T) {
 			t.Errorf("left over: %v", f.of)
 		}
 	})
+}
+
+// at is a connection to an address.
+type at struct {
+	net.Conn
+	local string
+}
+
+func (c at) LocalAddr() net.Addr { return &net.UnixAddr{Name: c.local} }
+
+// TestPrivate: a client that is not listened to comes through TLS, or does not leave the machine.
+func TestPrivate(t *testing.T) {
+	for _, tc := range []struct {
+		c      net.Conn
+		listen string
+		want   bool
+	}{
+		{at{local: "10.0.0.1:9092"}, "10.0.0.1:9092", false}, {at{local: "10.0.0.1:9092"}, "0.0.0.0:9092", false}, {at{local: "127.0.0.1:9092"}, "0.0.0.0:9092", true},
+		{at{local: "[::1]:9092"}, "[::]:9092", true}, {at{local: "[::ffff:127.0.0.1]:9092"}, "[::]:9092", true}, {at{local: "pipe"}, "localhost:9092", true},
+		{at{local: "pipe"}, "kafka.example:9092", false}, {tls.Server(at{local: "10.0.0.1:9092"}, nil), "10.0.0.1:9092", true},
+	} {
+		if got := private(tc.c, tc.listen); got != tc.want {
+			t.Errorf("%v at %s: %v", tc.c, tc.listen, got)
+		}
+	}
 }

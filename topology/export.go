@@ -219,7 +219,7 @@ func (r Router) head() (out fields) {
 	out = out.add("name", quote(r.Name)).add("node", quote(r.Node)).add("listen", quote(r.Listen)).add("advertise", quote(r.Advertise)).
 		add("slots", quote(r.Slots.String())).add("sni", quote(r.SNI)).add("home", quote(r.Home))
 	if r.Auth != PassThrough {
-		out = out.add("auth", quote(r.Auth))
+		out = out.add("auth", quote(r.Auth)).add("credentials", r.Credentials.literal())
 	}
 	return out.add("tls", r.TLS.literal()).add("insecure", isSet(r.Insecure)).add("limits", r.Limits.literal())
 }

@@ -67,13 +67,13 @@ func TestOverlay_ChangesWhatItNames(t *testing.T) {
 			`router shop@us-1 set: [{ name = "fast", topics = ["payments-*"], groups = ["payments-*"], home = "us", sni = "b{slot}.fast.example" }] becomes [{ name = "kept", topics = ["patients-*"], home = "eu", slots = "9303-9303" }]`,
 		}},
 		{"one instance", set("router/shop@eu-1/slots", `"9093-9097"`, "router/edge@eu-1", Removed), []string{
-			`router edge@eu-1: no longer { listen = "10.1.0.1:9192", advertise = "10.1.0.1", slots = "9193-9193", home = "us", auth = "terminate", tls = { cert = "file:kafka.pem", key = "env:KAFKA_KEY" }, limits = { connections = 5000, connections_per_address = 50, memory = 67108864, request = 1048576, idle = "5m0s" }, set = [{ name = "here", topics = ["patients-*"], home = "eu", slots = "9194-9196" }] }`,
+			`router edge@eu-1: no longer { listen = "10.1.0.1:9192", advertise = "10.1.0.1", slots = "9193-9193", home = "us", auth = "terminate", credentials = "file:edge-users.toml", tls = { cert = "file:kafka.pem", key = "env:KAFKA_KEY" }, limits = { connections = 5000, connections_per_address = 50, memory = 67108864, request = 1048576, idle = "5m0s" }, set = [{ name = "here", topics = ["patients-*"], home = "eu", slots = "9194-9196" }] }`,
 			`router shop@eu-1 slots: "9093-9098" becomes "9093-9097"`,
 		}},
 		{"a quota", set("router/edge/quota", `[{ client_id = ["batch-*"], produce_rate = 1_000_000 }]`), []string{
 			`router edge@eu-1 quota: [{ client_id = ["batch-*"], produce_rate = 1000000 }]`,
 		}},
-		{"a login", set("cluster/eu/tls", `{ ca = "file:ca.pem" }`), []string{`cluster eu tls: { ca = "file:ca.pem" }`}},
+		{"a login", set("cluster/eu/tls", `{ ca = "file:ca.pem" }`), []string{`cluster eu tls: { ca = "file:eu.pem" } becomes { ca = "file:ca.pem" }`}},
 		{"what was taken back", unset("link/eu-us/topics", "link/eu-us"), nil},
 		{"what is of no topology", set("pause/eu-us/*/*", "{}", "drain/eu-1", "true", "log/level", "debug"), nil},
 	} {
@@ -104,6 +104,7 @@ func TestOverlay_NamesEveryFault(t *testing.T) {
 		"link/more", Present,
 		"link/less", "gone",
 		"link/none/topics", `["a"]`,
+		"cluster/us/tls", Absent,
 		"cluster/us/sasl", `{ mechanism = "PLAIN", user = "u", password = "hunter2" }`,
 		"cluster/us/dc", "",
 		"router/shop@eu-1/home", `"us"`,
@@ -126,10 +127,10 @@ func TestOverlay_AStayRuleHoldsForSettings(t *testing.T) {
 		settings []Setting
 		want     string
 	}{
-		{set("link/eu-us/exclude", Absent), `testdata/tier.toml:33:6: the link "eu-us" would carry "patients-*" out of frankfurt, where line 37 keeps it`},
-		{set("link/eu-us/exclude", `["x"]`), `setting link/eu-us/exclude: the link "eu-us" would carry "patients-*" out of frankfurt, where line 37 keeps it`},
+		{set("link/eu-us/exclude", Absent), `testdata/tier.toml:37:6: the link "eu-us" would carry "patients-*" out of frankfurt, where line 41 keeps it`},
+		{set("link/eu-us/exclude", `["x"]`), `setting link/eu-us/exclude: the link "eu-us" would carry "patients-*" out of frankfurt, where line 41 keeps it`},
 		{set("stay", `[{ topics = ["orders"], dcs = ["frankfurt"] }]`), `the link "eu-us" would carry "orders" out of frankfurt, where setting stay keeps it`},
-		{set("router/shop/home", `"us"`), `setting router/shop/home: the router "shop" would give "patients-*" a home outside frankfurt, where line 37 keeps it: "us" is in virginia`},
+		{set("router/shop/home", `"us"`), `setting router/shop/home: the router "shop" would give "patients-*" a home outside frankfurt, where line 41 keeps it: "us" is in virginia`},
 		{set("router/edge@eu-1/set", `[{ name = "h", topics = ["pat*"], home = "us", slots = "9194" }]`),
 			`setting router/edge@eu-1/set: the set "h" of router "edge" would give "patients-*" a home outside frankfurt`},
 	} {

@@ -98,7 +98,7 @@ func TestApply_AnyFileToAnyOther(t *testing.T) {
 	texts := []string{
 		tier,
 		strings.Replace(tier, `exclude = ["patients-*"]`, "exclude = [\"patients-*\", \"x\"]\nstart = 2026-01-31T12:00:00Z\nreplication_factor = 2", 1),
-		strings.Replace(tier, "dc = \"virginia\"\nboot", "dc = \"virginia\"\ninsecure = true\nsasl = { mechanism = \"PLAIN\", user = \"u\", password = \"env:P\" }\nboot", 1),
+		strings.Replace(tier, `sasl = { mechanism = "SCRAM-SHA-256", user = "isthmus", password = "env:US_PASSWORD" }`, "insecure = true\nsasl = { mechanism = \"PLAIN\", user = \"u\", password = \"env:P\" }", 1),
 		strings.ReplaceAll(tier, `topics = ["payments-*"]`+"\ngroups", `topics = ["payments-*", "fast-*"]`+"\ngroups"),
 		tier[:strings.Index(tier, "[[router]]")],
 		strings.Replace(tier, "[[stay]]\ntopics = [\"patients-*\"]\ndcs = [\"frankfurt\"]\n", "", 1),
@@ -106,7 +106,7 @@ func TestApply_AnyFileToAnyOther(t *testing.T) {
 	}
 	var settings []Setting
 	s := Source{Name: "testdata/tier.toml", Text: []byte(tier)}
-	settings = merged(settings, set("router/shop/auth", `"terminate"`))
+	settings = merged(settings, set("router/shop/auth", `"terminate"`, "router/shop/credentials", `"file:users.toml"`))
 	for i := range 3 * len(texts) {
 		text := texts[(i*5+i/7)%len(texts)]
 		p := planned(t, s, settings, text)
@@ -159,7 +159,7 @@ func TestApply_RefusesAndNotes(t *testing.T) {
 	text := string(s.Text)
 	for _, tc := range []struct{ wanted, want string }{
 		{strings.Replace(text, `name = "shop"`, `name = "other"`, 1), `is of the fabric "other", this one is "shop"`},
-		{strings.Replace(text, `exclude = ["patients-*"]`, ``, 1), `wanted.toml:33:6: the link "eu-us" would carry "patients-*" out of frankfurt, where line`},
+		{strings.Replace(text, `exclude = ["patients-*"]`, ``, 1), `wanted.toml:37:6: the link "eu-us" would carry "patients-*" out of frankfurt, where line`},
 		{"[fabric]\nnme = 1\n", "wanted.toml:2:1: unknown key"},
 		{strings.ReplaceAll(strings.Replace(text, "[[router]]\nname = \"edge\"\nnode = \"eu-1\"", "[[router]]\nname = \"edge\"\nnode = \"eu-7\"", 1), `name = "eu-2"`, `name = "eu-7"`), `setting router/edge@eu-7: node: unknown node "eu-7"`},
 	} {

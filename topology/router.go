@@ -33,6 +33,8 @@ type Router struct {
 	Home string
 	// Auth is PassThrough or Terminate.
 	Auth string
+	// Credentials refers to the file of users of Terminate; zero with PassThrough.
+	Credentials Secret
 	// TLS is nil for a plain listener. With a ClientCA only clients with a certificate of it are let in.
 	TLS *ServerTLS
 	// Insecure allows an address that others can reach, without TLS.
@@ -101,6 +103,7 @@ func (r *reader) router(s scope, t *Topology) Router {
 	door := door{machine: machine, host: host, what: "slots of router " + strconv.Quote(name.text)}
 	out.Slots, out.SNI = r.slots(s, door)
 	out.Auth = r.auth(s)
+	out.Credentials = r.credentials(s, out.Auth)
 	r.front(s, listen, host, &out)
 	sets := make(map[string]int)
 	for _, set := range s.list("set") {
@@ -111,6 +114,7 @@ func (r *reader) router(s scope, t *Topology) Router {
 		quota.title = "[[router.quota]]"
 		out.Quotas = append(out.Quotas, r.quota(quota))
 	}
+	r.takesLogins(s, out, t.Clusters)
 	return out
 }
 
@@ -142,6 +146,70 @@ func (r *reader) auth(s scope) string {
 		return PassThrough
 	}
 	return v.text
+}
+
+// credentials reads where the users are written, which only a door that knows users has.
+func (r *reader) credentials(s scope, auth string) Secret {
+	const example = `"file:users.toml"`
+	n := s.t.keys["credentials"]
+	switch {
+	case n == nil:
+		if auth == Terminate {
+			s.missing("credentials", example)
+		}
+		return Secret{}
+	case auth == PassThrough:
+		r.d.add(n.key, "credentials: clients log in at the home itself with auth = %q; write auth = %q, or take it out", PassThrough, Terminate)
+		return Secret{}
+	case n.kind != kindString:
+		s.mistyped(n, "credentials", "a string", example)
+		return Secret{}
+	case !strings.HasPrefix(n.text, "file:"):
+		r.d.add(n.pos, "credentials is no reference to a file; write credentials = %s", example)
+		return Secret{}
+	}
+	return s.secret("credentials", r.base, true)
+}
+
+// takesLogins reports homes where nobody can log in as himself, behind a door where he must.
+func (r *reader) takesLogins(s scope, router Router, clusters []Cluster) {
+	if router.Auth != Terminate {
+		return
+	}
+	homes := []string{router.Home}
+	for _, set := range router.Sets {
+		homes = append(homes, set.Home)
+	}
+	slices.Sort(homes)
+	for _, home := range slices.Compact(homes) {
+		i := slices.IndexFunc(clusters, func(c Cluster) bool { return c.Name == home && home != "" })
+		if i < 0 {
+			continue // reported already
+		}
+		switch c := clusters[i]; {
+		case c.SASL == nil && !r.excusedCluster(home, "sasl"):
+			r.d.add(s.posOf("auth"), "auth: with %q users log in at the home with logins of their own, and the cluster %q has no sasl; add sasl to its [[cluster]], or write auth = %q",
+				Terminate, home, PassThrough)
+		case c.SASL != nil && !c.SASL.GivesAway() && c.TLS == nil && !c.Insecure && !r.excusedCluster(home, "tls") && slices.ContainsFunc(c.Bootstrap, offMachine):
+			r.d.add(s.posOf("auth"), `auth: logins of users at the cluster %q would go over the wire in clear; add tls = { ca = "file:ca.pem" } to its [[cluster]], or insecure = true if you accept that`, home)
+		}
+	}
+}
+
+// offMachine tells whether others can listen on the way to an address.
+func offMachine(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	return err == nil && !isLoopback(host)
+}
+
+// excusedCluster tells whether a key of a cluster may be missing because of another fault in it.
+func (r *reader) excusedCluster(name, key string) bool {
+	for _, s := range r.root.list("cluster") {
+		if n := s.t.keys["name"]; n != nil && n.text == name && (s.excused(key) || s.t.keys[key] != nil) {
+			return true
+		}
+	}
+	return false
 }
 
 // door is where a router listens.

@@ -121,6 +121,9 @@ func (l RouterLimits) literal() string {
 // access says in a few words how clients are let in.
 func (r Router) access() string {
 	text := r.Auth
+	if !r.Credentials.IsZero() {
+		text += " by " + r.Credentials.String()
+	}
 	switch {
 	case r.TLS == nil:
 	case r.TLS.ClientCA.IsZero():

@@ -5,13 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/isthmus-project/isthmus/router"
 	"github.com/isthmus-project/isthmus/topology"
 )
 
@@ -54,7 +54,8 @@ func checkCommand(t terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check FILE",
 		Short: "Check a topology file, and with --live the clusters it names",
-		Long: `Checks a topology file and describes what it says. All faults are told at once, as file:line:column.
+		Long: `Checks a topology file and describes what it says, and the files of users of its routers that are on this machine. All faults are told at once, as
+file:line:column.
 
 With --live it also asks the clusters. Problems keep something from being mirrored: a cluster that cannot be reached, a topic
 on the target with fewer partitions or another cleanup policy. Warnings are about settings that can lose acknowledged
@@ -68,6 +69,9 @@ Exits 0 without faults and problems, 2 for a file with faults, 1 for problems. W
 		RunE: verb(func(cmd *cobra.Command, args []string) error {
 			v := verdict{File: args[0], Faults: []fault{}, Findings: []finding{}}
 			topo, err := topology.Load(args[0])
+			if err == nil {
+				err = usersOf(topo)
+			}
 			var faults topology.Errors
 			switch {
 			case errors.As(err, &faults):
@@ -76,9 +80,6 @@ Exits 0 without faults and problems, 2 for a file with faults, 1 for problems. W
 				}
 			case err != nil:
 				v.Faults = append(v.Faults, fault{File: args[0], Message: err.Error()})
-			}
-			if err == nil {
-				err = v.refuse(topo)
 			}
 			if err == nil && live {
 				ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
@@ -108,18 +109,32 @@ Exits 0 without faults and problems, 2 for a file with faults, 1 for problems. W
 	return cmd
 }
 
-// refuse adds what this version cannot serve yet to the faults; nil if there is nothing.
-func (v *verdict) refuse(topo *topology.Topology) error {
-	var errs []error
+// usersOf reads the files of users of routers that are on this machine; nodes may have theirs elsewhere, and the secrets that they refer to.
+func usersOf(topo *topology.Topology) error {
+	var all topology.Errors
+	read := make(map[string]bool)
 	for _, r := range topo.Routers {
-		err := router.Check(r)
-		if err == nil || slices.ContainsFunc(errs, func(e error) bool { return strings.HasSuffix(e.Error(), err.Error()) }) {
-			continue // another instance says the same
+		path, ok := r.Credentials.File()
+		if !ok || read[path] {
+			continue
 		}
-		errs = append(errs, fmt.Errorf("%s: %w", v.File, err))
-		v.Faults = append(v.Faults, fault{File: v.File, Message: err.Error()})
+		read[path] = true
+		text, err := r.Credentials.ResolveBytes()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("router %q: credentials: %w", r.Name, err)
+		}
+		var faults topology.Errors
+		if _, err := topology.ParseUsers(path, text); errors.As(err, &faults) {
+			all = append(all, faults...)
+		}
 	}
-	return errors.Join(errs...)
+	if len(all) > 0 {
+		return all
+	}
+	return nil
 }
 
 // tell tells a person: faults to the error stream, everything else to the output.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -81,24 +82,32 @@ func TestCheck_EveryBadFile(t *testing.T) {
 	}
 }
 
-// TestCheck_RefusedRouter: what of a router is not built yet is a fault of the file, told once for all its instances.
-func TestCheck_RefusedRouter(t *testing.T) {
-	text := minimal
+// TestCheck_Users: faults of a file of users are told like those of the topology, once for all instances; one that is on another machine is none.
+func TestCheck_Users(t *testing.T) {
+	text := strings.Replace(minimal, "[\"127.0.0.1:1\"]\n", "[\"127.0.0.1:1\"]\nsasl = { mechanism = \"PLAIN\", user = \"isthmus\", password = \"env:P\" }\n", 1)
 	for i, node := range []string{"eu-1", "eu-2"} {
 		text += fmt.Sprintf("[[node]]\nname = %q\ngossip = \"127.0.0.1:%d\"\n[[router]]\nname = \"shop\"\nnode = %q\nlisten = \"127.0.0.1:%d\"\n"+
-			"advertise = \"127.0.0.1\"\nslots = \"%d-%d\"\nhome = \"eu\"\nauth = \"terminate\"\n", node, 7946+i, node, 9100+100*i, 9101+100*i, 9103+100*i)
+			"advertise = \"127.0.0.1\"\nslots = \"%d-%d\"\nhome = \"eu\"\nauth = \"terminate\"\ncredentials = \"file:users.toml\"\n", node, 7946+i, node, 9100+100*i, 9101+100*i, 9103+100*i)
 	}
 	file := writeFile(t, "isthmus.toml", text)
-	want := file + ": router \"shop\": auth = \"terminate\" is not built yet; write auth = \"pass-through\"\n"
-	if code, out, errs := command(t.Context(), "check", file); code != exitUsage || out != "" || errs != want {
-		t.Errorf("exit %d, %q, %q; want %q", code, out, errs, want)
-	}
-	if code, out, _ := command(t.Context(), "check", "--json", file); code != exitUsage || strings.Count(out, "is not built yet") != 1 {
-		t.Errorf("exit %d, %s", code, out)
-	}
-	file = writeFile(t, "right.toml", strings.ReplaceAll(text, "terminate", "pass-through"))
-	if code, out, errs := command(t.Context(), "check", file); code != exitOK {
-		t.Errorf("exit %d, %q, %q", code, out, errs)
+	users := filepath.Join(filepath.Dir(file), "users.toml")
+	for name, tc := range map[string]struct {
+		users, want string
+		code        int
+	}{
+		"elsewhere": {"", "", exitOK},
+		"fine":      {"version = 1\n[[user]]\nname = \"anna\"\ncertificate = \"CN=anna\"\nat.eu = { mechanism = \"PLAIN\", username = \"anna\", password = \"env:NOT_HERE\" }\n", "", exitOK},
+		"wrong":     {"version = 2\n", users + ":1:11: version: this Isthmus knows 1 alone; write version = 1, or use a newer Isthmus\n", exitUsage},
+	} {
+		_ = os.Remove(users)
+		if tc.users != "" {
+			if err := os.WriteFile(users, []byte(tc.users), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if code, out, errs := command(t.Context(), "check", file); code != tc.code || errs != tc.want {
+			t.Errorf("%s: exit %d, %q, %q; want %q", name, code, out, errs, tc.want)
+		}
 	}
 }
 

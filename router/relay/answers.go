@@ -32,6 +32,12 @@ func (r *Relay) readAnswers(ctx context.Context) error {
 		if err != nil {
 			return failed(Upstream, "read a header", fmt.Errorf("%w: %w", ErrMalformed, err))
 		}
+		if o.reply != nil {
+			if err := r.reply(ctx, h, o); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := r.answer(ctx, h, o); err != nil {
 			return err
 		}
@@ -62,8 +68,6 @@ func (r *Relay) answer(ctx context.Context, h frame.Answer, o owed) error {
 	}
 	row, _ := apis.Of(o.key, o.version)
 	switch {
-	case o.own != nil:
-		return r.ownAnswer(ctx, h, o)
 	case walk.Walkable(o.key, o.version):
 		patch := r.patchNow()
 		patch.Throttle = r.chargeAnswer(h, o)

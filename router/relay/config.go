@@ -41,8 +41,10 @@ type Config struct {
 	Memory *semaphore.Weighted
 	// Pieces bounds how many long frames of all connections pass in pieces of [PieceSize]; others pass in smaller ones. Nil is none.
 	Pieces *semaphore.Weighted
-	// Subject is that of the client's certificate; "" without one.
+	// Subject is that of the client's certificate, which was verified; "" without one.
 	Subject string
+	// Terminate ends logins here; nil passes them through.
+	Terminate *Terminate
 	// Quotas bound what the client takes; nil does not.
 	Quotas *quota.Rules
 	// Keys counts requests, together with those of other connections; nil counts them here alone.
@@ -87,6 +89,8 @@ type Timeouts struct {
 	Step time.Duration
 	// Dial is how long connecting may take; default 10 seconds.
 	Dial time.Duration
+	// Login is how long logging in at the home may take where logins end here; default 30 seconds.
+	Login time.Duration
 	// Answer is how long the broker may take to begin an answer; default 1 hour, since members of a group wait for each other as long as
 	// their clients allow.
 	Answer time.Duration
@@ -113,6 +117,8 @@ func (c *Config) complete() error {
 		return errors.New("new relay: it needs a client, a way to dial and a view")
 	case len(c.Versions) == 0:
 		return errors.New("new relay: it needs versions to offer")
+	case c.Terminate != nil && (c.Terminate.Users == nil || c.Terminate.Home == nil):
+		return errors.New("new relay: where logins end it needs users, and the name of the home")
 	}
 	if c.Keys == nil {
 		c.Keys = new(Keys)
@@ -126,6 +132,7 @@ func (c *Config) complete() error {
 	orTime(&c.Timeouts.Idle, 10*time.Minute)
 	orTime(&c.Timeouts.Step, 30*time.Second)
 	orTime(&c.Timeouts.Dial, 10*time.Second)
+	orTime(&c.Timeouts.Login, 30*time.Second)
 	orTime(&c.Timeouts.Answer, time.Hour)
 	orTime(&c.Timeouts.Linger, 5*time.Second)
 	return nil

@@ -44,6 +44,12 @@ var (
 	ErrMoved = errors.New("the home has changed")
 	// ErrUnreachable says that the broker could not be connected to.
 	ErrUnreachable = errors.New("the broker cannot be reached")
+	// ErrNoLogin says that a client asked for something before its login was done, where logins end at the door.
+	ErrNoLogin = errors.New("a login comes first")
+	// ErrLogin says that the door refused a login.
+	ErrLogin = errors.New("the login is refused")
+	// ErrHomeLogin says that a user of the door does not get in at the home: he has no login there, or the home refuses it.
+	ErrHomeLogin = errors.New("the home does not let a user of the door in; the log at level debug says why")
 	// ErrMemory says that all connections together hold as much as they may.
 	ErrMemory = errors.New("no memory for it in time")
 )

@@ -44,7 +44,7 @@ func (r *Relay) ofGroup(ctx context.Context, h frame.Request, o owed, row apis.R
 		return r.answerHere(h, deed.Answer)
 	}
 	if join, isJoin := m.(*kmsg.JoinGroupRequest); isJoin && deed.Handshake {
-		refused, err := r.handshake(join)
+		refused, err := r.introduceMember(join)
 		if err != nil {
 			return err
 		}
@@ -94,8 +94,8 @@ func (r *Relay) barrier(ctx context.Context, h frame.Request, d members.Deed) er
 	return r.connect(ctx)
 }
 
-// handshake gets a member its id at the home. What the home answers instead of one is the client's answer.
-func (r *Relay) handshake(m *kmsg.JoinGroupRequest) (refused kmsg.Response, err error) {
+// introduceMember gets a member its id at the home. What the home answers instead of one is the client's answer.
+func (r *Relay) introduceMember(m *kmsg.JoinGroupRequest) (refused kmsg.Response, err error) {
 	resp, err := r.ask(m)
 	if err != nil {
 		return nil, err

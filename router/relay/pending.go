@@ -24,14 +24,14 @@ type owed struct {
 	key, version int16
 	correlation  int32
 	kind         kind
-	ticket       uint64               // set by push
-	answer       []byte               // of local: the whole frame
-	edit         func(kmsg.Response)  // of forward: puts what is of other sets into the answer; nil: nothing
-	writes       bool                 // of forward: counted in Seen.Writes
-	clears       bool                 // of forward: behind a request without an answer that is counted
-	own          chan<- kmsg.Response // of a request of the router's own: takes the answer, and never blocks
-	after        <-chan struct{}      // of forward: the answer is held back until it is closed, for a while
-	claim        *claim               // of a request that may end a login
+	ticket       uint64              // set by push
+	answer       []byte              // of local: the whole frame
+	edit         func(kmsg.Response) // of forward: puts what is of other sets into the answer; nil: nothing
+	writes       bool                // of forward: counted in Seen.Writes
+	clears       bool                // of forward: behind a request without an answer that is counted
+	after        <-chan struct{}     // of forward: the answer is held back until it is closed, for a while
+	claim        *claim              // of a request that may end a login
+	reply        *reply              // of a request of our own: who waits for the answer
 	account      *quota.Account
 	wait         time.Duration // that the client is told, because of the request
 }

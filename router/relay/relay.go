@@ -43,6 +43,7 @@ type walking struct {
 type course struct {
 	generation    int64 // of the home that up goes to
 	bound         bool  // the client's own login was passed to up
+	moved         bool  // up was left, and the next one does not know the user yet
 	inTransaction bool  // one has begun over this connection
 	writing       bool  // the request that is served is counted in Seen.Writes
 	unheard       bool  // a request without an answer was sent over it
@@ -69,6 +70,7 @@ func New(cfg Config) (*Relay, error) {
 	}
 	r := &Relay{cfg: cfg, client: newLine(cfg.Client, Client), changed: make(chan struct{}, 1), over: make(chan struct{})}
 	r.named = r.note
+	r.loggedIn = cfg.Terminate != nil && cfg.Subject != "" // who showed a certificate is somebody
 	r.state.owe = newPending(cfg.Limits.Pending, cfg.Limits.PendingBytes)
 	return r, nil
 }
@@ -83,7 +85,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, r.drain)
 	defer stop()
 	asked := r.requests(ctx)
-	if asked == nil || errors.Is(asked, ErrElsewhere) || errors.Is(asked, ErrMoved) {
+	if asked == nil || isTold(asked) {
 		r.settle()
 	}
 	r.fail(asked)
@@ -95,7 +97,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		r.client.reset()
 		return err
 	}
-	if !ok || e.Side != Client {
+	if !ok || e.Side != Client || isTold(err) {
 		r.hangUp()
 		return err
 	}
@@ -103,6 +105,11 @@ func (r *Relay) Run(ctx context.Context) error {
 		return nil // it hung up, and so cannot be written to
 	}
 	return err
+}
+
+// isTold reports whether the client is told, by an answer, of an error that ends the requests, or is to get what is due in spite of it, so that answers must arrive.
+func isTold(err error) bool {
+	return errors.Is(err, ErrElsewhere) || errors.Is(err, ErrMoved) || errors.Is(err, ErrLogin) || errors.Is(err, ErrHomeLogin)
 }
 
 // drain stops taking requests, at the end of the one that is being read, which must not take long now.

@@ -167,7 +167,13 @@ func (r *Relay) serve(ctx context.Context, h frame.Request) error {
 		return r.versions(ctx, h)
 	case !ok || row.Does == apis.Hide || !r.cfg.Versions.Has(h.Key, h.Version):
 		return failed(Client, "take a request", fmt.Errorf("%s v%d: %w", kmsg.NameForKey(h.Key), h.Version, ErrUnsupported))
-	case h.Key == int16(kmsg.InitProducerID) && r.cfg.ProducerID != nil:
+	case r.cfg.Terminate != nil && isLogin(h.Key):
+		return r.loginHere(ctx, h)
+	}
+	if err := r.admit(ctx); err != nil {
+		return err
+	}
+	if h.Key == int16(kmsg.InitProducerID) && r.cfg.ProducerID != nil {
 		return r.producer(ctx, h, row)
 	}
 	if done, err := r.staged(ctx, h); done || err != nil {
@@ -327,6 +333,11 @@ func (r *Relay) connect(ctx context.Context) error {
 			r.fail(err)
 		}
 	})
+	if r.moved && r.entered.user != nil {
+		r.moved = false
+		_, err = r.logIn(ctx, r.entered.user)
+		return err
+	}
 	return nil
 }
 

@@ -54,9 +54,9 @@ type Who struct {
 
 // Principal is a name that a client logged in with.
 type Principal struct {
-	// Name is the one that the client claimed; the broker took the login. What the broker makes of the name, by its own rules, is not known here.
+	// Name is the one that the client claimed; the broker took the login, or the door did, where logins end there. What the broker makes of the name, by its own rules, is not known here.
 	Name string
-	// Mechanism is that of SASL, such as PLAIN.
+	// Mechanism is that of SASL, such as PLAIN, or certificate where one told the door who the client is.
 	Mechanism string
 }
 
@@ -92,6 +92,7 @@ type asker struct {
 	who               Who // without its topics
 	produces, fetches topics
 	login             login
+	entered           entered
 	loggedIn          bool // it has sent a login, if not the right one
 	spender           spender
 	upPatch           walk.Patch

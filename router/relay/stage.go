@@ -105,7 +105,7 @@ func (r *Relay) leave() error {
 	r.answers.Wait()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.state.leaving, r.up = false, nil
+	r.state.leaving, r.up, r.moved = false, nil, true
 	return nil
 }
 

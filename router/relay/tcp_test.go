@@ -38,15 +38,15 @@ func listen(t testing.TB, fn func(net.Conn)) string {
 }
 
 // overTCP runs a relay over real sockets to a broker that serve plays, and returns the client's end.
-func overTCP(t testing.TB, serve func(net.Conn)) (client *net.TCPConn, ended <-chan error) {
+func overTCP(t testing.TB, serve func(net.Conn), change ...func(*Config)) (client *net.TCPConn, ended <-chan error) {
 	t.Helper()
 	return overTCPVia(t, serve, func(ctx context.Context, broker string) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "tcp", broker)
-	})
+	}, change...)
 }
 
-func overTCPVia(t testing.TB, serve func(net.Conn), dial func(ctx context.Context, broker string) (net.Conn, error)) (client *net.TCPConn, ended <-chan error) {
+func overTCPVia(t testing.TB, serve func(net.Conn), dial func(ctx context.Context, broker string) (net.Conn, error), change ...func(*Config)) (client *net.TCPConn, ended <-chan error) {
 	t.Helper()
 	broker := listen(t, serve)
 	v, err := rewrite.NewView("virtual", []rewrite.Slot{{ID: 1, Node: 101, Host: "door.example", Port: 9093}})
@@ -59,7 +59,11 @@ func overTCPVia(t testing.TB, serve func(net.Conn), dial func(ctx context.Contex
 	}
 	done := make(chan error, 1)
 	door := listen(t, func(c net.Conn) {
-		r, err := New(Config{Client: c, Versions: versions, View: func() *rewrite.View { return v }, Dial: func(ctx context.Context) (net.Conn, error) { return dial(ctx, broker) }})
+		cfg := Config{Client: c, Versions: versions, View: func() *rewrite.View { return v }, Dial: func(ctx context.Context) (net.Conn, error) { return dial(ctx, broker) }}
+		for _, fn := range change {
+			fn(&cfg)
+		}
+		r, err := New(cfg)
 		if err != nil {
 			panic(err)
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/sasl"
 
 	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/router"
@@ -31,17 +32,17 @@ func inTwoHomes(t *testing.T, fn func(t *testing.T, w *world, us *kfake.Cluster)
 			t.Fatal(err)
 		}
 		defer us.Close()
-		w.startWithSet()
+		w.startWithSet(nil, nil)
 		time.Sleep(3 * time.Second)
 		fn(t, w, us)
 	}, kfake.SeedTopics(4, "payments-1", "payments-2"))
 }
 
-// startWithSet starts an instance with two homes.
-func (w *world) startWithSet() {
+// startWithSet starts an instance with two homes, which it may log in at.
+func (w *world) startWithSet(login sasl.Mechanism, change func(*topology.Router)) {
 	w.t.Helper()
 	open := func(name, bootstrap string) *broker.Cluster {
-		c, err := broker.Open(broker.Profile{Name: name, Bootstrap: []string{bootstrap}, Dial: w.net.DialContext}, nil)
+		c, err := broker.Open(broker.Profile{Name: name, Bootstrap: []string{bootstrap}, Dial: w.net.DialContext, SASL: login}, nil)
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -54,6 +55,9 @@ func (w *world) startWithSet() {
 		w.t.Fatal(err)
 	}
 	r.Sets = []topology.Set{{Name: "fast", Home: "us", Topics: topology.Patterns{payments}, Groups: topology.Patterns{payments}, Slots: topology.Ports{First: 9111, Last: 9114}}}
+	if change != nil {
+		change(&r)
+	}
 	one, err := router.New(router.Config{Router: r}, router.Deps{Home: eu, Others: map[string]*broker.Cluster{"us": us}, Listen: w.net.Listen, Log: slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Unique:     func() string { return fmt.Sprint("proposal-", w.id.Add(1)) },
 		ProducerID: func(counter uint32) int64 { return 1<<62 + int64(counter) }})

@@ -247,8 +247,8 @@ func TestWorld_DoorInTrouble(t *testing.T) {
 		}
 		w.Until("it serves", 30*time.Second, func() error { return w.served("late", 1) })
 		refused := string(w.Source.Text) + entry("late", "eu-2", 10500) + "auth = \"terminate\"\n"
-		if _, err := w.Nodes[2].API.Apply(t.Context(), &adminpb.ApplyRequest{File: refused, DryRun: true}); err == nil || !strings.Contains(err.Error(), `router "late": auth = "terminate" is not built yet`) {
-			t.Errorf("apply of a router that is not built: %v", err)
+		if _, err := w.Nodes[2].API.Apply(t.Context(), &adminpb.ApplyRequest{File: refused, DryRun: true}); err == nil || !strings.Contains(err.Error(), `auth: with "terminate" users log in at the home`) {
+			t.Errorf("apply of a router whose home takes no logins: %v", err)
 		}
 	})
 }

@@ -225,9 +225,6 @@ func (o *door) run(ctx context.Context, d *doors) {
 
 // serve begins the router and runs it, once.
 func (o *door) serve(ctx context.Context, d *doors) error {
-	if err := router.Check(o.spec.Router); err != nil {
-		return err
-	}
 	home, err := d.open(o.spec.Home)
 	if err != nil {
 		return fmt.Errorf("open the home %s: %w", o.spec.Home.Name, err)

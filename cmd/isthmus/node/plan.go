@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
-	"slices"
 	"strings"
 
 	"github.com/isthmus-project/isthmus/admin"
-	"github.com/isthmus-project/isthmus/router"
 	"github.com/isthmus-project/isthmus/topology"
 	"github.com/isthmus-project/isthmus/topology/gossip"
 )
@@ -54,9 +51,6 @@ func (a *answers) Plan(_ context.Context, p admin.Proposal) (*admin.Plan, error)
 		}
 		return nil, all
 	}
-	if err := refusedRouters(f.config.running(), plan.Next); err != nil {
-		return nil, &admin.FieldError{Field: field, Msg: err.Error()}
-	}
 	out := &admin.Plan{Change: gossip.Change{Undoes: undoes}}
 	for _, e := range plan.Entries {
 		out.Change.Entries = append(out.Change.Entries, gossip.Entry{Key: e.Key, Value: e.Value, Deleted: e.Deleted, Base: bases[e.Key]})
@@ -78,17 +72,6 @@ func (a *answers) Plan(_ context.Context, p admin.Proposal) (*admin.Plan, error)
 	}
 	out.Stops = strings.Join(stops, "; ")
 	return out, nil
-}
-
-// refusedRouters says which routers of a topology cannot be served yet. Those that were there before, as they are, stop nobody.
-func refusedRouters(before, next *topology.Topology) error {
-	var errs []error
-	for _, r := range next.Routers {
-		if !slices.ContainsFunc(before.Routers, func(old topology.Router) bool { return reflect.DeepEqual(old, r) }) {
-			errs = append(errs, router.Check(r))
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // appliedKey is the setting that every apply writes beside the others: the hash of the file.

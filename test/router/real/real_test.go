@@ -21,7 +21,7 @@ func TestNode(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		run  func(*testing.T, *stage)
-	}{{"Go", franz}, {"Java", java}, {"Tools", tools}, {"TLS", secured}, {"Logins", logins}, {"Broker", broker}, {"Stop", stop}} {
+	}{{"Go", franz}, {"Java", java}, {"Tools", tools}, {"TLS", secured}, {"Logins", logins}, {"Terminate", terminate}, {"Renewed", renewed}, {"Broker", broker}, {"Stop", stop}} {
 		t.Run(tc.name, func(t *testing.T) { tc.run(t, s) })
 	}
 }

@@ -28,14 +28,15 @@ const (
 	word             = "correct horse"
 )
 
-// stage is a home, and a node with two doors to it: one in clear, and one with TLS.
+// stage is a home, and a node with doors to it: one in clear, one with TLS, and two that check logins.
 type stage struct {
 	*kafka.Cluster
 	admin          *kadm.Client // past the doors, by a listener that asks nothing
 	node           *node.Node
 	ca             *certs.Authority // of the door with TLS, and of the brokers
 	clear, secured int              // ports of the bootstraps; slots are behind them
-	config         string           // properties file of a Java client
+	ends           enders
+	config         string // properties file of a Java client
 }
 
 // slots is how many each door has.
@@ -57,13 +58,14 @@ func open(t *testing.T) *stage {
 	shown := s.ca.Issue(t, "broker")
 	const login = "org.apache.kafka.common.security."
 	s.Cluster = kafka.Start(t, kafka.Options{Brokers: 3, HeapMB: 320, Listeners: map[string]string{"HOME": "SASL_SSL"}, Properties: map[string]string{
-		"authorizer.class.name":                             "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-		"super.users":                                       "User:ANONYMOUS;User:" + self + ";User:" + alice,
-		"listener.name.home.ssl.keystore.type":              "PEM",
-		"listener.name.home.ssl.keystore.location":          put("store.pem", slices.Concat(shown.Key, shown.Cert)),
-		"listener.name.home.sasl.enabled.mechanisms":        "PLAIN,SCRAM-SHA-512",
-		"listener.name.home.plain.sasl.jaas.config":         fmt.Sprintf("%splain.PlainLoginModule required user_%s=%q user_%s=%q;", login, self, word, alice, word),
-		"listener.name.home.scram-sha-512.sasl.jaas.config": login + "scram.ScramLoginModule required;",
+		"authorizer.class.name":                                      "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+		"super.users":                                                "User:ANONYMOUS;User:" + self + ";User:" + alice,
+		"listener.name.home.ssl.keystore.type":                       "PEM",
+		"listener.name.home.ssl.keystore.location":                   put("store.pem", slices.Concat(shown.Key, shown.Cert)),
+		"listener.name.home.sasl.enabled.mechanisms":                 "PLAIN,SCRAM-SHA-512",
+		"listener.name.home.plain.sasl.jaas.config":                  fmt.Sprintf("%splain.PlainLoginModule required user_%s=%q user_%s=%q;", login, self, word, alice, word),
+		"listener.name.home.scram-sha-512.sasl.jaas.config":          login + "scram.ScramLoginModule required;",
+		"listener.name.home.scram-sha-512.connections.max.reauth.ms": fmt.Sprint(sessions.Milliseconds()),
 	}})
 	direct, err := kgo.NewClient(kgo.SeedBrokers(s.Bootstrap()...))
 	if err != nil {
@@ -86,6 +88,7 @@ func open(t *testing.T) *stage {
 			text += fmt.Sprintf("tls = { cert = %q, key = %q }\n", files.Cert, files.Key)
 		}
 	}
+	text += s.open(t, dir)
 	s.config = put("client.properties", fmt.Appendf(nil, "security.protocol=SASL_PLAINTEXT\nsasl.mechanism=PLAIN\nsasl.jaas.config=%splain.PlainLoginModule required username=%q password=%q;\n", login, alice, word))
 	s.node = node.New(t, "n1", put("isthmus.toml", []byte(text)), grpc)
 	s.node.Start()
@@ -150,12 +153,18 @@ var configFlags = map[string]string{"VerifiableProducer": "--producer.config", "
 // tool runs one of Kafka's tools as alice at the door in clear.
 func (s *stage) tool(t *testing.T, class string, args ...string) string {
 	t.Helper()
+	return toolAt(t, s.clear, s.config, class, args...)
+}
+
+// toolAt runs one at a door with a client's properties.
+func toolAt(t *testing.T, port int, config, class string, args ...string) string {
+	t.Helper()
 	flag := configFlags[class]
 	if flag == "" {
 		flag = "--command-config"
 	}
 	cmd := exec.CommandContext(deadline(t), filepath.Join("..", "..", "..", "scripts", "kafka", "kafka.sh"),
-		slices.Concat([]string{"tool", class}, args, []string{"--bootstrap-server", fmt.Sprintf("127.0.0.1:%d", s.clear), flag, s.config})...)
+		slices.Concat([]string{"tool", class}, args, []string{"--bootstrap-server", fmt.Sprintf("127.0.0.1:%d", port), flag, config})...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
