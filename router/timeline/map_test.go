@@ -105,6 +105,9 @@ func TestMap_ToVirtualAndBack(t *testing.T) {
 	if p, ok := m.Place(0, 0); !ok || p.Virtual != 7 || m.Start(905) != 0 || m.Start(906) != 8 {
 		t.Errorf("place %+v, %v, log start %d and %d", p, ok, m.Start(905), m.Start(906))
 	}
+	if p, ok := m.Place(50, 1020); ok || p.Virtual != 120 || p.Real != 1020 {
+		t.Errorf("place %+v, %v, behind all that was deleted", p, ok)
+	}
 }
 
 func TestPlace_Batch(t *testing.T) {
@@ -157,6 +160,22 @@ func TestBuild_WhoHasARecord(t *testing.T) {
 	}
 }
 
+// TestBuild_TailKeepsItsOffsets: a tail that came back with its cluster has its offsets of that time also when the cluster is lost and comes back again, whatever lies
+// in that stretch of its log that is of nobody.
+func TestBuild_TailKeepsItsOffsets(t *testing.T) {
+	line := next(t, Begin(0, "eu", 0), Change{Home: "us", End: 100, Bound: 150, First: 150, Real: 1000, Own: 1000})
+	line = next(t, line, Change{Home: "eu", End: 150, Bound: 200, First: 200, Real: 100, Own: 120})
+	line = next(t, line, Change{Home: "us", End: 250, Bound: 300, First: 300, Real: 1500, Own: 1500, Missing: []Span{{205, 207}}})
+	line = next(t, line, Change{Home: "eu", End: 300, Bound: 400, First: 400, Real: 105, Own: 170})
+	m, err := Build(line, map[int64][]Run{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := slices.Collect(m.All()); !reflect.DeepEqual(got, []Piece{{0, 0, 100}, {200, 100, 5}, {207, 107, 43}, {400, 105, 2}, {445, 150, got[4].Count}}) {
+		t.Errorf("got %+v", got)
+	}
+}
+
 func TestBuild_BadRuns(t *testing.T) {
 	line := next(t, next(t, Begin(0, "eu", 0), Planned("us", 100, 1000)), Planned("eu", 120, 110))
 	for _, c := range []struct {
@@ -178,11 +197,11 @@ func TestBuild_BadRuns(t *testing.T) {
 	if _, err := Build(nil, nil); err == nil {
 		t.Error("a map without a timeline")
 	}
-	m, err := Build(line, map[int64][]Run{1: {{990, 90, 15}, {1002, 115, 5}}}) // copied twice, and before its time
+	m, err := Build(line, map[int64][]Run{1: {{990, 90, 15}, {1002, 105, 5}}}) // copied twice, and before its time
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := slices.Collect(m.All())[:1]; !reflect.DeepEqual(got, []Piece{{0, 0, 105}}) {
+	if got := slices.Collect(m.All()); !reflect.DeepEqual(got, []Piece{{0, 0, 105}, {105, 108, 2}, {120, 110, got[2].Count}}) {
 		t.Errorf("got %+v", got)
 	}
 }
