@@ -29,6 +29,7 @@
 // # What cannot be known
 //
 // After an unplanned change the left log's end is not known. What was acknowledged there and not copied is known as far as routers tell of it (put it into
-// [Producer].Last); if one of them is gone too, producers are unsure, and a gap that stays is let pass ([LostTail]). What was written there, neither copied
+// [Producer].Last); if one of them is gone too, producers are unsure, and a gap that stays is let pass ([LostTail]): who sends a later batch
+// first again and again gets it out of order then. So does a producer that the left log did not know at all, if its first batch is overtaken. What was written there, neither copied
 // nor acknowledged, is sent again by clients, and comes a second time when the tail does.
 package gate

@@ -91,8 +91,7 @@ func (g *Gate) Batch(conn uint64, b Batch) Decision {
 	if e == nil {
 		return forward(Unknown)
 	}
-	p := Producer{ID: e.id, Epoch: e.epoch, Last: e.last, Batches: g.batches[e.batches : e.batches+uint32(e.n)]}
-	d := Decide(&p, b)
+	d := g.decide(e, b)
 	switch {
 	case d.Outcome == Answer || d.Reason == Straddles || d.Reason == OldEpoch:
 		return d
@@ -109,6 +108,11 @@ func (g *Gate) Batch(conn uint64, b Batch) Decision {
 	return d
 }
 
+func (g *Gate) decide(e *entry, b Batch) Decision {
+	p := Producer{ID: e.id, Epoch: e.epoch, Last: e.last, Batches: g.batches[e.batches : e.batches+uint32(e.n)]}
+	return Decide(&p, b)
+}
+
 // stays tells whether a gap that begins behind it has come often enough with nothing before it.
 func (e *entry) stays(first int32) bool {
 	if e.tries == 0 || ahead(first, e.low) < 0 {
@@ -118,10 +122,11 @@ func (e *entry) stays(first int32) bool {
 	return e.tries > patience && first == e.low
 }
 
-// Acked is called for each batch of a client that the home acknowledged in this generation, fresh or as a duplicate.
+// Acked is called for each batch of a client that the home acknowledged in this generation, fresh or as a duplicate. Those that were answered here prove nothing
+// of the home, and do not count.
 func (g *Gate) Acked(b Batch) {
 	e := g.find(b.ID)
-	if e == nil || e.acked > 0 && e.sentIn == b.Epoch && ahead(b.last(), e.sent) <= 0 {
+	if e == nil || e.acked > 0 && e.sentIn == b.Epoch && ahead(b.last(), e.sent) <= 0 || g.decide(e, b).Outcome == Answer {
 		return
 	}
 	e.sent, e.sentIn = b.last(), b.Epoch

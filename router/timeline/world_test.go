@@ -22,10 +22,14 @@ type world struct {
 	tail     map[int]bool // was missing at a home when it began
 	places   map[int]map[int64]bool
 	taken    map[int64]int // virtual offset to record
-	readers  []*reader0
-	planned  int
-	lost     int
-	returned int // changes to a home with a tail that nobody else had
+	readers  []*consumer
+	changes
+}
+
+// changes counts those of the home.
+type changes struct {
+	planned, lost int
+	returned      int // to a home with a tail that nobody else had
 }
 
 type cluster struct {
@@ -269,8 +273,8 @@ func (w *world) change(c Change, to int) {
 	w.build()
 }
 
-// reader0 reads everything from a position on.
-type reader0 struct {
+// consumer reads everything from a position on.
+type consumer struct {
 	name   int
 	pos    int64
 	seen   map[int]bool
@@ -279,7 +283,7 @@ type reader0 struct {
 
 // reader begins a new one, at the beginning or where a record is.
 func (w *world) reader() {
-	r := &reader0{name: len(w.readers), pos: w.m.Start(w.at().start), seen: map[int]bool{}, passed: map[int]bool{}}
+	r := &consumer{name: len(w.readers), pos: w.m.Start(w.at().start), seen: map[int]bool{}, passed: map[int]bool{}}
 	if len(w.at().log) > 0 && w.r.IntN(2) == 0 {
 		r.pos = max(r.pos, w.m.Least(w.at().base+w.r.Int64N(int64(len(w.at().log)))))
 	}
@@ -292,7 +296,7 @@ func (w *world) reader() {
 }
 
 // fetch is one Fetch of a reader: batches of random sizes, of which at most some are in the answer. It tells whether anything was shown.
-func (w *world) fetch(r *reader0) bool {
+func (w *world) fetch(r *consumer) bool {
 	c := w.at()
 	w.reserve()
 	for ask := r.pos; ; {
@@ -332,7 +336,7 @@ func (w *world) fetch(r *reader0) bool {
 }
 
 // show gives a record to the client, which leaves out what is before its position.
-func (w *world) show(r *reader0, v int64, id int) int {
+func (w *world) show(r *consumer, v int64, id int) int {
 	if v < r.pos || id < 1 || w.gone[id] {
 		return 0
 	}
