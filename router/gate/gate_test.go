@@ -67,7 +67,7 @@ func TestGate_Epochs(t *testing.T) {
 		epoch int16
 		first int32
 		want  Reason
-	}{{3, 5, EpochGap}, {3, 0, NewEpoch}, {3, 5, Begun}, {2, 10, Repeated}, {2, 100, Follows}, {3, 10, EpochGap}} {
+	}{{3, 5, EpochGap}, {3, 0, NewEpoch}, {3, 5, Begun}, {2, 10, Repeated}, {2, 100, Follows}, {3, 105, EpochGap}} {
 		if d := g.Batch(1, Batch{ID: 7, Epoch: c.epoch, First: c.first, Records: 5}); d.Reason != c.want {
 			t.Errorf("epoch %d, sequence %d: %s, want %s", c.epoch, c.first, d.Reason, c.want)
 		}
@@ -159,7 +159,7 @@ func TestMerge(t *testing.T) {
 	one := []Producer{
 		{ID: 1, Last: 20, Time: 50, Batches: []Written{w(0, 0, 9, 0), w(0, 10, 20, 10)}},
 		{ID: 2, Last: 20, Time: 10, Unsure: true},
-		{ID: 3, Last: 4, Time: 50, Batches: []Written{w(0, top-9, top-5, 1), w(0, top-4, 4, 6)}, Unsure: true},
+		{ID: 3, Last: 10, Time: 50, Batches: []Written{w(0, top-9, top-5, 1), w(0, top-4, 4, 6), w(0, 5, 10, -1)}, Unsure: true},
 		{ID: 5, Epoch: 2, Last: 7, Time: 50, Batches: []Written{w(2, 0, 7, 3)}},
 	}
 	other := []Producer{
