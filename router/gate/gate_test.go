@@ -221,3 +221,37 @@ func TestSalt(t *testing.T) {
 		t.Errorf("one with a salt was salted: %v", err)
 	}
 }
+
+// FuzzGate: whatever comes, what the left log had is never forwarded while it is remembered, and the memory only shrinks.
+func FuzzGate(f *testing.F) {
+	f.Add([]byte{0, 100, 5, 1, 0, 105, 5, 1, 1, 100, 5, 1, 0, 110, 5, 2})
+	f.Add([]byte{0, 200, 5, 1, 0, 200, 5, 2, 0, 200, 5, 3, 0, 200, 5, 4, 2, 0, 0, 0})
+	f.Fuzz(func(t *testing.T, ops []byte) {
+		sure, unsure := *known(), *known()
+		unsure.ID, unsure.Unsure = 8, true
+		g := newGate(t, sure, unsure, Producer{ID: 9, Last: -1})
+		left := g.Left()
+		for ; len(ops) >= 4; ops = ops[4:] {
+			b := Batch{ID: 7 + int64(ops[0]>>2&3), Epoch: int16(ops[0] >> 4 & 3), First: int32(ops[1]), Records: int32(ops[2])}
+			e := g.find(b.ID)
+			switch ops[0] & 3 {
+			case 0, 1:
+				d := g.Batch(uint64(ops[3]), b)
+				if e != nil && b.ID != 9 && b.Epoch == 2 && b.Records > 0 && b.last() <= 99 && d.Outcome != Answer {
+					t.Errorf("%+v was written, and: %+v", b, d)
+				}
+				if again := g.Batch(1000+uint64(len(ops)), b); e != nil && e.acked == 0 && again.Reason == Begun {
+					t.Errorf("%+v follows what came on another connection", b)
+				}
+			case 2:
+				g.Acked(b)
+			case 3:
+				g.Known(b.ID)
+			}
+			if g.Left() > left || g.Left() < 0 || len(g.entries) > 3 {
+				t.Fatalf("%d are left of %d, in room for %d", g.Left(), left, len(g.entries))
+			}
+			left = g.Left()
+		}
+	})
+}

@@ -157,7 +157,7 @@ func cut(pieces []Piece, from, to int64) []Piece {
 	return out
 }
 
-// subtract is what of pieces is at real offsets that are not claimed. Both are in the order of real offsets and without overlaps.
+// subtract is what of pieces is at real offsets that are not claimed. Both are in the order of real offsets; pieces do not overlap.
 func subtract(pieces, claimed []Piece) []Piece {
 	out := make([]Piece, 0, len(pieces))
 	for _, p := range pieces {
@@ -171,7 +171,7 @@ func subtract(pieces, claimed []Piece) []Piece {
 			if c.Real > p.Real {
 				out = append(out, Piece{Virtual: p.Virtual, Real: p.Real, Count: c.Real - p.Real})
 			}
-			skip := min(p.Count, c.realEnd()-p.Real)
+			skip := max(0, min(p.Count, c.realEnd()-p.Real))
 			p = Piece{Virtual: p.Virtual + skip, Real: p.Real + skip, Count: p.Count - skip}
 		}
 		if p.Count > 0 {

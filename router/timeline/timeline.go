@@ -1,7 +1,6 @@
 package timeline
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -106,31 +105,6 @@ func (t Timeline) Next(c Change) (Timeline, error) {
 	return next, nil
 }
 
-// miss takes stretches out of an ended generation.
-func (g *Generation) miss(spans []Span) {
-	var all []Span
-	for _, s := range slices.Concat(g.Missing, spans) {
-		if s = (Span{First: max(s.First, g.First), End: min(s.End, g.End)}); s.First < s.End {
-			all = append(all, s)
-		}
-	}
-	slices.SortFunc(all, func(a, b Span) int { return cmp.Compare(a.First, b.First) })
-	g.Missing = nil
-	for _, s := range all {
-		if n := len(g.Missing); n > 0 && s.First <= g.Missing[n-1].End {
-			g.Missing[n-1].End = max(g.Missing[n-1].End, s.End)
-			continue
-		}
-		g.Missing = append(g.Missing, s)
-	}
-	if n := len(g.Missing); n > 0 && g.Missing[n-1].End == g.End {
-		g.End, g.Missing = g.Missing[n-1].First, slices.Clip(g.Missing[:n-1])
-	}
-	if len(g.Missing) == 0 {
-		g.Missing = nil
-	}
-}
-
 // Since leaves out the generations that ended at or below a virtual offset, because nothing is left of them anywhere.
 func (t Timeline) Since(virtual int64) Timeline {
 	at := slices.IndexFunc(t, func(g Generation) bool { return g.End == Running || g.End > virtual })
@@ -193,6 +167,9 @@ func (g Generation) check(last bool) error {
 		return fmt.Errorf("it ends at %d, above the bound %d that was reserved", g.End, g.Bound)
 	case last && len(g.Missing) > 0:
 		return errors.New("it goes on, and something of it is missing")
+	}
+	if len(g.Missing) > MaxMissing {
+		return fmt.Errorf("%d stretches are missing, at most %d are kept", len(g.Missing), MaxMissing)
 	}
 	from := g.First
 	for _, m := range g.Missing {

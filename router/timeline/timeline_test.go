@@ -3,6 +3,7 @@ package timeline
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -100,5 +101,57 @@ func TestTimeline_ImpossibleOnes(t *testing.T) {
 	}
 	if err := (Timeline{g0, g1}).Check(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestCoarsen(t *testing.T) {
+	spans := []Span{{0, 2}, {10, 11}, {12, 20}, {23, 24}, {40, 41}}
+	for limit, want := range map[int][]Span{
+		9: spans,
+		5: spans,
+		4: {{0, 2}, {10, 20}, {23, 24}, {40, 41}},
+		3: {{0, 2}, {10, 24}, {40, 41}},
+		1: {{0, 41}},
+	} {
+		if got := coarsen(slices.Clone(spans), limit); !reflect.DeepEqual(got, want) {
+			t.Errorf("at most %d: %v, want %v", limit, got, want)
+		}
+	}
+	c := Change{Home: "us", End: 10_000, Bound: 10_000, First: 10_000}
+	for i := range int64(3000) {
+		c.Missing = append(c.Missing, Span{First: 3 * i, End: 3*i + 1})
+	}
+	line := next(t, Begin(0, "eu", 0), c)
+	if n := len(line[0].Missing); n != MaxMissing || line[0].End != 10_000 {
+		t.Errorf("%d are missing, up to %d", n, line[0].End)
+	}
+	line[0].Missing = c.Missing
+	if err := line.Check(); !errors.Is(err, ErrImpossible) {
+		t.Error(err)
+	}
+}
+
+func TestGeneration_Uncopied(t *testing.T) {
+	g := Generation{Number: 1, Home: "us", First: 100, Real: 1000, Own: 1000, End: Running}
+	runs := []Run{{1050, 7, 10}, {990, 1, 20}, {1070, 30, 1000}}
+	for _, c := range []struct {
+		from, to int64
+		want     []Span
+	}{
+		{0, 1100, []Span{{110, 150}, {160, 170}}},
+		{1020, 1055, []Span{{120, 150}}},
+		{1055, 1100, []Span{{160, 170}}},
+		{1070, 1100, nil},
+		{1100, 1100, nil},
+	} {
+		if got := g.Uncopied(runs, c.from, c.to); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%d to %d: %v, want %v", c.from, c.to, got, c.want)
+		}
+	}
+	if got := g.Uncopied([]Run{{1010, 0, 20}, {1012, 50, 3}, {1040, 60, 5}}, 0, 1050); !reflect.DeepEqual(got, []Span{{100, 110}, {130, 140}, {145, 150}}) {
+		t.Errorf("with some copied twice: %v", got)
+	}
+	if g.End = 165; !reflect.DeepEqual(g.Uncopied(runs, 0, 5000), []Span{{110, 150}, {160, 165}}) {
+		t.Errorf("behind its end: %v", g.Uncopied(runs, 0, 5000))
 	}
 }

@@ -14,7 +14,6 @@ type world struct {
 	clusters []*cluster
 	home     int
 	line     Timeline
-	next     Timeline
 	m        *Map
 	bound    int64 // reserved: nothing at or above it was shown
 	origin   []int // by record, 1 is the first
@@ -23,11 +22,13 @@ type world struct {
 	places   map[int]map[int64]bool
 	taken    map[int64]int // virtual offset to record
 	readers  []*consumer
+	kind     uint64
 	changes
 }
 
 // changes counts those of the home.
 type changes struct {
+	next          Timeline // the one that is tried
 	planned, lost int
 	returned      int // to a home with a tail that nobody else had
 }
@@ -57,7 +58,7 @@ func (c *cluster) append(id int) {
 }
 
 func newWorld(t *testing.T, seed uint64, clusters int) *world {
-	w := &world{T: t, r: rand.New(rand.NewPCG(seed, 7)), origin: []int{0}, gone: map[int]bool{}, tail: map[int]bool{}, places: map[int]map[int64]bool{}, taken: map[int64]int{}}
+	w := &world{T: t, kind: seed / 2 % 4, r: rand.New(rand.NewPCG(seed, 7)), origin: []int{0}, gone: map[int]bool{}, tail: map[int]bool{}, places: map[int]map[int64]bool{}, taken: map[int64]int{}}
 	for i := range clusters {
 		c := &cluster{name: string(rune('a' + i)), at: map[int]int64{}, next: make([]int, clusters)}
 		c.base = int64(w.r.IntN(50))
@@ -235,15 +236,23 @@ func (w *world) lose(to int) {
 	w.lost++
 }
 
-// missing is what of a generation is not at a cluster.
+// missing is what of a generation is not at a cluster. In some worlds it is what the mirror's runs say, which do not know markers; in some it is coarse.
 func (w *world) missing(g Generation, end int64, c *cluster) (out []Span) {
 	home := w.named(g.Home)
 	for v := g.First; v < end; v++ {
-		switch id := home.log[g.At(v)-home.base]; {
-		case id < 1 || c.has(id) || w.gone[id]:
-		default:
-			w.tail[id] = true
+		if id := home.log[g.At(v)-home.base]; id > 0 && !c.has(id) && !w.gone[id] {
 			out = append(out, Span{First: v, End: v + 1})
+		}
+	}
+	if w.kind == 1 && home != c {
+		out = g.Uncopied(w.runs(home, c), g.Real, g.At(end))
+	}
+	if w.kind == 2 {
+		out = coarsen(out, 1)
+	}
+	for _, s := range out {
+		for v := s.First; v < s.End; v++ {
+			w.tail[home.log[g.At(v)-home.base]] = true
 		}
 	}
 	return out
@@ -308,7 +317,7 @@ func (w *world) fetch(r *consumer) bool {
 			}
 			w.Fatalf("reader %d: %d is out of range, and the log starts at %d", r.name, ask, r.pos)
 		}
-		shown := 0
+		shown, before := 0, int64(-1)
 		first := max(c.start, place.Real-w.r.Int64N(3))
 		for budget := 1 + w.r.IntN(12); first < c.end() && budget > 0; budget-- {
 			last := min(c.end()-1, max(first, place.Real)+w.r.Int64N(4))
@@ -320,7 +329,11 @@ func (w *world) fetch(r *consumer) bool {
 				if show == Part && (o < place.From || o >= place.End) {
 					continue
 				}
-				shown += w.show(r, place.Offset(o), c.log[o-c.base])
+				if place.Offset(o) <= before {
+					w.Fatalf("virtual offset %d behind %d in one answer, from %+v", place.Offset(o), before, place)
+				}
+				before = place.Offset(o)
+				shown += w.show(r, before, c.log[o-c.base])
 			}
 			first = last + 1
 		}
