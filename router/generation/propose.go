@@ -96,8 +96,8 @@ func (s *Store) Prepare(ctx context.Context, set string) (Proposal, error) {
 	return Proposal{set, st.Round, own, st.Generation, st.Home, standing.Taken, prepared}, nil
 }
 
-// missing are the decisions below a round that one log lacks because its cluster was away. They go before a prepare, so that whoever finds the prepare finds what
-// it follows.
+// missing are the decisions below a round that one log lacks because its cluster was away. They go before a prepare and an accept, so that whoever finds
+// these finds what they follow.
 func (s *Store) missing(c *control, set string, below int64) (out []Record) {
 	var lacking []int64
 	var values []Value
@@ -135,7 +135,12 @@ func (s *Store) Propose(ctx context.Context, p Proposal, v Value) error {
 	}
 	r := s.record(kindAccept, p.Set)
 	r.Round, r.Ballot, r.Value = p.Round, &p.Ballot, &v
-	err := s.everywhere(ctx, r)
+	done, gone, err := s.each(ctx, func(ctx context.Context, c *control) error {
+		return s.append(ctx, c, append(s.missing(c, p.Set, p.Round), r)...)
+	})
+	if err == nil {
+		err = s.enough(done, gone)
+	}
 	s.mu.Lock()
 	got, over := decision(s.logsLocked(), len(s.controls), p.Set, p.Round)
 	s.mu.Unlock()
