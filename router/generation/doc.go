@@ -34,8 +34,8 @@
 //
 // An instance takes writes only while it has a [Lease]: it has read the logs of a majority of the control clusters up to their ends, beginning
 // at T, and found no round open. The lease is good until T + [LeaseLength], less a tenth for clocks of other rates. Whoever has prepared a
-// round at a majority and waits for LeaseLength knows that no instance has a lease of before: any reading that began later saw a prepare, since majorities meet. So no
-// acknowledgement is needed; those of all instances only make it faster. It is asked by two clocks when a request is sent on and again when its
+// round at a majority and waits for LeaseLength knows that no instance has a lease of before: any reading that began later saw a prepare, since majorities meet. An instance that
+// finds a round open holds new writes at once, and passes answers on under the lease that it still has. So no acknowledgement is needed; those of all instances only make it faster. It is asked by two clocks when a request is sent on and again when its
 // answer is, because the process may have been stopped in between: a write that was late is never acknowledged.
 //
 // # Versions

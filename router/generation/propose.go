@@ -55,7 +55,8 @@ func (s *Store) everywhere(ctx context.Context, records ...Record) error {
 }
 
 // Prepare takes the round over that decides what comes after the newest decision: whoever prepared before has lost. From now on no instance gets a lease
-// before the round is decided, so whoever prepares must go on to [Store.Propose] or [Store.Abort]. Its error wraps [ErrBeaten] where somebody else was faster.
+// before the round is decided, so whoever prepares must go on to [Store.Propose] or [Store.Abort]. Its error wraps [ErrBeaten] where somebody else was faster;
+// after any other error the round may be open in some logs, and must be prepared again.
 func (s *Store) Prepare(ctx context.Context, set string) (Proposal, error) {
 	failed := func(err error) (Proposal, error) {
 		return Proposal{}, fmt.Errorf("prepare a switch of router %s, set %q: %w", s.cfg.Router, set, err)
