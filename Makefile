@@ -11,7 +11,7 @@ BENCHPKG   ?= ./...
 SEED       ?= 1
 MINUTES    ?= 10
 
-.PHONY: help run build test check bench bench-router fuzz nemesis clients proto kafka-up kafka-down clean
+.PHONY: help run build test check bench bench-router fuzz model nemesis clients proto kafka-up kafka-down clean
 
 help:            ## show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -46,6 +46,9 @@ bench-router:    ## the router beside no proxy and, if ISTHMUS_KAFKA_PROXY is it
 
 fuzz:            ## every fuzz target for FUZZTIME
 	scripts/fuzz.sh $(FUZZTIME)
+
+model:           ## the switch of a router, as spin sees it (needs spin and gcc)
+	router/switchover/model/run.sh
 
 nemesis:         ## faults by seeds from SEED on: MINUTES of virtual time, two a seed; as many real ones on real Kafka if ISTHMUS_KAFKA=1
 	ISTHMUS_NEMESIS_SEED=$(SEED) ISTHMUS_NEMESIS_MINUTES=2 ISTHMUS_SEEDS=$$((($(MINUTES)+1)/2)) \

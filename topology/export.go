@@ -128,7 +128,7 @@ func (f Fabric) fields() (out fields) {
 	for _, p := range f.GossipCIDRs {
 		cidrs = append(cidrs, p.String())
 	}
-	return out.add("name", quote(f.Name)).add("gossip_key", f.GossipKey.literal()).add("gossip_cidrs", quoteAll(cidrs))
+	return out.add("name", quote(f.Name)).add("gossip_key", f.GossipKey.literal()).add("gossip_cidrs", quoteAll(cidrs)).add("control", quoteAll(f.Control))
 }
 
 func (a Admin) fields() (out fields) {

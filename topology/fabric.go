@@ -18,6 +18,8 @@ type Fabric struct {
 	GossipKey Secret
 	// GossipCIDRs are the networks that members may be in; empty: any.
 	GossipCIDRs []netip.Prefix
+	// Control are the clusters whose majority decides which cluster is the home of a router's set, as the file names them; empty: all, see [Topology.Controls].
+	Control []string
 }
 
 const (
@@ -80,10 +82,45 @@ func (r *reader) fabric() Fabric {
 		return Fabric{}
 	}
 	s.title = "[fabric]"
-	s.only("name", "gossip_key", "gossip_cidrs")
+	s.only("name", "gossip_key", "gossip_cidrs", "control")
 	name := s.str("name", `"shop"`, true)
 	r.checkName("the fabric's name", name, identity)
 	return Fabric{Name: name.text, GossipKey: s.secret("gossip_key", r.base, false), GossipCIDRs: r.cidrs(s)}
+}
+
+// Controls are the names of the control clusters, in the order of the file. One that is there only for its vote, a witness, is a cluster without links.
+func (t *Topology) Controls() []string {
+	if len(t.Fabric.Control) > 0 {
+		return slices.Clone(t.Fabric.Control)
+	}
+	var all []string
+	for _, c := range t.Clusters {
+		all = append(all, c.Name)
+	}
+	return all
+}
+
+// control reads the control clusters, when all clusters are known.
+func (r *reader) control() (out []string) {
+	s, ok := r.root.sub("fabric", "a [fabric] table")
+	if !ok {
+		return nil
+	}
+	const example = `["eu", "us", "ap"]`
+	list, ok := s.strs("control", example, false)
+	if ok && len(list) == 0 {
+		r.d.add(s.t.keys["control"].pos, "control is empty, so that nothing could be decided; write control = %s, or leave it out for all clusters", example)
+	}
+	for _, v := range list {
+		if slices.Contains(out, v.text) {
+			r.d.add(v.pos, "control: %q is in it twice; each cluster has one vote", v.text)
+			continue
+		}
+		if v = r.known("control", v); v.ok {
+			out = append(out, v.text)
+		}
+	}
+	return out
 }
 
 func (r *reader) cidrs(s scope) (out []netip.Prefix) {

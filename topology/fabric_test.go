@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -89,5 +90,19 @@ func TestLoad_Tier(t *testing.T) {
 	}
 	if edge := top.Routers[2]; edge.Slots != (Ports{9193, 9193}) || edge.Auth != Terminate {
 		t.Errorf("router %+v", edge)
+	}
+}
+
+// TestControls: all clusters, unless the file names some.
+func TestControls(t *testing.T) {
+	text := string(read(t, "testdata/tier.toml"))
+	for leftOut, want := range map[string][]string{"": {"us", "eu"}, "control = [\"us\", \"eu\"]\n": {"eu", "us"}} {
+		top, err := Parse("x.toml", []byte(strings.Replace(text, leftOut, "", 1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := top.Controls(); !slices.Equal(got, want) {
+			t.Errorf("%v, want %v", got, want)
+		}
 	}
 }

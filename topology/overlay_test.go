@@ -127,10 +127,10 @@ func TestOverlay_AStayRuleHoldsForSettings(t *testing.T) {
 		settings []Setting
 		want     string
 	}{
-		{set("link/eu-us/exclude", Absent), `testdata/tier.toml:37:6: the link "eu-us" would carry "patients-*" out of frankfurt, where line 41 keeps it`},
-		{set("link/eu-us/exclude", `["x"]`), `setting link/eu-us/exclude: the link "eu-us" would carry "patients-*" out of frankfurt, where line 41 keeps it`},
+		{set("link/eu-us/exclude", Absent), `testdata/tier.toml:38:6: the link "eu-us" would carry "patients-*" out of frankfurt, where line 42 keeps it`},
+		{set("link/eu-us/exclude", `["x"]`), `setting link/eu-us/exclude: the link "eu-us" would carry "patients-*" out of frankfurt, where line 42 keeps it`},
 		{set("stay", `[{ topics = ["orders"], dcs = ["frankfurt"] }]`), `the link "eu-us" would carry "orders" out of frankfurt, where setting stay keeps it`},
-		{set("router/shop/home", `"us"`), `setting router/shop/home: the router "shop" would give "patients-*" a home outside frankfurt, where line 41 keeps it: "us" is in virginia`},
+		{set("router/shop/home", `"us"`), `setting router/shop/home: the router "shop" would give "patients-*" a home outside frankfurt, where line 42 keeps it: "us" is in virginia`},
 		{set("router/edge@eu-1/set", `[{ name = "h", topics = ["pat*"], home = "us", slots = "9194" }]`),
 			`setting router/edge@eu-1/set: the set "h" of router "edge" would give "patients-*" a home outside frankfurt`},
 	} {

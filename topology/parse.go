@@ -125,6 +125,7 @@ func (r *reader) topology() *Topology {
 	for _, s := range clusters {
 		t.Clusters = append(t.Clusters, r.cluster(s))
 	}
+	t.Fabric.Control = r.control()
 	links, stays := r.root.list("link"), r.root.list("stay")
 	for _, s := range links {
 		t.Links = append(t.Links, r.link(s))
@@ -360,6 +361,14 @@ func (r *reader) content(s scope, from string) Link {
 // end reads the cluster at one end of a link.
 func (r *reader) end(s scope, key, example string) value {
 	v := s.str(key, example, true)
+	if n := s.t.keys[key]; v.ok && n.as != "" {
+		key = n.as
+	}
+	return r.known(key, v)
+}
+
+// known is a value of a key that names a cluster; it is not ok where there is none of that name.
+func (r *reader) known(key string, v value) value {
 	if !v.ok {
 		return v
 	}
@@ -369,9 +378,6 @@ func (r *reader) end(s scope, key, example string) value {
 	v.ok = false
 	if r.namelessCluster || r.root.excused("cluster") || r.d.full() || !r.tell(v.pos, v.pos) {
 		return v
-	}
-	if n := s.t.keys[key]; n.as != "" {
-		key = n.as
 	}
 	names := make([]string, 0, len(r.clusterAt))
 	for name := range r.clusterAt {

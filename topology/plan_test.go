@@ -159,7 +159,7 @@ func TestApply_RefusesAndNotes(t *testing.T) {
 	text := string(s.Text)
 	for _, tc := range []struct{ wanted, want string }{
 		{strings.Replace(text, `name = "shop"`, `name = "other"`, 1), `is of the fabric "other", this one is "shop"`},
-		{strings.Replace(text, `exclude = ["patients-*"]`, ``, 1), `wanted.toml:37:6: the link "eu-us" would carry "patients-*" out of frankfurt, where line`},
+		{strings.Replace(text, `exclude = ["patients-*"]`, ``, 1), `wanted.toml:38:6: the link "eu-us" would carry "patients-*" out of frankfurt, where line`},
 		{"[fabric]\nnme = 1\n", "wanted.toml:2:1: unknown key"},
 		{strings.ReplaceAll(strings.Replace(text, "[[router]]\nname = \"edge\"\nnode = \"eu-1\"", "[[router]]\nname = \"edge\"\nnode = \"eu-7\"", 1), `name = "eu-2"`, `name = "eu-7"`), `setting router/edge@eu-7: node: unknown node "eu-7"`},
 	} {

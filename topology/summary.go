@@ -17,6 +17,9 @@ func (t *Topology) Summary() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "fabric %s: %s, %s, %s\n", t.Fabric.Name,
 		count(len(t.Clusters), "cluster"), count(len(t.Links), "link"), count(len(t.Nodes), "node"))
+	if len(t.Fabric.Control) > 0 {
+		fmt.Fprintf(&b, "control clusters %s\n", strings.Join(t.Fabric.Control, ", "))
+	}
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	for _, c := range t.Clusters {
 		fmt.Fprintf(w, "cluster %s\t%s\t%s\n", c.Name, orNone(c.DC), c.access())

@@ -137,7 +137,7 @@ func TestStore_WhatOthersWrote(t *testing.T) {
 		}
 		write := func(key, value string) {
 			t.Helper()
-			if err := s.write(t.Context(), broker.Record{Topic: Topic, Key: []byte(key), Value: []byte(value)}); err != nil {
+			if err := s.log.Append(t.Context(), broker.Record{Key: []byte(key), Value: []byte(value)}); err != nil {
 				t.Fatal(err)
 			}
 		}
