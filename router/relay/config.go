@@ -29,11 +29,7 @@ type Config struct {
 	Versions apis.Versions
 	// ProducerID gives an id to an idempotent producer. Nil lets the broker give one.
 	ProducerID func() (int64, error)
-	// Stage says where the home of the connection's set stands; it is asked for every request that is not answered here anyway. When the generation has changed, what Dial
-	// and View say is of the new home, and of the old one as long as answers of that are due. Nil is a home that stays.
-	Stage func() Stage
-	// Members is asked for requests of groups: what those are told that a home before this one knew. Nil, or a nil book, is nothing.
-	Members func() *members.Book
+	Moving
 	// Sets is asked once the broker is connected: what of other sets clients are told, and what may not go to this home. Nil, or a nil answer, means that all is
 	// of one set.
 	Sets func() Sets
@@ -52,6 +48,15 @@ type Config struct {
 	// Limits and Timeouts: zero fields have the defaults.
 	Limits   Limits
 	Timeouts Timeouts
+}
+
+// Moving is a home that may change. The zero value is one that stays.
+type Moving struct {
+	// Stage says where the home of the connection's set stands; it is asked for every request that is not answered here anyway. When the generation has changed, what Dial
+	// and View say is of the new home, and of the old one as long as answers of that are due. Nil is a home that stays.
+	Stage func() Stage
+	// Members is asked for requests of groups: what those are told that a home before this one knew. Nil, or a nil book, is nothing.
+	Members func() *members.Book
 }
 
 // Sets is a router's topics and groups where some have another home than the connection.
