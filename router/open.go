@@ -31,7 +31,9 @@ func (c *connection) viewOf(p *picture) *rewrite.View {
 	if to := c.to.Load(); to != nil && to.generation != s.generation {
 		return c.view.Load()
 	}
-	c.view.Store(s.view)
+	if c.view.Load() != s.view {
+		c.view.Store(s.view)
+	}
 	return s.view
 }
 

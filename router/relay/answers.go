@@ -11,7 +11,6 @@ import (
 
 	"github.com/isthmus-project/isthmus/router/apis"
 	"github.com/isthmus-project/isthmus/router/frame"
-	"github.com/isthmus-project/isthmus/router/rewrite"
 	"github.com/isthmus-project/isthmus/router/walk"
 )
 
@@ -76,7 +75,7 @@ func (r *Relay) answer(ctx context.Context, h frame.Answer, o owed) error {
 		}
 		r.toClient.Reset(o.key, o.version, true, h.Body(), patch)
 		return r.pass(r.up, r.client, frame.AnswerHeader, h.Body(), r.toClient, nil)
-	case rewrite.Answers(row) || o.edit != nil:
+	case r.cfg.View().Answers(row) || o.edit != nil:
 		return r.rewriteAnswer(ctx, h, o)
 	case o.claim != nil:
 		return r.loginAnswer(ctx, h, o)

@@ -194,7 +194,7 @@ func (r *Relay) serve(ctx context.Context, h frame.Request) error {
 		return r.walkRequest(h, o)
 	case r.sets != nil && sets.Looks(h.Key):
 		return r.lookAt(ctx, h, o, row)
-	case rewrite.Requests(row):
+	case r.cfg.View().Requests(row):
 		return r.rewriteRequest(ctx, h, o, row)
 	case isLogin(h.Key):
 		return r.loginRequest(ctx, h, o)
@@ -262,8 +262,8 @@ func (r *Relay) sendOn(h frame.Request, o owed, row apis.Row, in, body []byte) (
 	out := buffers.Get().(*[]byte)
 	defer release(out)
 	*out = append((*out)[:0], in[:h.Header]...)
-	if rewrite.Requests(row) {
-		if *out, err = r.cfg.View().Request(*out, h.Key, h.Version, body); err != nil {
+	if view := r.cfg.View(); view.Requests(row) {
+		if *out, err = view.Request(*out, h.Key, h.Version, body); err != nil {
 			return failed(Client, "rewrite a request", fmt.Errorf("%w: %w", ErrMalformed, err))
 		}
 	} else {

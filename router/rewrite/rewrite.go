@@ -13,10 +13,15 @@ import (
 const changed = apis.Address | apis.Cluster | apis.Epoch
 
 // Requests reports whether requests of a row are rewritten. Others pass as they are.
-func Requests(r apis.Row) bool { return r.Does == apis.Patch && r.Request&changed != 0 }
+func (v *View) Requests(r apis.Row) bool { return v.rewrites(r, r.Request) }
 
 // Answers reports whether answers of a row are rewritten.
-func Answers(r apis.Row) bool { return r.Does == apis.Patch && r.Answer&changed != 0 }
+func (v *View) Answers(r apis.Row) bool { return v.rewrites(r, r.Answer) }
+
+// rewrites reports whether messages of a row that have the letters are rewritten.
+func (v *View) rewrites(r apis.Row, of apis.Letters) bool {
+	return r.Does == apis.Patch && of&changed != 0 || v.offsets != nil && (r.Does == apis.Patch || r.Does == apis.Forward) && of&apis.Offset != 0
+}
 
 // shapes is shared: what it has learned is the same for all.
 var shapes shape.Shapes
@@ -74,9 +79,11 @@ func (v *View) request(m kmsg.Request) bool {
 	case *kmsg.ListOffsetsRequest:
 		listOffsets(m)
 	case *kmsg.OffsetCommitRequest:
-		offsetCommit(m)
+		v.offsetCommit(m)
 	case *kmsg.TxnOffsetCommitRequest:
-		txnOffsetCommit(m)
+		v.txnOffsetCommit(m)
+	case *kmsg.DeleteRecordsRequest:
+		v.deleteRecords(m)
 	case *kmsg.CreateTopicsRequest:
 		v.createTopics(m)
 	case *kmsg.CreatePartitionsRequest:
@@ -113,9 +120,13 @@ func (v *View) answer(m kmsg.Response) bool {
 	case *kmsg.FindCoordinatorResponse:
 		v.findCoordinator(m)
 	case *kmsg.ListOffsetsResponse:
-		listedOffsets(m)
+		v.listedOffsets(m)
 	case *kmsg.OffsetFetchResponse:
-		fetchedOffsets(m)
+		v.fetchedOffsets(m)
+	case *kmsg.DeleteRecordsResponse:
+		v.deletedRecords(m)
+	case *kmsg.DescribeProducersResponse:
+		v.describedProducers(m)
 	case *kmsg.ListPartitionReassignmentsResponse:
 		v.reassignments(m)
 	case *kmsg.DescribeConfigsResponse:

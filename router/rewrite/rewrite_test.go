@@ -118,7 +118,7 @@ func visit(v reflect.Value, name string, kind int64, fn func(v reflect.Value, na
 
 // each calls fn with random messages of every version that is rewritten. Tags of numbers 0 to 2 are in them: where kmsg had fields in
 // tags it would read into them, and they would not come out again.
-func each(t *testing.T, answer bool, ids []int32, fn func(r *rand.Rand, row apis.Row, version int16, m any, body []byte)) {
+func each(t *testing.T, v *View, answer bool, ids []int32, fn func(r *rand.Rand, row apis.Row, version int16, m any, body []byte)) {
 	t.Helper()
 	r := newRand(1)
 	n := 0
@@ -128,7 +128,7 @@ func each(t *testing.T, answer bool, ids []int32, fn func(r *rand.Rand, row apis
 		}
 		for version := range int16(20) {
 			row, ok := apis.Of(key, version)
-			if !ok || answer && !Answers(row) || !answer && !Requests(row) {
+			if !ok || answer && !v.Answers(row) || !answer && !v.Requests(row) {
 				continue
 			}
 			n++
@@ -154,7 +154,7 @@ func each(t *testing.T, answer bool, ids []int32, fn func(r *rand.Rand, row apis
 // TestAnswer_TellsNothingReal: whatever the home answers, clients find no id, no host, no cluster and no epoch of it.
 func TestAnswer_TellsNothingReal(t *testing.T) {
 	v := view(t)
-	each(t, true, []int32{-1, 101, 102, 103, 199}, func(_ *rand.Rand, row apis.Row, version int16, _ any, body []byte) {
+	each(t, v, true, []int32{-1, 101, 102, 103, 199}, func(_ *rand.Rand, row apis.Row, version int16, _ any, body []byte) {
 		out, err := v.Answer(nil, int16(row.Key), version, body, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -187,7 +187,7 @@ func TestAnswer_TellsNothingReal(t *testing.T) {
 // TestRequest_AsksForRealBrokers: what a client says of virtual brokers reaches the home as real ones, and no epoch does.
 func TestRequest_AsksForRealBrokers(t *testing.T) {
 	v := view(t)
-	each(t, false, []int32{-1, 1, 2, 3, 4, 9}, func(_ *rand.Rand, row apis.Row, version int16, _ any, body []byte) {
+	each(t, v, false, []int32{-1, 1, 2, 3, 4, 9}, func(_ *rand.Rand, row apis.Row, version int16, _ any, body []byte) {
 		out, err := v.Request(nil, int16(row.Key), version, body)
 		if err != nil {
 			t.Fatal(err)
@@ -224,7 +224,7 @@ func TestRewrite_Identity(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, answer := range []bool{false, true} {
-		each(t, answer, []int32{-1, 101, 102, 103}, func(_ *rand.Rand, row apis.Row, version int16, m any, _ []byte) {
+		each(t, v, answer, []int32{-1, 101, 102, 103}, func(_ *rand.Rand, row apis.Row, version int16, m any, _ []byte) {
 			prepare(reflect.ValueOf(m).Elem(), "")
 			body := m.(interface{ AppendTo([]byte) []byte }).AppendTo(nil)
 			if n, err := Elements(int16(row.Key), version, answer, body); err != nil || n > len(body) {
@@ -290,7 +290,7 @@ func FuzzRewrite(f *testing.F) {
 	f.Add(uint8(8), uint8(8), false, kmsg.NewPtrOffsetCommitRequest().AppendTo(nil))
 	f.Fuzz(func(t *testing.T, key, version uint8, answer bool, body []byte) {
 		row, ok := apis.Of(int16(key), int16(version))
-		if !ok || answer && !Answers(row) || !answer && !Requests(row) || row.Key <= kmsg.Fetch {
+		if !ok || answer && !v.Answers(row) || !answer && !v.Requests(row) || row.Key <= kmsg.Fetch {
 			t.Skip()
 		}
 		if _, err := Elements(int16(key), int16(version), answer, body); err != nil {

@@ -23,6 +23,22 @@ type View struct {
 	slots     map[int32]Slot  // by virtual id
 	virtual   map[int32]int32 // real id to virtual id
 	others    []Slot          // of other homes
+	offsets   Offsets         // nil: clients know records by the home's own
+}
+
+// Offsets maps offsets of records between those that clients know and those of the home. It is asked by any goroutine, for offsets from 0 on, and does not block.
+type Offsets interface {
+	// Real is the first offset at the home behind all records that a client has below an offset.
+	Real(topic string, partition int32, virtual int64) int64
+	// Virtual is the first offset for clients behind all records that the home has below an offset.
+	Virtual(topic string, partition int32, real int64) int64
+}
+
+// WithOffsets is the view of a home whose offsets are not those that clients know. Those in Produce and Fetch are the walker's.
+func (v *View) WithOffsets(o Offsets) *View {
+	out := *v
+	out.offsets = o
+	return &out
 }
 
 // nobody is an id that no broker has: what a request says of a broker that no slot stands for. The home refuses it by its own rules.
@@ -31,7 +47,7 @@ const nobody = math.MaxInt32
 // NewView makes a view. clusterID is what clients are told; empty leaves the home's. others are brokers of the virtual cluster that stand for brokers of
 // other homes: clients are told of them, and nothing else of this home is theirs.
 func NewView(clusterID string, slots []Slot, others ...Slot) (*View, error) {
-	v := &View{clusterID, make(map[int32]Slot), make(map[int32]int32), others}
+	v := &View{clusterID: clusterID, slots: make(map[int32]Slot), virtual: make(map[int32]int32), others: others}
 	for _, s := range slots {
 		if s.ID < 0 || s.ID == nobody {
 			return nil, fmt.Errorf("make a view: slot %d: an id is from 0 to %d", s.ID, int32(nobody)-1)
