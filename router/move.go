@@ -11,6 +11,7 @@ import (
 	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/router/hold"
 	"github.com/isthmus-project/isthmus/router/members"
+	"github.com/isthmus-project/isthmus/router/positions"
 	"github.com/isthmus-project/isthmus/router/relay"
 )
 
@@ -20,6 +21,8 @@ type Home struct {
 	Generation int64
 	// Cluster is it. It stays open for as long as the router runs.
 	Cluster *broker.Cluster
+	// Positions are where the home has what clients know by other offsets; nil where its own are those that clients know.
+	Positions *positions.Book
 	// Members are those of groups at the home that is left, by group; nil where nobody could be asked.
 	Members map[string][]string
 }
@@ -202,7 +205,7 @@ func (m moves) while(ctx context.Context, fn func(context.Context) error) error 
 func (r *Router) take(ctx context.Context, m *move) error {
 	f := &r.follow
 	before := f.homes[m.set]
-	h := newHome(known{set: before.set, cluster: m.to.Cluster, generation: m.to.Generation}, before.way)
+	h := newHome(known{set: before.set, cluster: m.to.Cluster, generation: m.to.Generation, positions: m.to.Positions}, before.way)
 	f.homes[m.set] = h
 	err := r.arrive(ctx, h)
 	if err != nil {

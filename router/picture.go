@@ -7,6 +7,7 @@ import (
 	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/router/apis"
 	"github.com/isthmus-project/isthmus/router/identity"
+	"github.com/isthmus-project/isthmus/router/positions"
 	"github.com/isthmus-project/isthmus/router/rewrite"
 	"github.com/isthmus-project/isthmus/topology"
 )
@@ -46,6 +47,7 @@ type known struct {
 	set        string
 	cluster    *broker.Cluster
 	generation int64 // of the home
+	positions  *positions.Book
 	last       broker.Metadata
 }
 
@@ -79,6 +81,9 @@ func draw(state identity.State, homes []known, versions apis.Versions, at func(s
 		var err error
 		if p.sides[set].view, err = rewrite.NewView(state.Cluster, slots[set], others...); err != nil {
 			return p, err
+		}
+		if at := homes[set].positions; at != nil {
+			p.sides[set].view = p.sides[set].view.WithOffsets(at)
 		}
 	}
 	return p, nil

@@ -78,6 +78,12 @@ func SetPlace(header []byte, baseOffset int64, leaderEpoch int32) {
 	binary.BigEndian.PutUint32(header[atLeaderEpoch:], uint32(leaderEpoch))
 }
 
+// CutShort makes a batch at whose header left bytes begin look longer than that, as the last one of an answer may be, so that readers stop before it.
+func CutShort(header []byte, left int) {
+	_ = header[HeaderSize-1]
+	binary.BigEndian.PutUint32(header[atLength:], uint32(left))
+}
+
 // OldSize is the size in bytes of the message of format v0 or v1 at the start of b, of which [ParseHeader] said ErrMagic. It is not
 // checked against anything, and may be negative.
 func OldSize(b []byte) int {

@@ -10,7 +10,7 @@ import (
 // Version is that of the records that are written here. It is above those of claims (router/identity), so that a node which knows no switches stops at
 // the first record of one, and does not go on to serve the home of its file. Such a node reads no longer ones than identity.MaxClaimBytes; prepares,
 // accepts and decisions are shorter.
-const Version = 3
+const Version = 4
 
 // MaxBytes is the longest record that is read.
 const MaxBytes = 900 << 10

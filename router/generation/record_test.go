@@ -75,16 +75,16 @@ func TestRecord_Others(t *testing.T) {
 		want       error
 	}{
 		{"shop/slot/x", `{"v":1,"router":"shop","kind":"slot","proposal":"x"}`, false, nil},
-		{"shop/new/x", `{"v":4}`, true, ErrVersion},
+		{"shop/new/x", `{"v":5}`, true, ErrVersion},
 		{"shop/prepare/x", `garbage`, true, ErrForeign},
-		{"shop/prepare/x", `{"v":3,"router":"shop","kind":"prepare","id":"y"}`, true, ErrForeign},
-		{"shop/prepare/x", `{"v":3,"router":"shop","kind":"prepare","id":"x","round":1}`, true, ErrForeign},
-		{"shop/accept/x", `{"v":3,"router":"shop","kind":"accept","id":"x","round":1,"ballot":{"n":1,"id":"u"}}`, true, ErrForeign},
-		{"shop/decided/x", `{"v":3,"router":"shop","kind":"decided","id":"x","round":1,"value":{"kind":"planned","generation":1,"home":"us","from":"us"}}`, true, ErrForeign},
-		{"shop/bound/x", `{"v":3,"router":"shop","kind":"bound","id":"x"}`, true, ErrForeign},
-		{"shop/cut/x", `{"v":3,"router":"shop","kind":"cut","id":"x","cut":{"id":"c","topics":[{"topic":"t","virtual":[1]}]}}`, true, ErrForeign},
-		{"shop/plan/x", `{"v":3,"router":"shop","kind":"plan","id":"x"}`, true, ErrForeign},
-		{"shop/other/x", `{"v":3,"router":"shop","kind":"other","id":"x"}`, true, ErrForeign},
+		{"shop/prepare/x", `{"v":4,"router":"shop","kind":"prepare","id":"y"}`, true, ErrForeign},
+		{"shop/prepare/x", `{"v":4,"router":"shop","kind":"prepare","id":"x","round":1}`, true, ErrForeign},
+		{"shop/accept/x", `{"v":4,"router":"shop","kind":"accept","id":"x","round":1,"ballot":{"n":1,"id":"u"}}`, true, ErrForeign},
+		{"shop/decided/x", `{"v":4,"router":"shop","kind":"decided","id":"x","round":1,"value":{"kind":"planned","generation":1,"home":"us","from":"us"}}`, true, ErrForeign},
+		{"shop/bound/x", `{"v":4,"router":"shop","kind":"bound","id":"x"}`, true, ErrForeign},
+		{"shop/cut/x", `{"v":4,"router":"shop","kind":"cut","id":"x","cut":{"id":"c","topics":[{"topic":"t","virtual":[1]}]}}`, true, ErrForeign},
+		{"shop/plan/x", `{"v":4,"router":"shop","kind":"plan","id":"x"}`, true, ErrForeign},
+		{"shop/other/x", `{"v":4,"router":"shop","kind":"other","id":"x"}`, true, ErrForeign},
 	} {
 		if _, mine, err := Decode("shop", []byte(c.key), []byte(c.value)); mine != c.mine || !errors.Is(err, c.want) {
 			t.Errorf("%s %s: %v, %v", c.key, c.value, mine, err)
@@ -98,8 +98,8 @@ func FuzzDecode(f *testing.F) {
 		value, _ := r.Encode()
 		f.Add([]byte(r.Key()), value)
 	}
-	f.Add([]byte("shop/bound/b"), []byte(`{"v":3,"router":"shop","kind":"bound","id":"b","bound":{"topic":"t","offsets":[1,2]}}`))
-	f.Add([]byte("shop/plan/s.u"), []byte(`{"v":3,"router":"shop","kind":"plan","id":"s.u","plan":{"switch":"s","ballot":{"id":"u"}}}`))
+	f.Add([]byte("shop/bound/b"), []byte(`{"v":4,"router":"shop","kind":"bound","id":"b","bound":{"topic":"t","offsets":[1,2]}}`))
+	f.Add([]byte("shop/plan/s.u"), []byte(`{"v":4,"router":"shop","kind":"plan","id":"s.u","plan":{"switch":"s","ballot":{"id":"u"}}}`))
 	f.Fuzz(func(t *testing.T, key, value []byte) {
 		r, mine, err := Decode("shop", key, value)
 		if err != nil || !mine {

@@ -294,7 +294,7 @@ func TestStore_NoMajority(t *testing.T) {
 		c.set(1, false)
 		j := journal.New(s.cluster(t, c))
 		defer j.Close()
-		if err := j.Append(t.Context(), broker.Record{Key: []byte("shop/new/x"), Value: []byte(`{"v":4}`)}); err != nil {
+		if err := j.Append(t.Context(), broker.Record{Key: []byte("shop/new/x"), Value: []byte(`{"v":5}`)}); err != nil {
 			t.Fatal(err)
 		}
 		for range 2 { // it does not pass by itself

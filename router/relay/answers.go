@@ -70,6 +70,10 @@ func (r *Relay) answer(ctx context.Context, h frame.Answer, o owed) error {
 	case walk.Walkable(o.key, o.version):
 		patch := r.patchNow()
 		patch.Throttle = r.chargeAnswer(h, o)
+		patch.Offset, patch.Shown = nil, nil
+		if offsets := r.patchOf.Offsets(); offsets != nil {
+			patch.Offset, patch.Shown = telling(offsets, o.places), showing(offsets, o.places)
+		}
 		if r.toClient == nil {
 			r.toClient = new(walk.Walker)
 		}

@@ -41,13 +41,14 @@ type walking struct {
 
 // course is where the connection goes. It is the requests goroutine's.
 type course struct {
-	generation    int64 // of the home that up goes to
-	bound         bool  // the client's own login was passed to up
-	moved         bool  // up was left, and the next one does not know the user yet
-	inTransaction bool  // one has begun over this connection
-	writing       bool  // the request that is served is counted in Seen.Writes
-	unheard       bool  // a request without an answer was sent over it
-	loose         bool  // one of before is, which has no answer: whatever is answered behind it says that it was served
+	generation    int64   // of the home that up goes to
+	bound         bool    // the client's own login was passed to up
+	moved         bool    // up was left, and the next one does not know the user yet
+	inTransaction bool    // one has begun over this connection
+	writing       bool    // the request that is served is counted in Seen.Writes
+	session       *places // where the last Fetch was asked for; nil where offsets are the home's own
+	unheard       bool    // a request without an answer was sent over it
+	loose         bool    // one of before is, which has no answer: whatever is answered behind it says that it was served
 }
 
 // state is what both goroutines share.

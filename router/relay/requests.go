@@ -223,7 +223,13 @@ func (r *Relay) walkRequest(h frame.Request, o owed) error {
 	if r.toUp == nil {
 		r.toUp = new(walk.Walker)
 	}
-	r.toUp.Reset(h.Key, h.Version, false, h.Body(), r.names(h.Key))
+	patch := r.names(h.Key)
+	patch.Offset = nil
+	if offsets := r.cfg.View().Offsets(); offsets != nil && h.Key == int16(kmsg.Fetch) {
+		r.session = r.session.after()
+		o.places, patch.Offset = r.session, asking(offsets, r.session)
+	}
+	r.toUp.Reset(h.Key, h.Version, false, h.Body(), patch)
 	noted := false
 	err := r.pass(r.client, r.up, h.Header, h.Body(), r.toUp, func() error {
 		if noted {

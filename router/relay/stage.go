@@ -105,7 +105,7 @@ func (r *Relay) leave() error {
 	r.answers.Wait()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.state.leaving, r.up, r.moved = false, nil, true
+	r.state.leaving, r.up, r.moved, r.session = false, nil, true, nil
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/isthmus-project/isthmus/router/apis"
+	"github.com/isthmus-project/isthmus/router/timeline"
 )
 
 // shifted is a home whose offsets are others by something of the partition's own.
@@ -19,6 +20,14 @@ func by(topic string, partition int32) int64 { return int64(1000*len(topic)) + i
 func (shifted) Real(topic string, partition int32, virtual int64) int64 {
 	return virtual + by(topic, partition)
 }
+
+func (s shifted) Start(topic string, partition int32, real int64) int64 {
+	return s.Virtual(topic, partition, real)
+}
+
+func (shifted) Place(string, int32, int64) (timeline.Place, bool) { return timeline.Place{}, false }
+
+func (shifted) Skip(string, int32, timeline.Place) {}
 
 func (shifted) Virtual(topic string, partition int32, real int64) int64 {
 	return real - by(topic, partition)

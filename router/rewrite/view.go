@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+
+	"github.com/isthmus-project/isthmus/router/timeline"
 )
 
 // Slot is one broker of the virtual cluster.
@@ -27,12 +29,22 @@ type View struct {
 }
 
 // Offsets maps offsets of records between those that clients know and those of the home. It is asked by any goroutine, for offsets from 0 on, and does not block.
+// *positions.Book is one.
 type Offsets interface {
-	// Real is the first offset at the home behind all records that a client has below an offset.
+	// Real is the real position of who has read all before a virtual offset.
 	Real(topic string, partition int32, virtual int64) int64
-	// Virtual is the first offset for clients behind all records that the home has below an offset.
+	// Virtual is the least virtual offset of what lies at a real one or behind it.
 	Virtual(topic string, partition int32, real int64) int64
+	// Start is the virtual start of a log that starts at a real offset.
+	Start(topic string, partition int32, real int64) int64
+	// Place is where a Fetch goes on; false where clients know the partition by the home's own offsets.
+	Place(topic string, partition int32, virtual int64) (timeline.Place, bool)
+	// Skip notes that at a place nothing is shown before its end.
+	Skip(topic string, partition int32, at timeline.Place)
 }
+
+// Offsets are those of the view, nil for the home's own.
+func (v *View) Offsets() Offsets { return v.offsets }
 
 // WithOffsets is the view of a home whose offsets are not those that clients know. Those in Produce and Fetch are the walker's.
 func (v *View) WithOffsets(o Offsets) *View {

@@ -97,8 +97,8 @@ func patches() *Patch {
 	return &Patch{
 		Throttle: 1e9 * time.Millisecond,
 		Node:     func(id int32) int32 { return id ^ 0x55 },
-		Offset: func(at Place, offset int64) int64 {
-			return offset ^ int64(len(at.Topic))<<8 ^ int64(at.Partition)<<16&0xffff0000
+		Offset: func(at Place, of Field, offset int64) int64 {
+			return offset ^ int64(of)<<40 ^ int64(len(at.Topic))<<8 ^ int64(at.Partition)<<16&0xffff0000
 		},
 		Stamp: func(at Place, h batch.Header) (batch.Stamp, bool) {
 			return batch.Stamp{ProducerID: h.ProducerID + 1000, Epoch: h.ProducerEpoch + 1, Sequence: h.BaseSequence ^ at.Partition}, h.ProducerID%3 != 0

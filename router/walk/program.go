@@ -11,7 +11,7 @@ const (
 	epoch                 // an int32, becomes -1
 	node                  // an int32
 	throttle              // an int32, becomes no less than what the patch says
-	offset                // an int64
+	offset                // an int64; n is the field
 	topic                 // a string, remembered
 	text                  // a string
 	partition             // an int32, remembered
@@ -48,6 +48,9 @@ const maxDepth = 3
 
 // fixed adds a field.
 func (p *program) fixed(do code) { p.ops = append(p.ops, op{do, 0}) }
+
+// offset adds one.
+func (p *program) offset(of Field) { p.ops = append(p.ops, op{offset, int(of)}) }
 
 // skip adds n bytes that nobody looks at.
 func (p *program) skip(n int) {
@@ -120,13 +123,13 @@ func produceAnswer(version int) program {
 		p.name(version)
 		p.array(ofProduced, func() {
 			p.fixed(partition)
-			p.skip(2)       // error
-			p.fixed(offset) // base
+			p.skip(2) // error
+			p.offset(Acked)
 			if version >= 2 {
 				p.skip(8) // log append time
 			}
 			if version >= 5 {
-				p.fixed(offset) // log start
+				p.offset(Start)
 			}
 			if version >= 8 {
 				p.array(noTags, func() { // refused records
@@ -166,12 +169,12 @@ func fetchRequest(version int) program {
 			if version >= 9 {
 				p.fixed(epoch) // current leader's
 			}
-			p.fixed(offset)
+			p.offset(Asked)
 			if version >= 12 {
 				p.fixed(epoch) // of the last record
 			}
 			if version >= 5 {
-				p.fixed(offset) // log start, of followers
+				p.offset(Start) // of followers
 			}
 			p.skip(4) // most bytes
 		})
@@ -202,18 +205,18 @@ func fetchAnswer(version int) program {
 		p.name(version)
 		p.array(ofFetched, func() {
 			p.fixed(partition)
-			p.skip(2)       // error
-			p.fixed(offset) // high watermark
+			p.skip(2) // error
+			p.offset(Watermark)
 			if version >= 4 {
-				p.fixed(offset) // last stable
+				p.offset(Watermark) // last stable
 			}
 			if version >= 5 {
-				p.fixed(offset) // log start
+				p.offset(Start)
 			}
 			if version >= 4 {
 				p.array(noTags, func() { // aborted transactions
 					p.skip(8) // producer id
-					p.fixed(offset)
+					p.offset(Aborted)
 				})
 			}
 			if version >= 11 {

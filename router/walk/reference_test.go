@@ -24,7 +24,8 @@ func reference(m message, version int16, p *Patch) []byte {
 			t := &m.Topics[i]
 			for j := range t.Partitions {
 				q := &t.Partitions[j]
-				refOffsets(p, place(t.Topic, version, q.Partition), &q.BaseOffset, &q.LogStartOffset)
+				refOffsets(p, place(t.Topic, version, q.Partition), Acked, &q.BaseOffset)
+				refOffsets(p, place(t.Topic, version, q.Partition), Start, &q.LogStartOffset)
 				refNode(p, &q.CurrentLeader.LeaderID)
 				q.CurrentLeader.LeaderEpoch = -1
 			}
@@ -34,7 +35,8 @@ func reference(m message, version int16, p *Patch) []byte {
 			t := &m.Topics[i]
 			for j := range t.Partitions {
 				q := &t.Partitions[j]
-				refOffsets(p, place(t.Topic, version, q.Partition), &q.FetchOffset, &q.LogStartOffset)
+				refOffsets(p, place(t.Topic, version, q.Partition), Asked, &q.FetchOffset)
+				refOffsets(p, place(t.Topic, version, q.Partition), Start, &q.LogStartOffset)
 				q.CurrentLeaderEpoch, q.LastFetchedEpoch = -1, -1
 			}
 		}
@@ -45,9 +47,10 @@ func reference(m message, version int16, p *Patch) []byte {
 			for j := range t.Partitions {
 				q := &t.Partitions[j]
 				at := place(t.Topic, version, q.Partition)
-				refOffsets(p, at, &q.HighWatermark, &q.LastStableOffset, &q.LogStartOffset, &q.DivergingEpoch.EndOffset, &q.SnapshotID.EndOffset)
+				refOffsets(p, at, Watermark, &q.HighWatermark, &q.LastStableOffset, &q.DivergingEpoch.EndOffset, &q.SnapshotID.EndOffset)
+				refOffsets(p, at, Start, &q.LogStartOffset)
 				for k := range q.AbortedTransactions {
-					refOffsets(p, at, &q.AbortedTransactions[k].FirstOffset)
+					refOffsets(p, at, Aborted, &q.AbortedTransactions[k].FirstOffset)
 				}
 				refNode(p, &q.PreferredReadReplica)
 				refNode(p, &q.CurrentLeader.LeaderID)
@@ -78,10 +81,10 @@ func refThrottle(p *Patch, millis *int32) {
 	}
 }
 
-func refOffsets(p *Patch, at Place, offsets ...*int64) {
+func refOffsets(p *Patch, at Place, of Field, offsets ...*int64) {
 	for _, o := range offsets {
 		if p.Offset != nil && *o >= 0 {
-			*o = p.Offset(at, *o)
+			*o = p.Offset(at, of, *o)
 		}
 	}
 }
@@ -100,7 +103,7 @@ func refBatches(b []byte, p *Patch, at Place, request bool) {
 		}
 		if err == nil && !request {
 			base := h.BaseOffset
-			refOffsets(p, at, &base)
+			refOffsets(p, at, First, &base)
 			batch.SetPlace(b, base, -1)
 		}
 		if size > len(b) {

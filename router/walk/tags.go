@@ -62,9 +62,9 @@ func (w *Walker) leader(which int, number uint64, b []byte) {
 	switch {
 	case which == ofFetched && number == 0: // diverging: epoch, end offset
 		binary.BigEndian.PutUint32(b, 1<<32-1)
-		w.offset(b[4:])
+		w.offset(Watermark, b[4:])
 	case which == ofFetched && number == 2: // snapshot: end offset, epoch
-		w.offset(b)
+		w.offset(Watermark, b)
 		binary.BigEndian.PutUint32(b[8:], 1<<32-1)
 	default: // current leader: id, epoch
 		w.int32(node, b)

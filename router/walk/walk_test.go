@@ -141,7 +141,7 @@ func TestWalker_LongTopic(t *testing.T) {
 		body := req.AppendTo(nil)
 		var w Walker
 		told := -1
-		w.Reset(1, 12, false, len(body), &Patch{Offset: func(at Place, offset int64) int64 { told = len(at.Topic); return offset }})
+		w.Reset(1, 12, false, len(body), &Patch{Offset: func(at Place, _ Field, offset int64) int64 { told = len(at.Topic); return offset }})
 		if _, err := pass(&w, newRand(uint64(n)), body); err != nil || told != n%32767%(maxTopic+1) {
 			t.Errorf("a name of %d bytes: told %d, %v", n, told, err)
 		}

@@ -27,12 +27,13 @@ var errMore = errors.New("more bytes are needed")
 type Walker struct {
 	prog  *program
 	patch *Patch
-	left  int // bytes of the body that have not passed
-	pc    int // the next operation
-	over  int // bytes to pass over before it
-	tags  int // tags to come of the section at pc; -1 where it has not begun
-	log   int // bytes to come of the batches at pc; -1 where they have not begun
-	depth int // of arrays
+	left  int  // bytes of the body that have not passed
+	pc    int  // the next operation
+	over  int  // bytes to pass over before it
+	tags  int  // tags to come of the section at pc; -1 where it has not begun
+	shown bool // a batch of the partition was
+	log   int  // bytes to come of the batches at pc; -1 where they have not begun
+	depth int  // of arrays
 	count [maxDepth]int
 	at    Place
 	name  [maxTopic]byte
@@ -126,7 +127,7 @@ func (w *Walker) step(b []byte) (int, error) {
 		if len(b) < 8 {
 			return 0, errMore
 		}
-		w.offset(b)
+		w.offset(Field(o.n), b)
 		w.over = 8
 	case topic:
 		return w.topic(b)
@@ -171,12 +172,12 @@ func (w *Walker) int32(do code, b []byte) {
 	}
 }
 
-func (w *Walker) offset(b []byte) {
+func (w *Walker) offset(of Field, b []byte) {
 	if w.patch.Offset == nil {
 		return
 	}
 	if v := int64(binary.BigEndian.Uint64(b)); v >= 0 {
-		binary.BigEndian.PutUint64(b, uint64(w.patch.Offset(w.at, v)))
+		binary.BigEndian.PutUint64(b, uint64(w.patch.Offset(w.at, of, v)))
 	}
 }
 
@@ -263,7 +264,7 @@ func (w *Walker) batches(b []byte, do code) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		w.log = max(length, 0)
+		w.log, w.shown = max(length, 0), false
 		return n, nil
 	}
 	if w.log < batch.HeaderSize || do == produced && w.patch.Stamp == nil {
@@ -286,9 +287,19 @@ func (w *Walker) batches(b []byte, do code) (int, error) {
 			batch.Restamp(b[:batch.HeaderSize], s)
 		}
 	default:
+		if w.patch.Shown != nil {
+			show, err := w.patch.Shown(w.at, h, !w.shown)
+			if err != nil {
+				return 0, err
+			}
+			if w.shown = w.shown || show; !show {
+				batch.CutShort(b[:batch.HeaderSize], w.log)
+				size = w.log
+			}
+		}
 		base := h.BaseOffset
 		if w.patch.Offset != nil {
-			base = w.patch.Offset(w.at, base)
+			base = w.patch.Offset(w.at, First, base)
 		}
 		batch.SetPlace(b[:batch.HeaderSize], base, -1)
 	}

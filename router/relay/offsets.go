@@ -1,0 +1,114 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+
+	"github.com/isthmus-project/isthmus/broker/batch"
+	"github.com/isthmus-project/isthmus/router/rewrite"
+	"github.com/isthmus-project/isthmus/router/timeline"
+	"github.com/isthmus-project/isthmus/router/walk"
+)
+
+// Where a home knows records by other offsets than clients, a Fetch is asked for at the real place, and its answer is shown with virtual offsets, as far as it is of the piece that
+// the place is in: what is behind it comes earlier, or later. Both directions are patched in passing.
+
+var (
+	// errNothing says that an answer has nothing of the piece that it was to be of. That is noted, and the client, which would only ask for the same again, comes back for what is next.
+	errNothing = errors.New("nothing is left of what was asked for")
+	// errSpans says that a batch is of two pieces. It would have to be packed anew; the mirror does not write such to topics that a router serves.
+	errSpans = errors.New("a batch lies on both sides of a jump")
+)
+
+// places are where a Fetch was asked for, by topic and partition. In a session (KIP-227) those of the requests before count as well.
+type places struct {
+	mu  sync.Mutex
+	at  map[string]map[int32]timeline.Place
+	own map[string]bool // topics whose places are not those of a request before, which may be needed still
+}
+
+// after returns places that begin with those of the requests before, which are not changed any more.
+func (p *places) after() *places {
+	next := &places{at: make(map[string]map[int32]timeline.Place), own: make(map[string]bool)}
+	if p != nil {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		maps.Copy(next.at, p.at)
+	}
+	return next
+}
+
+func (p *places) set(topic string, partition int32, at timeline.Place) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.own[topic] {
+		p.own[topic] = true
+		if p.at[topic] = maps.Clone(p.at[topic]); p.at[topic] == nil {
+			p.at[topic] = make(map[int32]timeline.Place)
+		}
+	}
+	p.at[topic][partition] = at
+}
+
+func (p *places) of(at walk.Place) (timeline.Place, bool) {
+	if p == nil {
+		return timeline.Place{}, false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	place, ok := p.at[string(at.Topic)][at.Partition]
+	return place, ok
+}
+
+// asking maps the offsets of a Fetch to the home's and notes where that is.
+func asking(o rewrite.Offsets, p *places) func(walk.Place, walk.Field, int64) int64 {
+	return func(at walk.Place, of walk.Field, offset int64) int64 {
+		if of != walk.Asked {
+			return offset
+		}
+		place, mapped := o.Place(string(at.Topic), at.Partition, offset)
+		if !mapped {
+			return offset
+		}
+		p.set(string(at.Topic), at.Partition, place)
+		return place.Real
+	}
+}
+
+// telling maps the offsets of an answer to those that clients know.
+func telling(o rewrite.Offsets, p *places) func(walk.Place, walk.Field, int64) int64 {
+	return func(at walk.Place, of walk.Field, offset int64) int64 {
+		place, asked := p.of(at)
+		switch {
+		case of == walk.Start:
+			return o.Start(string(at.Topic), at.Partition, offset)
+		case of == walk.First && asked: // what a batch has before the piece is before what the client asks for, and so it drops it
+			return max(0, place.Virtual+offset-place.Real)
+		case of == walk.Aborted && asked:
+			return place.Offset(offset)
+		}
+		return o.Virtual(string(at.Topic), at.Partition, offset)
+	}
+}
+
+// showing says how far a partition's batches are shown.
+func showing(o rewrite.Offsets, p *places) func(walk.Place, batch.Header, bool) (bool, error) {
+	return func(at walk.Place, h batch.Header, first bool) (bool, error) {
+		place, asked := p.of(at)
+		if !asked {
+			return true, nil
+		}
+		switch last := h.LastOffset(); {
+		case h.BaseOffset >= place.End && first:
+			o.Skip(string(at.Topic), at.Partition, place)
+			return false, fmt.Errorf("topic %s, partition %d, offset %d: %w", at.Topic, at.Partition, place.Virtual, errNothing)
+		case h.BaseOffset >= place.End:
+			return false, nil
+		case last >= place.End, h.BaseOffset < place.From && place.Virtual+h.BaseOffset-place.Real < 0:
+			return false, fmt.Errorf("topic %s, partition %d, real offsets %d to %d: %w", at.Topic, at.Partition, h.BaseOffset, last, errSpans)
+		}
+		return true, nil
+	}
+}
