@@ -23,6 +23,7 @@ type lab struct {
 	stop   context.CancelFunc
 	ended  chan error
 	relay  *Relay
+	up     net.Conn // of fetch: what was dialled first
 }
 
 func newLab(t *testing.T, change func(*Config)) *lab {
