@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/isthmus-project/isthmus/broker"
+	"github.com/isthmus-project/isthmus/router/gate"
 	"github.com/isthmus-project/isthmus/router/hold"
 	"github.com/isthmus-project/isthmus/router/members"
 	"github.com/isthmus-project/isthmus/router/positions"
@@ -23,6 +24,8 @@ type Home struct {
 	Cluster *broker.Cluster
 	// Positions are where the home has what clients know by other offsets; nil where its own are those that clients know.
 	Positions *positions.Book
+	// Producers are the gates of producers and the ids that the home sees. Nil lets everything through under the ids that clients have.
+	Producers *gate.Book
 	// Members are those of groups at the home that is left, by group; nil where nobody could be asked.
 	Members map[string][]string
 }
@@ -214,7 +217,7 @@ func (r *Router) take(ctx context.Context, m *move) error {
 	}
 	r.apart.moved(m.set)
 	r.stages.set(m.set, func(s *staging) {
-		s.Generation, s.Phase, s.book = m.to.Generation, hold.Serving, members.New(time.Now(), m.to.Members)
+		s.Generation, s.Phase, s.Producers, s.book = m.to.Generation, hold.Serving, m.to.Producers, members.New(time.Now(), m.to.Members)
 	})
 	r.log.Info("home moved", "set", h.set, "home", m.to.Cluster.Name(), "generation", m.to.Generation, "brokers", len(h.last.Brokers))
 	return nil

@@ -137,6 +137,13 @@ func (g *Gate) Acked(b Batch) {
 	}
 }
 
+// Refused is called for a batch that was forwarded and that the home did not take. What stands behind it is held against the left log again: only the same batch may go next.
+func (g *Gate) Refused(b Batch) {
+	if e := g.find(b.ID); e != nil && e.acked == 0 {
+		e.begun = false
+	}
+}
+
 // Known is called when the home turned out to know a producer in this generation, though no acknowledgement came by here.
 func (g *Gate) Known(id int64) {
 	if e := g.find(id); e != nil && e.acked == 0 {

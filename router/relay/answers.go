@@ -67,7 +67,7 @@ func (r *Relay) answer(ctx context.Context, h frame.Answer, o owed) error {
 	}
 	row, _ := apis.Of(o.key, o.version)
 	switch {
-	case walk.Walkable(o.key, o.version):
+	case walk.Walkable(o.key, o.version) && o.edit == nil:
 		patch := r.patchNow()
 		patch.Throttle = r.chargeAnswer(h, o)
 		patch.Offset, patch.Shown = nil, nil

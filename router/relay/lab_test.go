@@ -23,7 +23,7 @@ type lab struct {
 	stop   context.CancelFunc
 	ended  chan error
 	relay  *Relay
-	up     net.Conn // of fetch: what was dialled first
+	up     net.Conn // what was dialled first, see home
 }
 
 func newLab(t *testing.T, change func(*Config)) *lab {
@@ -60,6 +60,14 @@ func newLab(t *testing.T, change func(*Config)) *lab {
 	l.stop, l.relay = stop, r
 	go func() { l.ended <- r.Run(ctx) }()
 	return l
+}
+
+// home is what was dialled first.
+func (l *lab) home() net.Conn {
+	if l.up == nil {
+		l.up = <-l.broker
+	}
+	return l.up
 }
 
 // request is a frame of a request.

@@ -36,11 +36,8 @@ func (l *lab) fetch(correlation int32, at int64) (real int64) {
 	topic.Partitions = append(topic.Partitions, p)
 	m.Topics = append(m.Topics, topic)
 	post(l.client, request(correlation, 11, m))
-	if l.up == nil {
-		l.up = <-l.broker
-	}
 	var got kmsg.FetchRequest
-	l.asks(l.up, &got, 11)
+	l.asks(l.home(), &got, 11)
 	return got.Topics[0].Partitions[0].FetchOffset
 }
 

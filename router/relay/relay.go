@@ -41,11 +41,12 @@ type walking struct {
 
 // course is where the connection goes. It is the requests goroutine's.
 type course struct {
-	generation    int64   // of the home that up goes to
-	bound         bool    // the client's own login was passed to up
-	moved         bool    // up was left, and the next one does not know the user yet
-	inTransaction bool    // one has begun over this connection
-	writing       bool    // the request that is served is counted in Seen.Writes
+	generation    int64 // of the home that up goes to
+	bound         bool  // the client's own login was passed to up
+	moved         bool  // up was left, and the next one does not know the user yet
+	inTransaction bool  // one has begun over this connection
+	writing       bool  // the request that is served is counted in Seen.Writes
+	order         order
 	session       *places // where the last Fetch was asked for; nil where offsets are the home's own
 	unheard       bool    // a request without an answer was sent over it
 	loose         bool    // one of before is, which has no answer: whatever is answered behind it says that it was served
@@ -110,7 +111,7 @@ func (r *Relay) Run(ctx context.Context) error {
 
 // isTold reports whether the client is told, by an answer, of an error that ends the requests, or is to get what is due in spite of it, so that answers must arrive.
 func isTold(err error) bool {
-	return errors.Is(err, ErrElsewhere) || errors.Is(err, ErrMoved) || errors.Is(err, ErrLogin) || errors.Is(err, ErrHomeLogin)
+	return errors.Is(err, ErrElsewhere) || errors.Is(err, ErrMoved) || errors.Is(err, ErrOrder) || errors.Is(err, ErrLogin) || errors.Is(err, ErrHomeLogin)
 }
 
 // drain stops taking requests, at the end of the one that is being read, which must not take long now.

@@ -190,6 +190,8 @@ func (r *Relay) serve(ctx context.Context, h frame.Request) error {
 		}
 	}
 	switch {
+	case h.Key == int16(kmsg.Produce) && r.order.book != nil && !r.order.book.Open(time.Now()):
+		return r.gated(ctx, h, o, row)
 	case walk.Walkable(h.Key, h.Version):
 		return r.walkRequest(h, o)
 	case r.sets != nil && sets.Looks(h.Key):
@@ -224,7 +226,7 @@ func (r *Relay) walkRequest(h frame.Request, o owed) error {
 		r.toUp = new(walk.Walker)
 	}
 	patch := r.names(h.Key)
-	patch.Offset = nil
+	patch.Offset, patch.Stamp = nil, r.order.stamp
 	if offsets := r.cfg.View().Offsets(); offsets != nil && h.Key == int16(kmsg.Fetch) {
 		r.session = r.session.after()
 		o.places, patch.Offset = r.session, asking(offsets, r.session)

@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/isthmus-project/isthmus/router/frame"
+	"github.com/isthmus-project/isthmus/router/gate"
 	"github.com/isthmus-project/isthmus/router/hold"
 )
 
@@ -17,6 +18,8 @@ type Stage struct {
 	Generation int64
 	// Phase says what may go to the home.
 	Phase hold.Phase
+	// Producers are the gates of producers and the ids that this home sees; nil for the first home.
+	Producers *gate.Book
 	// Over is closed when another stage has taken the place of this one.
 	Over <-chan struct{}
 }
@@ -76,6 +79,7 @@ func (r *Relay) follow(s Stage) error {
 		}
 	}
 	r.generation = s.Generation
+	r.order.produces(s.Producers)
 	return nil
 }
 

@@ -25,7 +25,7 @@ type staging struct {
 // set brings the next stage on.
 func (s *stages) set(generation int64, phase hold.Phase) {
 	over := make(chan struct{})
-	if old := s.now.Swap(&staging{Stage{generation, phase, over}, over}); old != nil {
+	if old := s.now.Swap(&staging{Stage{Generation: generation, Phase: phase, Over: over}, over}); old != nil {
 		close(old.over)
 	}
 }

@@ -96,6 +96,21 @@ func (v *View) deletedRecords(m *kmsg.DeleteRecordsResponse) {
 	}
 }
 
+// Produced is what clients are told of what they produced, where the answer is decoded; else the walker does the same in passing.
+func (v *View) Produced(m *kmsg.ProduceResponse) {
+	m.Brokers = nil // addresses of new leaders (KIP-951)
+	for _, t := range m.Topics {
+		for j := range t.Partitions {
+			p := &t.Partitions[j]
+			p.CurrentLeader = kmsg.NewProduceResponseTopicPartitionCurrentLeader()
+			v.toVirtual(t.Topic, p.Partition, &p.BaseOffset)
+			if v.offsets != nil && p.LogStartOffset >= 0 {
+				p.LogStartOffset = v.offsets.Start(t.Topic, p.Partition, p.LogStartOffset)
+			}
+		}
+	}
+}
+
 // describedProducers has where transactions began that are open.
 func (v *View) describedProducers(m *kmsg.DescribeProducersResponse) {
 	for _, t := range m.Topics {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/router"
+	"github.com/isthmus-project/isthmus/router/gate"
 	"github.com/isthmus-project/isthmus/router/hold"
 )
 
@@ -86,13 +87,19 @@ func (w *world) values(bootstrap string, partition int32, n int) (out []string) 
 }
 
 // TestRouter_Move: a producer goes on while its home moves. It sees no error and no connection that ends, and each record is at one of the two homes, in order.
-func TestRouter_Move(t *testing.T) {
+func TestRouter_Move(t *testing.T) { moveProducer(t, false) }
+
+// TestRouter_MoveProducers: the same with gates, behind which a connection may end, and under other ids at the new home.
+func TestRouter_MoveProducers(t *testing.T) { moveProducer(t, true) }
+
+func moveProducer(t *testing.T, gated bool) {
 	inMovingHomes(t, func(t *testing.T, w *world, d *door, us *broker.Cluster) {
 		const each = 400
 		ends := new(disconnects)
 		cl := w.client([]int{0}, kgo.DefaultProduceTopic("orders"), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0), kgo.WithHooks(ends))
 		defer cl.Close()
-		if _, _, err := cl.ProducerID(t.Context()); err != nil { // two of its connections that ask at once stop the time of a bubble
+		id, epoch, err := cl.ProducerID(t.Context())
+		if err != nil { // two of its connections that ask at once stop the time of a bubble
 			t.Fatal(err)
 		}
 		done := make(chan struct{})
@@ -114,7 +121,11 @@ func TestRouter_Move(t *testing.T) {
 		d.drain(t)
 		left := w.records("127.0.0.1:9001", "orders")
 		time.Sleep(time.Second) // whatever else is done at a switch
-		if err := d.router.Move(t.Context(), "", router.Home{Generation: 1, Cluster: us}); err != nil {
+		to := router.Home{Generation: 1, Cluster: us}
+		if gated {
+			to.Producers = w.gates("127.0.0.1:9001", id, epoch)
+		}
+		if err := d.router.Move(t.Context(), "", to); err != nil {
 			t.Fatal(err)
 		}
 		<-done
@@ -126,6 +137,9 @@ func TestRouter_Move(t *testing.T) {
 		}
 		if n := w.records("127.0.0.1:9011", "orders"); n+left != 6*each+6 {
 			t.Errorf("%d records were written, the homes have %d and %d", 6*each, left, n-6)
+		}
+		if gated {
+			w.idsAre("127.0.0.1:9011", id+salt)
 		}
 		for p := range int32(6) {
 			there := w.ends("127.0.0.1:9001", p)
@@ -143,7 +157,7 @@ func TestRouter_Move(t *testing.T) {
 		ends.mu.Lock()
 		defer ends.mu.Unlock()
 		for id, address := range after {
-			if slices.Contains(ends.of, id) {
+			if !gated && slices.Contains(ends.of, id) {
 				t.Errorf("the producer's connection to broker %d ended", id)
 			}
 			if before[id] != address {
@@ -154,6 +168,41 @@ func TestRouter_Move(t *testing.T) {
 			t.Error(s.Troubles)
 		}
 	})
+}
+
+// salt is what the new home's ids are more than those of clients.
+const salt = 1 << 40
+
+// gates are those for a producer that alone wrote what a home has.
+func (w *world) gates(home string, id int64, epoch int16) *gate.Book {
+	w.t.Helper()
+	var left []gate.Partition
+	for p := range int32(6) {
+		one := gate.Producer{ID: id, Epoch: epoch, Last: int32(w.ends(home, p)) - 1, Time: time.Now().UnixMilli()}
+		left = append(left, gate.Partition{Topic: "orders", Partition: p, Producers: []gate.Producer{one}})
+	}
+	b, err := gate.NewBook(time.Now(), left, func(id int64) (int64, error) { return id + salt, nil })
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return b
+}
+
+// idsAre checks under which id the records of partition 0 behind the first are at a home.
+func (w *world) idsAre(home string, want int64) {
+	w.t.Helper()
+	cl := w.direct(home, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{"orders": {0: kgo.NewOffset().At(1)}}))
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	defer cancel()
+	n := 0
+	cl.PollFetches(ctx).EachRecord(func(r *kgo.Record) {
+		if n++; r.ProducerID != want {
+			w.t.Errorf("record %d is of producer %d, want %d", r.Offset, r.ProducerID, want)
+		}
+	})
+	if n == 0 {
+		w.t.Error("nothing is there")
+	}
 }
 
 // drain holds what no set names until nothing is under way.

@@ -1,0 +1,171 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/isthmus-project/isthmus/broker/batch"
+	"github.com/isthmus-project/isthmus/router/apis"
+	"github.com/isthmus-project/isthmus/router/frame"
+	"github.com/isthmus-project/isthmus/router/gate"
+	"github.com/isthmus-project/isthmus/router/walk"
+)
+
+// A home that does not know a producer takes any sequence from it, so that behind a change of home nobody but the router keeps order. As long as somebody is remembered
+// whom the new home does not know, Produce is decoded, one request at a time: what was written already is answered here, what something is missing before ends the connection, and so does
+// whatever comes behind a batch that the home refused. Then it passes as ever, under the ids that this home sees.
+
+// ErrOrder says that a batch would have overtaken another one, which the client is to send again: it connects anew and does so.
+var ErrOrder = errors.New("a batch before this one is missing")
+
+// connections numbers connections for gates.
+var connections atomic.Uint64
+
+// order is what the requests goroutine knows of producers.
+type order struct {
+	book  *gate.Book // of the home that up goes to; nil for the first one
+	conn  uint64
+	stamp func(walk.Place, batch.Header) (batch.Stamp, bool) // with the ids of book
+}
+
+// produces takes the book of a stage.
+func (o *order) produces(b *gate.Book) {
+	if o.book == b {
+		return
+	}
+	if o.conn == 0 {
+		o.conn = connections.Add(1)
+	}
+	o.book, o.stamp = b, nil
+	if b != nil {
+		o.stamp = func(_ walk.Place, h batch.Header) (batch.Stamp, bool) { return salted(b, h) }
+	}
+}
+
+// salted is how a home sees a batch; false as it is.
+func salted(b *gate.Book, h batch.Header) (batch.Stamp, bool) {
+	if h.ProducerID < 0 || h.Transactional() {
+		return batch.Stamp{}, false
+	}
+	id, ok := b.Salted(h.ProducerID)
+	return batch.Stamp{ProducerID: id, Epoch: h.ProducerEpoch, Sequence: h.BaseSequence}, ok && id != h.ProducerID
+}
+
+// sentBatch is one that was forwarded.
+type sentBatch struct {
+	topic     string
+	partition int32
+	gate.Batch
+}
+
+// gated does with a Produce what the gates say of its batches.
+func (r *Relay) gated(ctx context.Context, h frame.Request, o owed, row apis.Row) error {
+	in, body, give, err := r.request(ctx, h, r.cfg.Limits.Request)
+	if err != nil {
+		return err
+	}
+	defer give()
+	m := kmsg.NewPtrProduceRequest()
+	m.SetVersion(h.Version)
+	if err := m.ReadFrom(body); err != nil {
+		return failed(Client, "read a request", fmt.Errorf("%w: %w", ErrMalformed, err))
+	}
+	if err := r.quiet(); err != nil { // what the home says of the batch before decides about this one
+		return err
+	}
+	r.names(h.Key)
+	sent, here, err := r.divide(m)
+	if err != nil {
+		return err
+	}
+	if len(m.Topics) == 0 && len(here.Topics) > 0 {
+		here.SetVersion(h.Version)
+		return r.answerHere(h, here)
+	}
+	view := r.cfg.View()
+	o.edit = func(resp kmsg.Response) {
+		p := resp.(*kmsg.ProduceResponse)
+		view.Produced(p)
+		r.judged(p, sent)
+		p.Topics = append(p.Topics, here.Topics...)
+	}
+	return r.sendOn(h, o, row, in, m.AppendTo(nil))
+}
+
+// divide takes the batches out of a request that were written already, which are answered here, and stamps the others.
+func (r *Relay) divide(m *kmsg.ProduceRequest) (sent []sentBatch, here *kmsg.ProduceResponse, err error) {
+	here = kmsg.NewPtrProduceResponse()
+	topics := m.Topics[:0]
+	for _, t := range m.Topics {
+		if err := r.note([]byte(t.Topic)); err != nil {
+			return nil, nil, failed(Router, "take a request", err)
+		}
+		told := kmsg.NewProduceResponseTopic()
+		told.Topic = t.Topic
+		parts := t.Partitions[:0]
+		for _, p := range t.Partitions {
+			one, d, err := r.through(t.Topic, p)
+			switch {
+			case err != nil:
+				return nil, nil, err
+			case d.Outcome == gate.Answer:
+				rp := kmsg.NewProduceResponseTopicPartition()
+				rp.Partition, rp.BaseOffset = p.Partition, d.Base
+				if d.Base < 0 {
+					rp.ErrorCode = kerr.DuplicateSequenceNumber.Code // all clients take it for success
+				}
+				told.Partitions = append(told.Partitions, rp)
+			default:
+				parts, sent = append(parts, p), append(sent, sentBatch{t.Topic, p.Partition, one})
+			}
+		}
+		if t.Partitions = parts; len(parts) > 0 {
+			topics = append(topics, t)
+		}
+		if len(told.Partitions) > 0 {
+			here.Topics = append(here.Topics, told)
+		}
+	}
+	m.Topics = topics
+	return sent, here, nil
+}
+
+// through lets a batch through its gate, and stamps it.
+func (r *Relay) through(topic string, p kmsg.ProduceRequestTopicPartition) (one gate.Batch, d gate.Decision, err error) {
+	h, err := batch.ParseHeader(p.Records)
+	if err != nil {
+		return gate.Batch{ID: -1}, gate.Decision{}, nil // the home says what is wrong with it
+	}
+	one = gate.Of(h)
+	if d = r.order.book.Batch(topic, p.Partition, r.order.conn, one); d.Outcome == gate.Close {
+		return one, d, failed(Router, "keep the order of a producer", fmt.Errorf("topic %s, partition %d, sequence %d: %v: %w", topic, p.Partition, one.First, d.Reason, ErrOrder))
+	}
+	if s, differs := salted(r.order.book, h); differs {
+		batch.Restamp(p.Records[:batch.HeaderSize], s)
+	}
+	return one, d, nil
+}
+
+// judged notes what the home said of batches.
+func (r *Relay) judged(resp *kmsg.ProduceResponse, sent []sentBatch) {
+	codes := make(map[string]map[int32]int16)
+	for _, t := range resp.Topics {
+		codes[t.Topic] = make(map[int32]int16)
+		for _, p := range t.Partitions {
+			codes[t.Topic][p.Partition] = p.ErrorCode
+		}
+	}
+	for _, s := range sent {
+		code, told := codes[s.topic][s.partition]
+		if told && (code == 0 || code == kerr.DuplicateSequenceNumber.Code) {
+			r.order.book.Acked(s.topic, s.partition, s.Batch)
+		} else {
+			r.order.book.Refused(s.topic, s.partition, s.Batch)
+		}
+	}
+}
