@@ -152,6 +152,7 @@ func TestTerminate_OwnRights(t *testing.T) {
 				t.Errorf("%s: %v, want %q", who, err, text)
 			}
 		}
+		time.Sleep(30 * time.Second) // they are counted when they have ended, which is after the client was told
 		if refused := d.router.Status().Refused; refused["login"] == 0 || refused["home_login"] == 0 {
 			t.Errorf("refused are %v", refused)
 		}
