@@ -69,7 +69,7 @@ func (r *Router) Status() Status {
 	if s.Ready = p != nil; !s.Ready {
 		return s
 	}
-	s.Cluster = p.cluster
+	s.Cluster, s.Home = p.cluster, p.sides[0].cluster.Name()
 	told := slices.SortedFunc(slices.Values(p.told), func(a, b told) int { return numberOf(a.set, a.index) - numberOf(b.set, b.index) })
 	for _, t := range told {
 		_, there := p.sides[t.set].bySlot[t.index]

@@ -164,8 +164,8 @@ func moveProducer(t *testing.T, gated bool) {
 				t.Errorf("broker %d is at %s, and was at %q", id, address, before[id])
 			}
 		}
-		if s := d.router.Status(); strings.Contains(strings.Join(s.Troubles, " "), "slot") {
-			t.Error(s.Troubles)
+		if s := d.router.Status(); s.Home != "us" || strings.Contains(strings.Join(s.Troubles, " "), "slot") {
+			t.Error(s.Home, s.Troubles)
 		}
 	})
 }
