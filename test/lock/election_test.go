@@ -2,11 +2,13 @@ package lock
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/isthmus-project/isthmus/broker/batch"
 	"github.com/isthmus-project/isthmus/mirror"
 )
 
@@ -52,7 +54,8 @@ func TestElection_BesideRecordsOfOthers(t *testing.T) {
 
 			heir := s.owner()
 			heir.caughtUp()
-			if got := words(records(s.us.readLog(t, s.topic, 0))); got != tc.want {
+			there := slices.DeleteFunc(records(s.us.readLog(t, s.topic, 0)), func(r batch.Record) bool { return r.Offset < tc.deleted }) // a batch may have both
+			if got := words(there); got != tc.want {
 				t.Errorf("the target holds %q, want %q: each record once", got, tc.want)
 			}
 		})
