@@ -103,14 +103,14 @@ func TestDraw_AnotherHome(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.sides[0].view.Virtual(1) != 7 || p.sides[0].view.Virtual(2) != -1 || len(p.told) != 1 || p.sides[0].bySlot[0].Host != "us" {
+	if p.sides[0].view.Virtual(1) != 7 || p.sides[0].view.Virtual(2) != -1 || len(p.told) != 1 || p.tells(0, 1) || p.sides[0].bySlot[0].Host != "us" {
 		t.Errorf("%+v", p)
 	}
 	if got := without(state, known{generation: 1, last: m}); !reflect.DeepEqual(got, []int32{2}) {
 		t.Errorf("without a slot are %v", got)
 	}
 	s := p.sides[0]
-	if s.gone(upstream{Broker: broker.Broker{ID: 9}}) || !s.gone(upstream{Broker: broker.Broker{ID: 9}, generation: 1}) || s.gone(upstream{Broker: m.Brokers[1], generation: 1}) {
+	if s.gone(upstream{broker.Broker{ID: 9}, 0, 0}) || !s.gone(upstream{broker.Broker{ID: 9}, 0, 1}) || s.gone(upstream{m.Brokers[1], 0, 1}) {
 		t.Error("which connections are to end")
 	}
 }

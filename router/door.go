@@ -130,9 +130,6 @@ func (d *door) relay(ctx context.Context, c net.Conn, slot int) {
 				return nil, err
 			}
 			own.to.Store(&to)
-			if to.standIn {
-				time.AfterFunc(standsIn, end)
-			}
 			own.viewOf(r.now.Load())
 			if r.now.Load().sides[to.set].gone(to) { // it went while it was dialled, and whoever ends its connections may not have seen this one
 				end()

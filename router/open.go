@@ -42,7 +42,6 @@ type upstream struct {
 	broker.Broker
 	set        int
 	generation int64
-	standIn    bool // it is another broker than that of the connection's slot
 }
 
 // set is the set whose home it goes to.

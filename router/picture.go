@@ -26,7 +26,6 @@ type side struct {
 	cluster    *broker.Cluster       // the set's home
 	view       *rewrite.View         // of it
 	bySlot     map[int]broker.Broker // those that are there, by place
-	claimed    map[int]bool          // places that clients may know, of this home or of one before
 	brokers    []broker.Broker       // all that are there, by id
 }
 
@@ -58,11 +57,8 @@ func draw(state identity.State, homes []known, versions apis.Versions, at func(s
 	p := &picture{versions: versions, cluster: state.Cluster}
 	slots := make([][]rewrite.Slot, len(homes))
 	for set, h := range homes {
-		one := side{cluster: h.cluster, generation: h.generation, bySlot: make(map[int]broker.Broker), claimed: make(map[int]bool)}
+		one := side{cluster: h.cluster, generation: h.generation, bySlot: make(map[int]broker.Broker)}
 		for _, s := range state.Slots {
-			if s.Set == h.set {
-				one.claimed[s.Index] = true
-			}
 			r, ok := at(set, s.Index)
 			if s.Set != h.set || s.Generation != h.generation || !ok {
 				continue
@@ -91,6 +87,11 @@ func draw(state identity.State, homes []known, versions apis.Versions, at func(s
 		}
 	}
 	return p, nil
+}
+
+// tells reports whether clients are told of a slot.
+func (p *picture) tells(set, index int) bool {
+	return slices.ContainsFunc(p.told, func(t told) bool { return t.set == set && t.index == index })
 }
 
 // count is how many brokers are there, of all homes.

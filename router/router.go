@@ -142,29 +142,18 @@ func (r *Router) dial(ctx context.Context, slot int) (net.Conn, upstream, error)
 		set := setOf(slot)
 		s := p.sides[set]
 		b, ok := s.bySlot[slot-numberOf(set, 0)]
-		err := fmt.Errorf("slot %d stands for no broker of %s that is there", slot-numberOf(set, 0), s.cluster.Name())
 		if ok {
-			var c net.Conn
-			c, err = s.cluster.DialThrough(ctx, b)
-			if r.open.dialled(r.label(set, int(b.ID)), err); err == nil {
-				return c, upstream{Broker: b, set: set, generation: s.generation}, nil
-			}
+			c, err := s.cluster.DialThrough(ctx, b)
+			r.open.dialled(r.label(set, int(b.ID)), err)
+			return c, upstream{b, set, s.generation}, err
 		}
-		if !s.claimed[slot-numberOf(set, 0)] {
-			return nil, upstream{Broker: b, set: set, generation: s.generation}, err
+		if s.generation == 0 || p.tells(set, slot-numberOf(set, 0)) {
+			return nil, upstream{b, set, s.generation}, fmt.Errorf("slot %d stands for no broker of %s that is there", slot-numberOf(set, 0), s.cluster.Name())
 		}
-		c, other, none := r.dialAny(ctx, p, set, set+1)
-		if other.standIn = true; none != nil {
-			return nil, upstream{Broker: b, set: set, generation: s.generation}, err
-		}
-		return c, other, nil
+		return r.dialAny(ctx, p, set, set+1) // of a home with more brokers, that was left: who knows no other slot asks here for those of now
 	}
 	return r.dialAny(ctx, p, 0, len(p.sides))
 }
-
-// standsIn is how long a broker stands in for another one that is not there. A door takes a connection before it knows whether there is a broker behind it, and clients take the
-// end of one worse than one that is refused: so who comes for news of the cluster gets them, and has to come again for anything else.
-const standsIn = time.Second
 
 // dialAny connects to any broker of the homes of some sets, those of the first before others.
 func (r *Router) dialAny(ctx context.Context, p *picture, from, to int) (net.Conn, upstream, error) {
@@ -179,7 +168,7 @@ func (r *Router) dialAny(ctx context.Context, p *picture, from, to int) (net.Con
 			cancel()
 			r.open.dialled(r.label(set, int(b.ID)), err)
 			if err == nil {
-				return c, upstream{Broker: b, set: set, generation: s.generation}, nil
+				return c, upstream{b, set, s.generation}, nil
 			}
 			if errs = append(errs, err); ctx.Err() != nil {
 				return nil, upstream{}, errors.Join(errs...)

@@ -280,31 +280,6 @@ func TestRouter_BrokersJoin(t *testing.T) {
 	})
 }
 
-// TestRouter_StandIn: who comes to the slot of a broker that is not there is told about the cluster by another one, and has to come again for anything more.
-func TestRouter_StandIn(t *testing.T) {
-	inWorld(t, 3, func(t *testing.T, w *world) {
-		w.start(0, 1, nil)
-		time.Sleep(3 * time.Second)
-		if err := w.home.RemoveNode(2); err != nil {
-			t.Fatal(err)
-		}
-		for _, after := range []time.Duration{0, 10 * time.Second} { // while the router still takes it to be there, and when it knows better
-			time.Sleep(after)
-			slot, err := w.net.DialContext(t.Context(), "tcp", "127.0.0.1:9103")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer slot.Close()
-			ask(t, slot)
-			began := time.Now()
-			_ = slot.SetReadDeadline(began.Add(time.Minute))
-			if _, err := slot.Read(make([]byte, 1)); err != io.EOF || time.Since(began) > 10*time.Second {
-				t.Errorf("the connection ended with %v after %v, want EOF", err, time.Since(began))
-			}
-		}
-	})
-}
-
 // TestRouter_BrokerLeaves: the connections to one that is gone end in order, and clients find the new leaders.
 func TestRouter_BrokerLeaves(t *testing.T) {
 	inWorld(t, 3, func(t *testing.T, w *world) {
