@@ -91,7 +91,7 @@ func (r *Router) setNamed(name string) (int, error) {
 // moving is what takes sets to other homes.
 type moving struct {
 	stages stages
-	moves  moves
+	moves  *moves
 }
 
 // stages are where the homes of all sets stand.
@@ -151,25 +151,22 @@ type move struct {
 // moves are those that wait for followLoop, which leaves what it does for them: it may be asking a home that is lost.
 type moves struct {
 	queue chan *move
-	mu    *sync.Mutex
-	leave *context.CancelFunc // of what followLoop does; nil for nothing
-	wait  *atomic.Int32       // how many moves there are
-}
+	wait  atomic.Int32 // how many moves there are
 
-func newMoves() moves {
-	return moves{queue: make(chan *move), mu: new(sync.Mutex), leave: new(context.CancelFunc), wait: new(atomic.Int32)}
+	mu    sync.Mutex
+	leave func() // what followLoop does; nil for nothing
 }
 
 // errMoving is why followLoop left what it did.
 var errMoving = errors.New("a home is moving")
 
 // ask has a move done.
-func (m moves) ask(ctx context.Context, one *move) error {
+func (m *moves) ask(ctx context.Context, one *move) error {
 	m.wait.Add(1)
 	defer m.wait.Add(-1)
 	m.mu.Lock()
-	if *m.leave != nil {
-		(*m.leave)()
+	if m.leave != nil {
+		m.leave()
 	}
 	m.mu.Unlock()
 	select {
@@ -186,17 +183,16 @@ func (m moves) ask(ctx context.Context, one *move) error {
 }
 
 // while runs what a move may interrupt.
-func (m moves) while(ctx context.Context, fn func(context.Context) error) error {
+func (m *moves) while(ctx context.Context, fn func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	leave := func() { cancel(errMoving) }
 	m.mu.Lock()
-	*m.leave = leave
+	m.leave = func() { cancel(errMoving) }
 	m.mu.Unlock()
 	defer func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		*m.leave = nil
+		m.leave = nil
 	}()
 	if m.wait.Load() > 0 {
 		return nil

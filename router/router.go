@@ -61,7 +61,7 @@ func New(cfg Config, deps Deps) (_ *Router, err error) {
 		said:  make(map[string]string),
 	}
 	r.apart = newApart(cfg.Router)
-	r.moving = moving{newStages(len(r.follow.homes)), newMoves()}
+	r.moving = moving{newStages(len(r.follow.homes)), &moves{queue: make(chan *move)}}
 	defer func() {
 		if err != nil {
 			r.Close()

@@ -134,13 +134,6 @@ func (r *Relay) quiet() error {
 	}
 }
 
-// reply is the answer to a request of our own. The answers goroutine reads no further before it was looked at: a home that refuses a login hangs up at once, and that must not be
-// what ends the connection.
-type reply struct {
-	body   chan []byte   // of the answer, without its header
-	looked chan struct{} // closed when the next one may be read
-}
-
 // askHome sends a request of our own and reads its answer. Nothing else is due.
 func (r *Relay) askHome(ctx context.Context, m kmsg.Request, into kmsg.Response) error {
 	offered, ok := r.cfg.Versions[m.Key()]
@@ -150,12 +143,8 @@ func (r *Relay) askHome(ctx context.Context, m kmsg.Request, into kmsg.Response)
 	version := offered.Max
 	m.SetVersion(version)
 	into.SetVersion(version)
-	got := &reply{make(chan []byte, 1), make(chan struct{})}
-	const correlation = 1 // of the one answer that is due
-	if err := r.owe(owed{key: m.Key(), version: version, correlation: correlation, kind: forward, reply: got}); err != nil {
-		return err
-	}
-	if err := r.write(r.up, kmsg.NewRequestFormatter(kmsg.FormatterClientID(r.who.ClientID)).AppendRequest(nil, m, correlation)); err != nil {
+	got, err := r.send(m)
+	if err != nil {
 		return err
 	}
 	select {
@@ -183,22 +172,4 @@ func codeIn(m kmsg.Response) int16 {
 		return m.ErrorCode
 	}
 	return 0
-}
-
-// reply hands the answer to a request of our own over.
-func (r *Relay) reply(ctx context.Context, h frame.Answer, o owed) error {
-	in, head, give, err := r.collectAnswer(ctx, h, o)
-	if err != nil {
-		return err
-	}
-	body := append([]byte(nil), in[head:]...)
-	give()
-	r.done()
-	o.reply.body <- body
-	select {
-	case <-o.reply.looked:
-		return nil
-	case <-r.over:
-		return r.cause()
-	}
 }

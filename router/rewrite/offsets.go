@@ -19,6 +19,18 @@ func (v *View) toVirtual(topic string, partition int32, at *int64) {
 	}
 }
 
+// said is what a client says of a position: the home's offset, and no epoch.
+func (v *View) said(topic string, partition int32, at *int64, epoch *int32) {
+	*epoch = -1
+	v.toReal(topic, partition, at)
+}
+
+// told is what a client is told of a position: its own offset, and no epoch.
+func (v *View) told(topic string, partition int32, at *int64, epoch *int32) {
+	*epoch = -1
+	v.toVirtual(topic, partition, at)
+}
+
 func listOffsets(m *kmsg.ListOffsetsRequest) {
 	for i := range m.Topics {
 		for j := range m.Topics[i].Partitions {
@@ -31,8 +43,7 @@ func (v *View) listedOffsets(m *kmsg.ListOffsetsResponse) {
 	for _, t := range m.Topics {
 		for j := range t.Partitions {
 			p := &t.Partitions[j]
-			p.LeaderEpoch = -1
-			v.toVirtual(t.Topic, p.Partition, &p.Offset)
+			v.told(t.Topic, p.Partition, &p.Offset, &p.LeaderEpoch)
 			for k := range p.OldStyleOffsets {
 				v.toVirtual(t.Topic, p.Partition, &p.OldStyleOffsets[k])
 			}
@@ -44,8 +55,7 @@ func (v *View) offsetCommit(m *kmsg.OffsetCommitRequest) {
 	for _, t := range m.Topics {
 		for j := range t.Partitions {
 			p := &t.Partitions[j]
-			p.LeaderEpoch = -1
-			v.toReal(t.Topic, p.Partition, &p.Offset)
+			v.said(t.Topic, p.Partition, &p.Offset, &p.LeaderEpoch)
 		}
 	}
 }
@@ -54,8 +64,7 @@ func (v *View) txnOffsetCommit(m *kmsg.TxnOffsetCommitRequest) {
 	for _, t := range m.Topics {
 		for j := range t.Partitions {
 			p := &t.Partitions[j]
-			p.LeaderEpoch = -1
-			v.toReal(t.Topic, p.Partition, &p.Offset)
+			v.said(t.Topic, p.Partition, &p.Offset, &p.LeaderEpoch)
 		}
 	}
 }
@@ -65,16 +74,14 @@ func (v *View) fetchedOffsets(m *kmsg.OffsetFetchResponse) {
 	for _, t := range m.Topics {
 		for j := range t.Partitions {
 			p := &t.Partitions[j]
-			p.LeaderEpoch = -1
-			v.toVirtual(t.Topic, p.Partition, &p.Offset)
+			v.told(t.Topic, p.Partition, &p.Offset, &p.LeaderEpoch)
 		}
 	}
 	for _, g := range m.Groups {
 		for _, t := range g.Topics {
 			for k := range t.Partitions {
 				p := &t.Partitions[k]
-				p.LeaderEpoch = -1
-				v.toVirtual(t.Topic, p.Partition, &p.Offset)
+				v.told(t.Topic, p.Partition, &p.Offset, &p.LeaderEpoch)
 			}
 		}
 	}
