@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/isthmus-project/isthmus/router/journal"
 )
 
 // Version is that of the records that are written here. It is above those of claims (router/identity), so that a node which knows no switches stops at
@@ -18,7 +20,7 @@ const MaxBytes = 900 << 10
 // Errors of records that are read.
 var (
 	// ErrVersion says that a record is of a newer Isthmus, whose rules are not known here: who goes on without it may serve another home.
-	ErrVersion = errors.New("written by a newer version of Isthmus; upgrade this node")
+	ErrVersion = journal.ErrVersion
 	// ErrForeign says that a record is none of these, or not the one its key names. It does not count for anybody.
 	ErrForeign = errors.New("no record of a router's generations")
 )
@@ -81,16 +83,13 @@ func Decode(router string, key, value []byte) (r Record, mine bool, err error) {
 	if len(value) > MaxBytes {
 		return foreign(fmt.Errorf("%d bytes", len(value)))
 	}
-	var v struct {
-		V int `json:"v"`
-	}
-	if err := json.Unmarshal(value, &v); err != nil {
+	v, err := journal.Version(key, value, Version)
+	switch {
+	case errors.Is(err, ErrVersion):
+		return Record{}, true, err
+	case err != nil:
 		return foreign(err)
-	}
-	if v.V > Version {
-		return Record{}, true, fmt.Errorf("key %.100q: version %d, known is %d: %w", key, v.V, Version, ErrVersion)
-	}
-	if v.V < Version { // a claim
+	case v < Version: // a claim
 		return Record{}, false, nil
 	}
 	if err := json.Unmarshal(value, &r); err != nil {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/isthmus-project/isthmus/router/journal"
 )
 
 // Version is that of the newest claims that are written here: slots for brokers of a home that is not the first. A reader reads older ones too.
@@ -22,7 +24,7 @@ const MaxClaimBytes = 4 << 10
 // Errors of claims that are read.
 var (
 	// ErrVersion says that a claim is of a newer Isthmus, whose rules are not known here: who goes on without it may tell clients something else.
-	ErrVersion = errors.New("written by a newer version of Isthmus; upgrade this node")
+	ErrVersion = journal.ErrVersion
 	// ErrForeign says that a record is no claim, or not the one its key names. It does not count for anybody.
 	ErrForeign = errors.New("no claim of a router")
 )
@@ -89,14 +91,12 @@ func Decode(router string, key, value []byte) (c Claim, mine bool, err error) {
 	if len(value) > MaxClaimBytes {
 		return Claim{}, true, fmt.Errorf("key %.100q: %d bytes: %w", key, len(value), ErrForeign)
 	}
-	var v struct {
-		V int `json:"v"`
-	}
-	if err := json.Unmarshal(value, &v); err != nil || v.V < 1 {
+	v, err := journal.Version(key, value, Version)
+	switch {
+	case errors.Is(err, ErrVersion):
+		return Claim{}, true, err
+	case err != nil || v < 1:
 		return Claim{}, true, fmt.Errorf("key %.100q: %w", key, ErrForeign)
-	}
-	if v.V > Version {
-		return Claim{}, true, fmt.Errorf("key %.100q: version %d, known is %d: %w", key, v.V, Version, ErrVersion)
 	}
 	if err := json.Unmarshal(value, &c); err != nil || c.Key() != string(key) || c.Proposal == "" {
 		return Claim{}, true, fmt.Errorf("key %.100q: %w", key, ErrForeign)
