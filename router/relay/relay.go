@@ -119,14 +119,19 @@ func (r *Relay) drain() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.state.draining = true
-	if !r.state.inFrame {
-		_ = r.client.SetReadDeadline(aLongTimeAgo)
-	}
+	r.wakeLocked()
 	select {
 	case r.changed <- struct{}{}:
 	default:
 	}
 	r.state.last = time.AfterFunc(r.cfg.Timeouts.Linger, func() { r.fail(failed(Router, "drain", context.DeadlineExceeded)) })
+}
+
+// wakeLocked has the requests goroutine look at the state, if it waits for the next request. mu is held.
+func (r *Relay) wakeLocked() {
+	if !r.state.inFrame {
+		_ = r.client.SetReadDeadline(aLongTimeAgo)
+	}
 }
 
 func (r *Relay) stopLast() {

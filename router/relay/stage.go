@@ -53,7 +53,7 @@ func (r *Relay) staged(ctx context.Context, h frame.Request) (done bool, err err
 			give() // nothing in it matters
 			return true, r.answerHere(h, hold.Answered(h.Key, h.Version))
 		}
-		if err := r.settled(); err != nil {
+		if err := r.served(); err != nil {
 			return false, err
 		}
 		if patience == nil {
@@ -132,9 +132,7 @@ func (r *Relay) Flush() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.state.flush = true
-	if !r.state.inFrame {
-		_ = r.client.SetReadDeadline(aLongTimeAgo)
-	}
+	r.wakeLocked()
 }
 
 // flushing reports whether somebody waits for what has no answer.
@@ -153,11 +151,11 @@ func (r *Relay) flushed() error {
 	if !asked {
 		return nil
 	}
-	return r.settled()
+	return r.served()
 }
 
-// settled waits until what has no answer was served, which the home does in the order of the requests.
-func (r *Relay) settled() error {
+// served waits until what has no answer was served, which the home does in the order of the requests.
+func (r *Relay) served() error {
 	if !r.loose {
 		return nil
 	}
