@@ -124,17 +124,17 @@ func (d *door) relay(ctx context.Context, c net.Conn, slot int) {
 	cfg := relay.Config{
 		Client: c, View: func() *rewrite.View { return own.viewOf(r.now.Load()) }, Versions: r.now.Load().versions, Memory: r.guests.memory, Pieces: r.guests.pieces,
 		Subject: subjectOf(c), Keys: &r.open.keys, Quotas: r.quotas, Limits: r.cfg.Relay, Timeouts: r.cfg.Timeouts,
-		Dial: func(ctx context.Context) (net.Conn, error) {
-			up, to, err := r.dial(ctx, slot)
+		Dial: func(ctx context.Context, news bool) (net.Conn, bool, error) {
+			up, to, standIn, err := r.dial(ctx, slot, news)
 			if err != nil {
-				return nil, err
+				return nil, false, err
 			}
 			own.to.Store(&to)
 			own.viewOf(r.now.Load())
 			if r.now.Load().sides[to.set].gone(to) { // it went while it was dialled, and whoever ends its connections may not have seen this one
 				end()
 			}
-			return up, nil
+			return up, standIn, nil
 		},
 	}
 	cfg.Stage = func() relay.Stage { return r.stages.of(own.set()) }

@@ -26,6 +26,7 @@ type side struct {
 	cluster    *broker.Cluster       // the set's home
 	view       *rewrite.View         // of it
 	bySlot     map[int]broker.Broker // those that are there, by place
+	claimed    map[int]bool          // places that clients may know, of this home or of one before
 	brokers    []broker.Broker       // all that are there, by id
 }
 
@@ -57,8 +58,11 @@ func draw(state identity.State, homes []known, versions apis.Versions, at func(s
 	p := &picture{versions: versions, cluster: state.Cluster}
 	slots := make([][]rewrite.Slot, len(homes))
 	for set, h := range homes {
-		one := side{cluster: h.cluster, generation: h.generation, bySlot: make(map[int]broker.Broker)}
+		one := side{cluster: h.cluster, generation: h.generation, bySlot: make(map[int]broker.Broker), claimed: make(map[int]bool)}
 		for _, s := range state.Slots {
+			if s.Set == h.set {
+				one.claimed[s.Index] = true
+			}
 			r, ok := at(set, s.Index)
 			if s.Set != h.set || s.Generation != h.generation || !ok {
 				continue

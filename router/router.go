@@ -136,23 +136,35 @@ func (r *Router) Run(ctx context.Context) error {
 const dialTry = 3 * time.Second
 
 // dial connects a client of a slot to its broker, one of bootstrap to any of the router's home, or of another if none can be reached.
-func (r *Router) dial(ctx context.Context, slot int) (net.Conn, upstream, error) {
+//
+// Where a slot's broker is not there another one stands in for it, for news of the cluster. A door takes a connection before it knows whether there is a broker behind it, and
+// clients take the end of one worse than one that is refused. Nothing else is answered there: a stand-in that says twice in a moment that it does not lead a partition uses up a
+// producer's attempts. Behind a slot that a home which was left had, and this one has no broker for, is any broker.
+func (r *Router) dial(ctx context.Context, slot int, news bool) (c net.Conn, to upstream, standIn bool, err error) {
 	p := r.now.Load()
-	if slot >= 0 {
-		set := setOf(slot)
-		s := p.sides[set]
-		b, ok := s.bySlot[slot-numberOf(set, 0)]
-		if ok {
-			c, err := s.cluster.DialThrough(ctx, b)
-			r.open.dialled(r.label(set, int(b.ID)), err)
-			return c, upstream{b, set, s.generation}, err
-		}
-		if s.generation == 0 || p.tells(set, slot-numberOf(set, 0)) {
-			return nil, upstream{b, set, s.generation}, fmt.Errorf("slot %d stands for no broker of %s that is there", slot-numberOf(set, 0), s.cluster.Name())
-		}
-		return r.dialAny(ctx, p, set, set+1) // of a home with more brokers, that was left: who knows no other slot asks here for those of now
+	if slot < 0 {
+		c, to, err = r.dialAny(ctx, p, 0, len(p.sides))
+		return c, to, false, err
 	}
-	return r.dialAny(ctx, p, 0, len(p.sides))
+	set := setOf(slot)
+	s, place := p.sides[set], slot-numberOf(set, 0)
+	err = fmt.Errorf("slot %d stands for no broker of %s that is there", place, s.cluster.Name())
+	b, ok := s.bySlot[place]
+	if ok {
+		c, err = s.cluster.DialThrough(ctx, b)
+		if r.open.dialled(r.label(set, int(b.ID)), err); err == nil {
+			return c, upstream{b, set, s.generation}, false, nil
+		}
+	}
+	left := !ok && s.claimed[place] && !p.tells(set, place)
+	if !left && !(news && s.claimed[place]) {
+		return nil, upstream{}, false, err
+	}
+	c, to, none := r.dialAny(ctx, p, set, set+1)
+	if none != nil {
+		return nil, upstream{}, false, errors.Join(err, none)
+	}
+	return c, to, !left, nil
 }
 
 // dialAny connects to any broker of the homes of some sets, those of the first before others.

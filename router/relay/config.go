@@ -21,8 +21,8 @@ type Config struct {
 	// Client is the accepted connection, behind its TLS handshake. Run closes it.
 	Client net.Conn
 	// Dial connects to the broker that the connection's slot stands for. It is called for the first request that is forwarded, and again for the first one behind a change of
-	// the home.
-	Dial func(context.Context) (net.Conn, error)
+	// the home. For one about the cluster (news) it may connect to another broker instead, and says so then (standIn).
+	Dial func(ctx context.Context, news bool) (c net.Conn, standIn bool, err error)
 	// View is the virtual cluster as it is now; it is asked for every message that is rewritten.
 	View func() *rewrite.View
 	// Versions is what clients are told. What is not in it is not forwarded either.

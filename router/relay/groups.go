@@ -91,7 +91,7 @@ func (r *Relay) barrier(ctx context.Context, h frame.Request, d members.Deed) er
 	if _, err := r.staged(ctx, h); err != nil { // who joins is never answered here
 		return err
 	}
-	return r.connect(ctx)
+	return r.connect(ctx, h.Key)
 }
 
 // introduceMember gets a member its id at the home. What the home answers instead of one is the client's answer.

@@ -37,7 +37,7 @@ func (r *Relay) logIn(ctx context.Context, user *users.User) (lasts time.Duratio
 	if _, err := r.staged(ctx, frame.Request{Key: int16(kmsg.SASLAuthenticate)}); err != nil { // a home that is lost is waited for: clients take a login that fails for final
 		return 0, err
 	}
-	if err := r.connect(ctx); err != nil {
+	if err := r.connect(ctx, int16(kmsg.SASLAuthenticate)); err != nil {
 		return 0, err
 	}
 	home := r.cfg.Terminate.Home()

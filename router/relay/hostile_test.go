@@ -49,10 +49,10 @@ func play(t *testing.T, fromClient, fromBroker []byte, change func(*Config)) err
 	client, door := net.Pipe()
 	cfg := Config{Client: door, Versions: versions, View: func() *rewrite.View { return v }, ProducerID: func() (int64, error) { return 1 << 62, nil },
 		Limits: Limits{Request: 1 << 20, Collected: 1 << 20, Answer: 1 << 20, CollectedAnswer: 1 << 20},
-		Dial: func(context.Context) (net.Conn, error) {
+		Dial: func(context.Context, bool) (net.Conn, bool, error) {
 			a, b := net.Pipe()
 			side(b, fromBroker)
-			return a, nil
+			return a, false, nil
 		}}
 	if change != nil {
 		change(&cfg)
@@ -197,10 +197,10 @@ func TestRelay_IdleIsSmall(t *testing.T) {
 	for i := range clients {
 		ours, theirs := net.Pipe()
 		clients[i] = ours
-		r, err := New(Config{Client: theirs, Versions: versions, View: func() *rewrite.View { return v }, Dial: func(context.Context) (net.Conn, error) {
+		r, err := New(Config{Client: theirs, Versions: versions, View: func() *rewrite.View { return v }, Dial: func(context.Context, bool) (net.Conn, bool, error) {
 			a, b := net.Pipe()
 			brokers <- b
-			return a, nil
+			return a, false, nil
 		}})
 		if err != nil {
 			t.Fatal(err)

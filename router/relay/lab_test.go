@@ -40,10 +40,10 @@ func newLab(t *testing.T, change func(*Config)) *lab {
 	l := &lab{t: t, client: ours, broker: make(chan net.Conn, 1), ended: make(chan error, 1)}
 	cfg := Config{
 		Client: theirs,
-		Dial: func(context.Context) (net.Conn, error) {
+		Dial: func(context.Context, bool) (net.Conn, bool, error) {
 			a, b := net.Pipe()
 			l.broker <- b
-			return a, nil
+			return a, false, nil
 		},
 		View:       func() *rewrite.View { return v },
 		Versions:   versions,

@@ -70,7 +70,7 @@ func (r *Relay) producer(ctx context.Context, h frame.Request, row apis.Row) err
 	if _, err := r.staged(ctx, h); err != nil { // never answered here
 		return err
 	}
-	if err := r.connect(ctx); err != nil {
+	if err := r.connect(ctx, h.Key); err != nil {
 		return err
 	}
 	o := owed{key: h.Key, version: h.Version, correlation: h.Correlation, kind: forward}

@@ -42,6 +42,7 @@ type walking struct {
 // course is where the connection goes. It is the requests goroutine's.
 type course struct {
 	generation    int64 // of the home that up goes to
+	standIn       bool  // up is another broker than that of the slot
 	bound         bool  // the client's own login was passed to up
 	moved         bool  // up was left, and the next one does not know the user yet
 	inTransaction bool  // one has begun over this connection

@@ -260,11 +260,36 @@ func TestRelay_BrokerHangsUpOnIdle(t *testing.T) {
 func TestRelay_NoBroker(t *testing.T) {
 	refused := errors.New("refused")
 	bubble(t, func(c *Config) {
-		c.Dial = func(context.Context) (net.Conn, error) { return nil, refused }
+		c.Dial = func(context.Context, bool) (net.Conn, bool, error) { return nil, false, refused }
 	}, func(t *testing.T, l *lab) {
 		post(l.client, request(1, 4, kmsg.NewPtrHeartbeatRequest()))
 		l.gone(time.Minute)
 		l.end(Upstream, refused)
+	})
+}
+
+// TestRelay_StandIn: another broker answers what is asked of the cluster, and nothing that is meant for the one that is not there.
+func TestRelay_StandIn(t *testing.T) {
+	var news []bool
+	bubble(t, func(c *Config) {
+		dial := c.Dial
+		c.Dial = func(ctx context.Context, about bool) (net.Conn, bool, error) {
+			news = append(news, about)
+			up, _, err := dial(ctx, about)
+			return up, true, err
+		}
+	}, func(t *testing.T, l *lab) {
+		post(l.client, request(1, 9, kmsg.NewPtrMetadataRequest()), request(2, 4, kmsg.NewPtrFindCoordinatorRequest()), request(3, 4, kmsg.NewPtrHeartbeatRequest()))
+		broker := <-l.broker
+		asked(t, broker, kmsg.Metadata, 1)
+		send(t, broker, answer(1, 9, kmsg.NewPtrMetadataResponse()))
+		expect(t, l.client, 1)
+		asked(t, broker, kmsg.FindCoordinator, 2)
+		l.gone(time.Minute)
+		l.end(Upstream, ErrUnreachable)
+		if len(news) != 1 || !news[0] {
+			t.Errorf("dialled for news %v", news)
+		}
 	})
 }
 
@@ -382,7 +407,7 @@ func TestNew_Refuses(t *testing.T) {
 		t.Error("nothing was taken for a connection")
 	}
 	a, _ := net.Pipe()
-	if _, err := New(Config{Client: a, Dial: func(context.Context) (net.Conn, error) { return nil, nil }}); err == nil {
+	if _, err := New(Config{Client: a, Dial: func(context.Context, bool) (net.Conn, bool, error) { return nil, false, nil }}); err == nil {
 		t.Error("a relay without a view")
 	}
 }

@@ -179,7 +179,7 @@ func (r *Relay) serve(ctx context.Context, h frame.Request) error {
 	if done, err := r.staged(ctx, h); done || err != nil {
 		return err
 	}
-	if err := r.connect(ctx); err != nil {
+	if err := r.connect(ctx, h.Key); err != nil {
 		return err
 	}
 	r.passes(h.Key)
@@ -316,17 +316,30 @@ func (r *Relay) check(ctx context.Context, from *line, key, version int16, answe
 	}, nil
 }
 
-// connect dials the broker, the first time.
-func (r *Relay) connect(ctx context.Context) error {
-	if r.up != nil {
+// isNews reports whether a request is about the cluster, or is a login, which comes before one: any broker answers it as well.
+func isNews(key int16) bool {
+	switch kmsg.Key(key) {
+	case kmsg.Metadata, kmsg.FindCoordinator, kmsg.DescribeCluster, kmsg.ApiVersions:
+		return true
+	}
+	return isLogin(key)
+}
+
+// connect dials the broker, the first time. A broker that stands in for it takes no request that is meant for that one.
+func (r *Relay) connect(ctx context.Context, key int16) error {
+	switch {
+	case r.up != nil && r.standIn && !isNews(key):
+		return failed(Upstream, "connect", fmt.Errorf("another broker stands in for it: %w", ErrUnreachable))
+	case r.up != nil:
 		return nil
 	}
 	dialling, cancel := context.WithTimeout(ctx, r.cfg.Timeouts.Dial)
 	defer cancel()
-	c, err := r.cfg.Dial(dialling)
+	c, standIn, err := r.cfg.Dial(dialling, isNews(key))
 	if err != nil {
 		return failed(Upstream, "connect", fmt.Errorf("%w: %w", ErrUnreachable, err))
 	}
+	r.standIn = standIn
 	if r.cfg.Sets != nil {
 		if r.sets = r.cfg.Sets(); r.sets != nil {
 			r.own = make(map[string]bool)

@@ -59,7 +59,10 @@ func overTCPVia(t testing.TB, serve func(net.Conn), dial func(ctx context.Contex
 	}
 	done := make(chan error, 1)
 	door := listen(t, func(c net.Conn) {
-		cfg := Config{Client: c, Versions: versions, View: func() *rewrite.View { return v }, Dial: func(ctx context.Context) (net.Conn, error) { return dial(ctx, broker) }}
+		cfg := Config{Client: c, Versions: versions, View: func() *rewrite.View { return v }, Dial: func(ctx context.Context, _ bool) (net.Conn, bool, error) {
+			up, err := dial(ctx, broker)
+			return up, false, err
+		}}
 		for _, fn := range change {
 			fn(&cfg)
 		}

@@ -98,7 +98,9 @@ func TestTerminate_NothingBeforeTheLogin(t *testing.T) {
 		for _, begun := range []bool{false, true} {
 			h := new(home)
 			terminated(t, h, func(c *Config) {
-				c.Dial = func(context.Context) (net.Conn, error) { return nil, errors.New("the home is dialled") }
+				c.Dial = func(context.Context, bool) (net.Conn, bool, error) {
+					return nil, false, errors.New("the home is dialled")
+				}
 			}, func(t *testing.T, l *lab) {
 				if begun {
 					l.shake("PLAIN")
@@ -160,7 +162,7 @@ func TestTerminate_HomeInTrouble(t *testing.T) {
 	} {
 		terminated(t, tc.h, func(c *Config) {
 			if tc.dial != nil {
-				c.Dial = func(context.Context) (net.Conn, error) { return nil, tc.dial }
+				c.Dial = func(context.Context, bool) (net.Conn, bool, error) { return nil, false, tc.dial }
 			}
 		}, func(t *testing.T, l *lab) {
 			l.shake("PLAIN")

@@ -121,7 +121,10 @@ func (d *Door) serve(ctx context.Context, l net.Listener, slot int, view *rewrit
 		}
 		r, err := relay.New(relay.Config{
 			Client: c, Versions: versions, View: func() *rewrite.View { return view },
-			Dial:       func(ctx context.Context) (net.Conn, error) { return d.dialBroker(ctx, slot) },
+			Dial: func(ctx context.Context, _ bool) (net.Conn, bool, error) {
+				up, err := d.dialBroker(ctx, slot)
+				return up, false, err
+			},
 			ProducerID: func() (int64, error) { return 1<<62 + d.ids.Add(1), nil },
 		})
 		if err != nil {

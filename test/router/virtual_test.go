@@ -280,6 +280,40 @@ func TestRouter_BrokersJoin(t *testing.T) {
 	})
 }
 
+// TestRouter_StandIn: who comes to the slot of a broker that is not there is told about the cluster by another one, and has to go elsewhere with anything else; nobody
+// stands in at a slot that was never anyone's.
+func TestRouter_StandIn(t *testing.T) {
+	inWorld(t, 3, func(t *testing.T, w *world) {
+		w.start(0, 1, nil)
+		time.Sleep(3 * time.Second)
+		if err := w.home.RemoveNode(2); err != nil {
+			t.Fatal(err)
+		}
+		for _, after := range []time.Duration{0, 10 * time.Second} { // while the router still takes it to be there, and when it knows better
+			time.Sleep(after)
+			for _, c := range []struct {
+				slot  string
+				first kmsg.Request
+				told  bool
+			}{{"127.0.0.1:9103", kmsg.NewPtrMetadataRequest(), true}, {"127.0.0.1:9103", kmsg.NewPtrListOffsetsRequest(), false}, {"127.0.0.1:9104", kmsg.NewPtrMetadataRequest(), false}} {
+				slot, err := w.net.DialContext(t.Context(), "tcp", c.slot)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer slot.Close()
+				c.first.SetVersion(1)
+				if _, err := slot.Write(kmsg.NewRequestFormatter().AppendRequest(nil, c.first, 7)); err != nil {
+					t.Fatal(err)
+				}
+				_ = slot.SetReadDeadline(time.Now().Add(10 * time.Second))
+				if _, err := io.ReadFull(slot, make([]byte, 8)); (err == nil) != c.told {
+					t.Errorf("slot %s, %s: %v, want an answer: %t", c.slot, kmsg.NameForKey(c.first.Key()), err, c.told)
+				}
+			}
+		}
+	})
+}
+
 // TestRouter_BrokerLeaves: the connections to one that is gone end in order, and clients find the new leaders.
 func TestRouter_BrokerLeaves(t *testing.T) {
 	inWorld(t, 3, func(t *testing.T, w *world) {
