@@ -86,7 +86,8 @@ func (l *lab) stoodFor(still node.Still, promised time.Duration) {
 // in is the lab for a subtest.
 func (l *lab) in(t testing.TB) *lab {
 	c := *l
-	c.t, c.Setup = t, l.Setup.In(t)
+	c.t = l.said.In(t)
+	c.Setup = l.Setup.In(c.t)
 	return &c
 }
 

@@ -29,6 +29,7 @@ var (
 type lab struct {
 	*node.Setup
 	t     testing.TB
+	said  *node.Said
 	sites map[string]*node.Site
 	nodes []*node.Node // those that run
 	log   *judge.Log
@@ -40,6 +41,8 @@ type lab struct {
 // newLab starts real clusters at eu and us and an embedded one at ap, all nodes, and producers at eu and us.
 func newLab(t testing.TB) *lab {
 	t.Helper()
+	said := node.NewSaid(t)
+	t = said.In(t)
 	sites := node.StartSites(t, "eu", "us")
 	sites["ap"] = node.StartEmbedded(t, "ap")
 	where := map[string]string{}
@@ -49,7 +52,7 @@ func newLab(t testing.TB) *lab {
 	for _, s := range sites {
 		s.Create(t, topic, partitions)
 	}
-	l := &lab{t: t, sites: sites, log: judge.NewLog(), Setup: node.NewFleet(t, node.Fleet{
+	l := &lab{t: t, said: said, sites: sites, log: judge.NewLog(), Setup: node.NewFleet(t, node.Fleet{
 		Name: "fleet", Sites: []*node.Site{sites["eu"], sites["us"], sites["ap"]}, DCs: where, Links: links, Topics: []string{"orders*"}, Nodes: names,
 	})}
 	for _, n := range names {
