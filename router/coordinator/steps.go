@@ -1,0 +1,106 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/isthmus-project/isthmus/router/generation"
+	"github.com/isthmus-project/isthmus/router/switchover"
+)
+
+// prepare opens the round.
+func (a *attempt) prepare(ctx context.Context, s switchover.State) switchover.Event {
+	p, err := a.deps.Store.Prepare(ctx, s.Set)
+	switch {
+	case errors.Is(err, generation.ErrBeaten):
+		return switchover.Event{Happening: switchover.Overtook, Why: err.Error()}
+	case err != nil:
+		return switchover.Event{Happening: switchover.Unsure, Why: err.Error()}
+	}
+	return switchover.Event{Happening: switchover.Promised, Proposal: p}
+}
+
+// decide has the round decided, for the switch or to stay.
+func (a *attempt) decide(ctx context.Context, s switchover.State) switchover.Event {
+	v := s.Value()
+	err := a.deps.Store.Propose(ctx, s.Proposal, v)
+	switch {
+	case err == nil:
+		return switchover.Event{Happening: switchover.Decided, Value: v}
+	case errors.Is(err, generation.ErrBeaten):
+		return switchover.Event{Happening: switchover.Overtook, Why: err.Error()}
+	}
+	return switchover.Event{Happening: switchover.Unsure, Why: err.Error()}
+}
+
+// until asks all instances until every one of them is as wanted, and returns false if ctx ended before. Who does not answer is waited for: the machine knows for how long.
+func (a *attempt) until(ctx context.Context, set string, is func(Standing) bool) bool {
+	for {
+		all, missing := a.deps.Instances(ctx, set)
+		as := len(missing) == 0
+		for _, i := range all {
+			as = as && is(i)
+		}
+		if as {
+			return true
+		}
+		timer := time.NewTimer(askEvery)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return false
+		}
+	}
+}
+
+// hold waits until no instance lets a write through. They drain what is under way before they say so, so that draining ends at once.
+func (a *attempt) hold(ctx context.Context, s switchover.State) switchover.Event {
+	if !a.until(ctx, s.Set, func(i Standing) bool { return i.Held && i.Round == s.Proposal.Round }) {
+		return switchover.Event{}
+	}
+	if s.Step == switchover.Drain {
+		return switchover.Event{Happening: switchover.Drained}
+	}
+	return switchover.Event{Happening: switchover.Held}
+}
+
+// release waits until every instance is at the home that was decided.
+func (a *attempt) release(ctx context.Context, s switchover.State) switchover.Event {
+	if !a.until(ctx, s.Set, a.serves(s)) {
+		return switchover.Event{}
+	}
+	return switchover.Event{Happening: switchover.Released}
+}
+
+// serves tells whether an instance is where the decision wants it.
+func (a *attempt) serves(s switchover.State) func(Standing) bool {
+	generation := s.Proposal.Generation
+	if s.Outcome == switchover.Committed {
+		generation++
+	}
+	return func(i Standing) bool { return i.Generation >= generation && i.Round == 0 }
+}
+
+// verify looks whether they all serve.
+func (a *attempt) verify(ctx context.Context, s switchover.State) switchover.Event {
+	serves := a.serves(s)
+	if !a.until(ctx, s.Set, func(i Standing) bool { return serves(i) && i.Trouble == "" }) {
+		return switchover.Event{}
+	}
+	return switchover.Event{Happening: switchover.Verified}
+}
+
+// most is how many things an error names.
+const most = 5
+
+// some names the first of many.
+func some(all []string) string {
+	if len(all) <= most {
+		return strings.Join(all, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(all[:most], ", "), len(all)-most)
+}
