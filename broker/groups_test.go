@@ -95,6 +95,10 @@ func TestGroups_OfAllBrokersAndTypes(t *testing.T) {
 		if err != nil || !maps.Equal(described, want) {
 			t.Errorf("described: %v\n%+v\nwant\n%+v", err, described, want)
 		}
+		ids, err := c.GroupMembers(t.Context(), "classic", "simple1", "nobody")
+		if err != nil || len(ids) != 3 || len(ids["classic"]) != 1 || ids["classic"][0] == "" || len(ids["simple1"])+len(ids["nobody"]) != 0 {
+			t.Errorf("members: %v, %v", ids, err)
+		}
 		list, err := c.Groups(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -361,6 +365,13 @@ func TestGroups_TheMissingRightIsNamed(t *testing.T) {
 			"READ on topic hidden": func() error {
 				refused, err := c.CommitGroup(ctx, "mine", one)
 				return errors.Join(err, refused[one[0].TopicPartition], refused[one[1].TopicPartition])
+			},
+			"DESCRIBE on group more": func() error {
+				ids, err := c.GroupMembers(ctx, "more", "seen")
+				if _, told := ids["seen"]; !told || len(ids) != 1 {
+					t.Errorf("members are told of %v", ids)
+				}
+				return err
 			},
 			"DELETE on group mine": func() error { return c.DeleteGroup(ctx, "mine") },
 		} {

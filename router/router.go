@@ -56,7 +56,7 @@ func New(cfg Config, deps Deps) (_ *Router, err error) {
 		r.ids = &producers{id: deps.ProducerID}
 	}
 	r.follow = follow{
-		store: identity.NewStore(deps.Home, cfg.Router.Name, cfg.Router.Node, deps.Unique),
+		store: identity.NewStore(deps.Home, cfg.Router.Name, cfg.Router.Node, deps.Unique, nil),
 		homes: newHomes(cfg.Router, deps),
 		said:  make(map[string]string),
 	}

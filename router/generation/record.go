@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/isthmus-project/isthmus/router/journal"
@@ -102,6 +103,21 @@ func Decode(router string, key, value []byte) (r Record, mine bool, err error) {
 		return foreign(err)
 	}
 	return r, true, nil
+}
+
+// Owns returns what says of a record of a router that it is one of generations that this Isthmus reads. One of a newer version is not, whatever its kind.
+func Owns(router string) func(key, value []byte) bool {
+	var kinds []string
+	for _, kind := range []string{kindPrepare, kindAccept, kindDecided, kindCut, kindBound, kindPlan} {
+		kinds = append(kinds, router+"/"+kind+"/")
+	}
+	return func(key, value []byte) bool {
+		if !slices.ContainsFunc(kinds, func(k string) bool { return strings.HasPrefix(string(key), k) }) {
+			return false
+		}
+		v, err := journal.Version(key, value, Version)
+		return err == nil && v == Version
+	}
 }
 
 // check finds what a record lacks.

@@ -178,3 +178,24 @@ func TestBounds(t *testing.T) {
 		t.Errorf("%v, %v", got, b.live)
 	}
 }
+
+// TestOwns: who reads other records passes over those of this version, of any kind, and over nothing of another version, kind or router.
+func TestOwns(t *testing.T) {
+	owns := Owns("shop")
+	for _, c := range []struct {
+		key, value string
+		want       bool
+	}{
+		{"shop/prepare/x", `{"v":4}`, true},
+		{"shop/cut/x", `{"v":4}`, true},
+		{"shop/decided/x", `{"v":5}`, false},
+		{"shop/decided/x", `{"v":3}`, false},
+		{"shop/slot/x", `{"v":4}`, false},
+		{"shoppers/plan/x", `{"v":4}`, false},
+		{"shop/plan/x", `garbage`, false},
+	} {
+		if got := owns([]byte(c.key), []byte(c.value)); got != c.want {
+			t.Errorf("%s %s: %v", c.key, c.value, got)
+		}
+	}
+}

@@ -346,10 +346,15 @@ func TestStore_Notes(t *testing.T) {
 		if got := late.Plans(""); len(got) != 1 || got[0].Step != "cut" || len(late.Plans("fast")) != 0 {
 			t.Errorf("%+v", got)
 		}
-		old := identity.NewStore(a.cluster(t, c), "shop", "old", a.cfg.Unique)
+		old := identity.NewStore(a.cluster(t, c), "shop", "old", a.cfg.Unique, nil)
 		defer old.Close()
 		if err := old.Read(t.Context()); !errors.Is(err, identity.ErrVersion) {
 			t.Errorf("a node that knows no switches: %v", err)
+		}
+		knows := identity.NewStore(a.cluster(t, c), "shop", "new", a.cfg.Unique, Owns("shop"))
+		defer knows.Close()
+		if err := knows.Read(t.Context()); err != nil {
+			t.Errorf("a node that follows switches: %v", err)
 		}
 	})
 }

@@ -27,6 +27,7 @@ type Store struct {
 	router string
 	by     string
 	unique func() string
+	others func(key, value []byte) bool // records of the router that are read elsewhere; nil: none
 
 	state State
 
@@ -34,9 +35,10 @@ type Store struct {
 	found, won bool   // it was read, and what became of it
 }
 
-// NewStore returns the store of a router. by names the node, and unique gives a text that nobody else is given. Nothing is dialled.
-func NewStore(home *broker.Cluster, router, by string, unique func() string) *Store {
-	return &Store{log: journal.New(home), router: router, by: by, unique: unique}
+// NewStore returns the store of a router. by names the node, and unique gives a text that nobody else is given. others says of a record of the router that it is no claim and
+// that this node acts on it elsewhere, so that it is passed over whatever its version; nil says it of none. Nothing is dialled.
+func NewStore(home *broker.Cluster, router, by string, unique func() string, others func(key, value []byte) bool) *Store {
+	return &Store{log: journal.New(home), router: router, by: by, unique: unique, others: others}
 }
 
 // Close ends the store's connections for writing; the cluster stays open.
@@ -133,7 +135,7 @@ func (s *Store) read(ctx context.Context) error { return s.log.Read(ctx, s.take)
 
 // take applies one record. What is no claim, or was taken back, counts for nobody, so it is passed over.
 func (s *Store) take(key, value []byte) error {
-	if value == nil {
+	if value == nil || s.others != nil && s.others(key, value) {
 		return nil
 	}
 	c, mine, err := Decode(s.router, key, value)

@@ -40,7 +40,7 @@ func namer(prefix string) func() string {
 
 func open(t *testing.T, c *broker.Cluster, by string) *Store {
 	t.Helper()
-	s := NewStore(c, "shop", by, namer(by))
+	s := NewStore(c, "shop", by, namer(by), nil)
 	t.Cleanup(s.Close)
 	return s
 }

@@ -62,6 +62,9 @@ func (r *Relay) silent(err error, begun bool) error {
 
 // answer passes one answer on, of which nothing has been read but the header.
 func (r *Relay) answer(ctx context.Context, h frame.Answer, o owed) error {
+	if o.writes && !r.leased(o.generation) { // before a byte of it has passed, and before anybody takes what it says for true
+		return failed(Router, "pass the answer to a write on", fmt.Errorf("generation %d: %w", o.generation, ErrLease))
+	}
 	if o.after != nil {
 		r.holdBack(o.after)
 	}

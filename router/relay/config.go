@@ -57,6 +57,9 @@ type Moving struct {
 	Stage func() Stage
 	// Members is asked for requests of groups: what those are told that a home before this one knew. Nil, or a nil book, is nothing.
 	Members func() *members.Book
+	// Lease reports whether writes may go to the home of a generation, and their answers be passed on. Without it they are held, and an answer that comes then ends the connection. Whoever
+	// gets a lease again closes the stage's Over. Nil needs none.
+	Lease func(generation int64) bool
 }
 
 // Sets is a router's topics and groups where some have another home than the connection.

@@ -42,6 +42,8 @@ var (
 	ErrElsewhere = errors.New("the topic has another home")
 	// ErrMoved says that the home has changed, and that the connection cannot go on at the new one: the client is to connect again.
 	ErrMoved = errors.New("the home has changed")
+	// ErrLease says that the answer to a write came when this instance had no lease any more: the home may be another one by now, and what the client wrote may not be there.
+	ErrLease = errors.New("the lease for writes is over")
 	// ErrUnreachable says that the broker could not be connected to.
 	ErrUnreachable = errors.New("the broker cannot be reached")
 	// ErrNoLogin says that a client asked for something before its login was done, where logins end at the door.

@@ -28,6 +28,7 @@ type owed struct {
 	answer       []byte              // of local: the whole frame
 	edit         func(kmsg.Response) // of forward: puts what is of other sets into the answer; nil: nothing
 	writes       bool                // of forward: counted in Seen.Writes
+	generation   int64               // of forward: of the home that it went to
 	places       *places             // of a Fetch: where it was asked for; nil where offsets are the home's own
 	clears       bool                // of forward: behind a request without an answer that is counted
 	after        <-chan struct{}     // of forward: the answer is held back until it is closed, for a while

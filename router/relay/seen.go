@@ -29,6 +29,8 @@ type Seen struct {
 	Throttled atomic.Int64
 	// Writes is how many requests that may change the home were let through to it and are not answered.
 	Writes atomic.Int32
+	// Waiting says that a request is held because the home is changing, or for want of a lease.
+	Waiting atomic.Bool
 	// Waited is for how many nanoseconds requests were held because the home was changing.
 	Waited atomic.Int64
 	// Held is how many bytes of the memory of all connections it holds.

@@ -38,7 +38,7 @@ func (r *Relay) staged(ctx context.Context, h frame.Request) (done bool, err err
 			r.writing = true
 		}
 		s := r.cfg.Stage()
-		deed := hold.Of(h.Key, s.Phase, func() bool { return r.inTransaction })
+		deed := hold.Of(h.Key, r.phase(s), func() bool { return r.inTransaction })
 		if deed != hold.Forward {
 			r.unwritten()
 		}
@@ -59,7 +59,11 @@ func (r *Relay) staged(ctx context.Context, h frame.Request) (done bool, err err
 		if patience == nil {
 			patience = time.NewTimer(hold.Patience)
 			defer patience.Stop()
-			defer func(since time.Time) { r.seen.Waited.Add(int64(time.Since(since))) }(time.Now())
+			r.seen.Waiting.Store(true)
+			defer func(since time.Time) {
+				r.seen.Waiting.Store(false)
+				r.seen.Waited.Add(int64(time.Since(since)))
+			}(time.Now())
 		}
 		select {
 		case <-s.Over:
@@ -70,6 +74,17 @@ func (r *Relay) staged(ctx context.Context, h frame.Request) (done bool, err err
 		}
 	}
 }
+
+// phase is that of a stage; who has no lease for its home is to do as if that were held.
+func (r *Relay) phase(s Stage) hold.Phase {
+	if s.Phase < hold.Held && !r.leased(s.Generation) {
+		return hold.Held
+	}
+	return s.Phase
+}
+
+// leased reports whether writes may go to the home of a generation.
+func (r *Relay) leased(generation int64) bool { return r.cfg.Lease == nil || r.cfg.Lease(generation) }
 
 // follow takes the connection to the home of a stage.
 func (r *Relay) follow(s Stage) error {
@@ -125,6 +140,11 @@ func (r *Relay) unanswered() {
 	if r.unheard = true; r.writing && !r.loose {
 		r.writing, r.loose = false, true
 	}
+}
+
+// Drop ends the connection at once: what is due from the home is never passed on, also if it comes. It is for a home that is lost.
+func (r *Relay) Drop() {
+	r.fail(failed(Router, "wait for the home", fmt.Errorf("it is given up as lost: %w", ErrMoved)))
 }
 
 // Flush has the home say that it has served what was sent there without asking for an answer, if anything was. It does not wait for that; see [Seen.Writes].

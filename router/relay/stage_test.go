@@ -234,3 +234,62 @@ func TestStage_Writes(t *testing.T) {
 		}
 	})
 }
+
+// TestStage_Lease: without a lease writes wait until there is one again, and what changes nothing goes on. The answer to a write that comes without one is not passed on: what was
+// answered before is, then the connection ends. The lease of another generation is none.
+func TestStage_Lease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var leased atomic.Int64 // a generation
+		l, s := newStaging(t, func(c *Config) { c.Lease = func(generation int64) bool { return leased.Load() == generation } })
+		leased.Store(-1)
+		post(l.client, request(1, 12, kmsg.NewPtrFetchRequest()), request(2, 9, produce(-1, 100)))
+		home := l.at()
+		asked(t, home, kmsg.Fetch, 1)
+		post(home, answer(1, 12, kmsg.NewPtrFetchResponse()))
+		expect(t, l.client, 1)
+		quiet(t, home, time.Second, "a write without a lease")
+		if n := l.relay.Seen().Writes.Load(); n != 0 || !l.relay.Seen().Waiting.Load() {
+			t.Errorf("%d writes may be at the home", n)
+		}
+		leased.Store(0)
+		s.set(0, hold.Serving)
+		asked(t, home, kmsg.Produce, 2)
+		post(home, answer(2, 9, kmsg.NewPtrProduceResponse()))
+		expect(t, l.client, 2)
+		post(l.client, request(3, 12, kmsg.NewPtrFetchRequest()), request(4, 9, produce(-1, 100)))
+		asked(t, home, kmsg.Fetch, 3)
+		asked(t, home, kmsg.Produce, 4)
+		leased.Store(1)
+		post(home, answer(3, 12, kmsg.NewPtrFetchResponse()), answer(4, 9, kmsg.NewPtrProduceResponse()))
+		expect(t, l.client, 3)
+		if n, err := l.client.Read(make([]byte, 1)); n > 0 || err != io.EOF {
+			t.Errorf("behind the answer to a read came %d bytes, %v", n, err)
+		}
+		_ = l.client.Close()
+		l.end(Router, ErrLease)
+		if n := l.relay.Seen().Writes.Load(); n != 0 {
+			t.Errorf("%d writes wait for an answer when the connection has ended", n)
+		}
+	})
+}
+
+// TestStage_Drop: a connection to a lost home ends at once, and with it what it waits for.
+func TestStage_Drop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, _ := newStaging(t, nil)
+		post(l.client, request(1, 9, produce(-1, 100)))
+		home := l.at()
+		asked(t, home, kmsg.Produce, 1)
+		l.relay.Drop()
+		synctest.Wait()
+		if n := l.relay.Seen().Writes.Load(); n != 0 {
+			t.Errorf("%d writes wait for an answer", n)
+		}
+		if _, err := home.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("the connection to the home: %v, want its end", err)
+		}
+		l.gone(time.Minute) // a pipe has no FIN
+		_ = l.client.Close()
+		l.end(Router, ErrMoved)
+	})
+}
