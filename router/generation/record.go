@@ -138,7 +138,7 @@ func (r Record) check() error {
 		case r.Kind != kindPrepare && r.Value == nil:
 			return errors.New("no value")
 		case r.Value != nil:
-			return r.Value.check()
+			return r.Value.checkIn(r.Set)
 		}
 		return nil
 	case kindCut:

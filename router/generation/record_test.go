@@ -55,7 +55,7 @@ func TestRecord_RoundTrip(t *testing.T) {
 // TestRecord_WhoKnowsNoSwitches: a node that reads claims only stops at each record of which a home may follow, however long its texts are.
 func TestRecord_WhoKnowsNoSwitches(t *testing.T) {
 	long := strings.Repeat("x", maxText)
-	v := Value{Unplanned, 1 << 60, long[1:] + "y", long, long, long, 1 << 60, 1 << 60, CutRef{long, maxChunks, long}}
+	v := Value{Unplanned, 1 << 60, long[1:] + "y", long, long, long, 1 << 60, 1 << 60, CutRef{long, maxChunks, long}, ""}
 	for _, r := range []Record{prepare(long, 1<<60, Ballot{1 << 60, long, long}), accept(long, 1<<60, Ballot{1 << 60, long, long}, v), decided(long, 1<<60, v)} {
 		value, err := r.Encode()
 		if err != nil {

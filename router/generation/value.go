@@ -3,6 +3,7 @@ package generation
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Kind says what a round decides.
@@ -18,6 +19,8 @@ const (
 	Unplanned Kind = "unplanned"
 	// Back is a planned switch to the home of a generation before.
 	Back Kind = "back"
+	// Noted is no matter of homes: the next text of a log that the control clusters keep together, see [Store.Note].
+	Noted Kind = "note"
 )
 
 // Value is what a round decides. Two are the same decision if they are equal.
@@ -35,10 +38,34 @@ type Value struct {
 	Proposed int64 `json:"proposed,omitempty"`
 	// Cut says where the new generation begins in each partition; zero for Stay.
 	Cut CutRef `json:"cut,omitzero"`
+	// Note is the text of Noted, which has nothing else.
+	Note string `json:"note,omitempty"`
 }
 
-// maxText bounds names and words in a decision, so that it is always short.
-const maxText = 255
+const (
+	// maxText bounds names and words in a decision, so that it is always short.
+	maxText = 255
+	// maxNote bounds a note.
+	maxNote = 512 << 10
+)
+
+// isNotes reports whether what is said of a set is a log of notes. No set of a router has such a name.
+func isNotes(set string) bool { return strings.HasPrefix(set, "@") }
+
+// checkIn is check for a decision of a set, or of a log of notes.
+func (v Value) checkIn(set string) error {
+	switch {
+	case isNotes(set) != (v.Kind == Noted):
+		return fmt.Errorf("a decision of kind %s in %q", v.Kind, set)
+	case v.Kind != Noted:
+		return v.check()
+	case v.Note == "" || len(v.Note) > maxNote:
+		return fmt.Errorf("a note of %d bytes; there may be 1 to %d", len(v.Note), maxNote)
+	case v != Value{Kind: Noted, Note: v.Note, Switch: v.Switch}:
+		return errors.New("a note that says something of a home")
+	}
+	return nil
+}
 
 func (v Value) check() error {
 	for _, t := range []string{v.Home, v.From, v.Switch, v.Asked, v.Cut.ID, v.Cut.Digest} {
@@ -47,6 +74,8 @@ func (v Value) check() error {
 		}
 	}
 	switch {
+	case v.Note != "":
+		return errors.New("a note in a decision about a home")
 	case v.Home == "":
 		return errors.New("a decision without a home")
 	case v.Kind == Stay && v.Generation < 0:
@@ -65,6 +94,9 @@ func (v Value) check() error {
 
 // follows reports whether a decision may come after generation and home; home is empty where only the file says it.
 func (v Value) follows(generation int64, home string) bool {
+	if v.Kind == Noted {
+		return true
+	}
 	if v.Kind == Stay {
 		return v.Generation == generation && (home == "" || v.Home == home)
 	}

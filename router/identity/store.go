@@ -31,6 +31,7 @@ type Store struct {
 
 	state State
 
+	shared
 	ours       string // key of the claim that is waited for; empty for none
 	found, won bool   // it was read, and what became of it
 }
@@ -110,6 +111,14 @@ func (s *Store) propose(ctx context.Context, c Claim) (won bool, err error) {
 	}
 	key := c.Key()
 	failed := func(err error) error { return fmt.Errorf("claim %s: %w", key, err) }
+	if s.notes != nil {
+		s.ours = key
+		defer func() { s.ours, s.won, s.found = "", false, false }()
+		if won, err = s.proposeNote(ctx, c); err != nil {
+			return false, failed(err)
+		}
+		return won, nil
+	}
 	if err := s.log.Append(ctx, broker.Record{Key: []byte(key), Value: value}); err != nil {
 		return false, failed(err)
 	}
@@ -131,7 +140,12 @@ func (s *Store) propose(ctx context.Context, c Claim) (won bool, err error) {
 }
 
 // read reads from where it was to the end that the log has now.
-func (s *Store) read(ctx context.Context) error { return s.log.Read(ctx, s.take) }
+func (s *Store) read(ctx context.Context) error {
+	if s.notes != nil {
+		return s.readNotes(ctx)
+	}
+	return s.log.Read(ctx, s.take)
+}
 
 // take applies one record. What is no claim, or was taken back, counts for nobody, so it is passed over.
 func (s *Store) take(key, value []byte) error {
