@@ -1,0 +1,318 @@
+package mirror
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/isthmus-project/isthmus/topology"
+)
+
+// Runs is what of the log of one cluster is at another: Source is an offset at from, Target one at at, in the order of sources, none of them
+// twice; of what was copied twice the first place. It is what the link from → at has copied, and what the link at → from brought from there,
+// turned round; before a link took a relay's place what came over that; and what both had from a third cluster, where this node
+// knows the maps of both ways. Where it does not, that is left out. Epoch and Count mean nothing.
+//
+// Only what is acknowledged counts, and of partitions that another node copies what is durable: all up to [Set.Reached] of each way, at the
+// time of the call. The topic must have one name at both ends. It returns [ErrNoLink] where neither link takes the topic, and
+// [ErrUnknownPump] while one that does has not begun on this node: later it may.
+func (s *Set) Runs(ctx context.Context, from, at, topic string, partition int32) ([]Run, error) {
+	out, err := runsBetween(s.Topology(), func(from, to, topic string, partition int32) (runView, bool, error) {
+		return s.runView(ctx, from, to, topic, partition)
+	}, way{from, at, topic, topic}, partition)
+	if err != nil {
+		return nil, fmt.Errorf("find what of %s:%d of %s is at %s: %w", topic, partition, from, at, err)
+	}
+	return out, nil
+}
+
+// Reached is the source offset behind everything that the link from → to has read of a partition and that the target has acknowledged, or that needs no
+// copy: markers, and what other links bring. Of a partition that another node copies it is what is durable, which is up to a second old; 0 if nothing is.
+// Its errors are those of [Set.Runs].
+func (s *Set) Reached(ctx context.Context, from, to, topic string, partition int32) (int64, error) {
+	next, err := s.reached(ctx, way{from, to, topic, topic}, partition)
+	if err != nil {
+		return 0, fmt.Errorf("find how much of %s:%d of %s is at %s: %w", topic, partition, from, to, err)
+	}
+	return next, nil
+}
+
+func (s *Set) reached(ctx context.Context, w way, partition int32) (int64, error) {
+	taken, err := takenAs(s.Topology(), w)
+	if err == nil && !taken {
+		err = ErrNoLink
+	}
+	if err != nil {
+		return 0, err
+	}
+	p := s.pumpOf(w.from, w.to, w.topic, partition)
+	if p == nil {
+		return 0, fmt.Errorf("%s→%s: %w", w.from, w.to, ErrUnknownPump)
+	}
+	_, next, err := p.learned(ctx, false)
+	return next, err
+}
+
+// runView is what is known of a pump's copies.
+type runView struct {
+	runs   []Run       // in the order of sources
+	before []inherited // ways over which more came; see spliced.go
+	// beside are those of another pump to the same partition, whose link may be gone.
+	beside func(from string) (runs []Run, ok bool, err error)
+}
+
+// findRuns is where [runsBetween] finds what the pump from → to of a topic of from has copied; false: no pump stands for the partition.
+type findRuns func(from, to, topic string, partition int32) (runView, bool, error)
+
+// runView finds what a pump has copied, and how else its target got records.
+func (s *Set) runView(ctx context.Context, from, to, topic string, partition int32) (runView, bool, error) {
+	p := s.pumpOf(from, to, topic, partition)
+	if p == nil {
+		return runView{}, false, nil
+	}
+	runs, _, err := p.learned(ctx, true)
+	if err != nil {
+		return runView{}, false, err
+	}
+	topo := s.Topology()
+	before := p.inherits(func(origin string) bool {
+		route := topo.Route(origin, to, topic)
+		return len(route) > 0 && route[len(route)-1].From == from
+	})
+	return runView{runs: runs, before: before, beside: func(from string) ([]Run, bool, error) {
+		other := p.id
+		other.From = from
+		runs, _, ok, err := p.link.store.durableRuns(other)
+		return runs, ok, err
+	}}, true, nil
+}
+
+// learned is what is known of a pump's copies, here or where another node copies: its runs, if they are wanted, and the source offset before
+// which they are all.
+func (p *pump) learned(ctx context.Context, wanted bool) (runs []Run, next int64, err error) {
+	p.mu.Lock()
+	here, sure, unread := p.born && !p.gone, p.state == StateRunning, p.unread
+	acked := p.acked.clone()
+	if here && wanted && unread == nil {
+		runs = p.offsets.list()
+	}
+	p.mu.Unlock()
+	switch {
+	case here && unread != nil:
+		return nil, 0, unread
+	case here && sure:
+		return runs, acked.SourceNext, nil
+	}
+	if err := p.link.store.refresh(ctx); err != nil {
+		return nil, 0, err // what was read before may be much too old
+	}
+	best, ok := p.link.store.best(p.id)
+	if here && (!ok || !best.ahead(acked)) {
+		return runs, acked.SourceNext, nil
+	}
+	if !ok || !wanted {
+		return nil, max(0, best.SourceNext), nil
+	}
+	runs, next, _, err = p.link.store.durableRuns(p.id)
+	return runs, next, err
+}
+
+// durableRuns is what the store says that a pump has copied, up to a source offset; false: the pump has not begun.
+func (s *store) durableRuns(p PumpID) (runs []Run, next int64, ok bool, err error) {
+	best, ok := s.best(p)
+	if !ok {
+		return nil, 0, false, nil
+	}
+	m, err := s.offsets(p)
+	if err != nil {
+		return nil, 0, false, err
+	}
+	m.dropFrom(best.SourceNext)
+	return m.list(), best.SourceNext, true, nil
+}
+
+// takenAs reports whether a link brings a topic to a cluster, under the name that is wanted: another is an error.
+func takenAs(topo *topology.Topology, w way) (taken bool, err error) {
+	for _, l := range topo.Links {
+		if l.From != w.from || l.To != w.to {
+			continue
+		}
+		as, takes := topo.TargetTopic(l, w.topic)
+		if takes && as != w.as {
+			return false, fmt.Errorf("link %s calls it %s: a topic that moves between clusters must have one name; leave it out of the link's naming", l.Name, as)
+		}
+		taken = taken || takes && slices.ContainsFunc(topo.Clusters, func(c topology.Cluster) bool { return topo.Carries(l, c.Name, w.topic) })
+	}
+	return taken, nil
+}
+
+// runsBetween finds where at w.to the records of a partition of w.from are, over all ways that the maps tell of.
+func runsBetween(topo *topology.Topology, get findRuns, w way, partition int32) ([]Run, error) {
+	m := runMaker{topo, get, partition}
+	there, some, err := m.direct(w)
+	if err != nil {
+		return nil, err
+	}
+	back, others, err := m.direct(way{w.to, w.from, w.as, w.topic})
+	if err != nil {
+		return nil, err
+	}
+	if !some && !others {
+		return nil, ErrNoLink
+	}
+	out := slices.Concat(there, turned(back))
+	for _, c := range topo.Clusters {
+		more, err := m.around(c.Name, w)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, more...)
+	}
+	return inSourceOrder(out), nil
+}
+
+// runMaker makes runs over several links out of those of each.
+type runMaker struct {
+	topo      *topology.Topology
+	get       findRuns
+	partition int32
+}
+
+// direct is what a link has brought, and what came over others before it took their place; false: there is none, and none is wanted.
+func (m runMaker) direct(w way) ([]Run, bool, error) {
+	taken, err := takenAs(m.topo, w)
+	if err != nil {
+		return nil, false, err
+	}
+	runs, ok, err := m.over(w.from, w.to, w.topic, maxSplices)
+	if err == nil && !ok && taken {
+		err = fmt.Errorf("%s→%s: %w", w.from, w.to, ErrUnknownPump)
+	}
+	return runs, ok, err
+}
+
+// over is what a pump has brought, and what came over others before it, which may have been heirs themselves.
+func (m runMaker) over(from, to, topic string, deep int) ([]Run, bool, error) {
+	v, ok, err := m.get(from, to, topic, m.partition)
+	if err != nil || !ok {
+		return nil, false, err
+	}
+	runs := v.runs
+	for _, i := range v.before {
+		if deep == 0 || i.place == forAll && !m.topo.SameName(topic) { // then only what was decided when it was so tells the way of this topic
+			continue
+		}
+		more, err := m.before(v, i, way{from, to, topic, topic}, deep-1)
+		if err != nil {
+			return nil, false, err
+		}
+		runs = append(runs, more...)
+	}
+	if len(v.before) > 0 {
+		runs = inSourceOrder(runs)
+	}
+	return runs, true, nil
+}
+
+// before is what came over a relay to the target of a link that took its place.
+func (m runMaker) before(v runView, i inherited, w way, deep int) (runs []Run, err error) {
+	hops := append(slices.Clone(routeTo(m.topo, w.from, i.via, w.topic)), topology.Link{From: i.via, To: w.to})
+	for n, hop := range hops {
+		next, ok, err := m.over(hop.From, hop.To, w.topic, deep)
+		if err == nil && !ok && hop.To == w.to {
+			next, ok, err = v.beside(hop.From)
+		}
+		if err == nil && !ok {
+			err = fmt.Errorf("it also depends on what came over %s→%s before, which this node cannot read: %w", hop.From, hop.To, ErrUnknownPump)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			runs = next
+			continue
+		}
+		runs = composed(runs, next)
+	}
+	return slices.DeleteFunc(slices.Clone(runs), func(r Run) bool { return !slices.Contains(i.origins, r.Origin) }), nil
+}
+
+// around is what an origin sent to both clusters without passing a link between them, at an end of its own the other's: none where a map is missing.
+func (m runMaker) around(origin string, w way) ([]Run, error) {
+	toFrom, atFrom, someFrom := m.topo.Hops(origin, w.from, w.topic)
+	toTo, atTo, someTo := m.topo.Hops(origin, w.to, w.as)
+	if !atFrom || !atTo || someFrom || someTo || first(toFrom, w.topic) != first(toTo, w.as) ||
+		m.topo.CarriesBetween(w.to, w.from, origin, w.as) || m.topo.CarriesBetween(w.from, w.to, origin, w.topic) {
+		return nil, nil
+	}
+	one, err := m.route(toFrom, origin)
+	if err == nil && len(toTo) == 0 {
+		return turned(one), nil
+	}
+	var other []Run
+	if err == nil {
+		other, err = m.route(toTo, origin)
+	}
+	switch {
+	case errors.Is(err, ErrUnknownPump):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case len(toFrom) == 0:
+		return other, nil
+	}
+	return composed(turned(one), other), nil
+}
+
+// route is where at the end of a way the origin's own records are.
+func (m runMaker) route(hops []topology.Hop, origin string) (runs []Run, err error) {
+	for n, hop := range hops {
+		next, ok, err := m.over(hop.Link.From, hop.Link.To, hop.Topic, maxSplices)
+		if err == nil && !ok {
+			err = fmt.Errorf("%s→%s: %w", hop.Link.From, hop.Link.To, ErrUnknownPump)
+		}
+		switch {
+		case err != nil:
+			return nil, err
+		case n == 0:
+			runs = slices.DeleteFunc(slices.Clone(next), func(r Run) bool { return r.Origin != origin })
+		default:
+			runs = composed(runs, next)
+		}
+	}
+	return runs, nil
+}
+
+// turned has the targets as sources.
+func turned(runs []Run) []Run {
+	out := make([]Run, len(runs))
+	for i, r := range runs {
+		out[i] = Run{Source: r.Target, Target: r.Source, Records: r.Records, Origin: r.Origin}
+	}
+	return inSourceOrder(out)
+}
+
+// composed is a of A→B and b of B→C as runs of A→C.
+func composed(a, b []Run) (out []Run) {
+	a, b = slices.Clone(a), inSourceOrder(slices.Clone(b))
+	slices.SortFunc(a, func(x, y Run) int { return cmp.Compare(x.Target, y.Target) })
+	k := 0
+	for _, r := range a {
+		for k < len(b) && b[k].sourceEnd() <= r.Target {
+			k++
+		}
+		for _, n := range b[k:] {
+			if n.Source >= r.targetEnd() {
+				break
+			}
+			if n.Origin != r.Origin {
+				continue
+			}
+			first, end := max(n.Source, r.Target), min(n.sourceEnd(), r.targetEnd())
+			out = append(out, Run{Source: r.Source + first - r.Target, Target: n.Target + first - n.Source, Records: end - first, Origin: r.Origin})
+		}
+	}
+	return inSourceOrder(out)
+}
