@@ -6,9 +6,50 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/isthmus-project/isthmus/topology"
 )
+
+// Look answers many questions about what links have copied as of one reading of the state topics, which is made when it is first needed. It may be used by many at once.
+type Look struct {
+	set *Set
+
+	mu   sync.Mutex
+	read map[*stateLog]*reading
+}
+
+// reading is that of one cluster.
+type reading struct {
+	turn chan struct{} // held by who reads
+	done bool          // of whose turn it is
+}
+
+// Look returns one that has read nothing yet.
+func (s *Set) Look() *Look { return &Look{set: s, read: make(map[*stateLog]*reading)} }
+
+// refresh reads the state topics of a store's cluster, the first time. A reading that failed is made again.
+func (k *Look) refresh(ctx context.Context, s *store) error {
+	k.mu.Lock()
+	r := k.read[s.stateLog]
+	if r == nil {
+		r = &reading{turn: make(chan struct{}, 1)}
+		k.read[s.stateLog] = r
+	}
+	k.mu.Unlock()
+	select {
+	case r.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-r.turn }()
+	if r.done {
+		return nil
+	}
+	err := s.refresh(ctx)
+	r.done = err == nil
+	return err
+}
 
 // Runs is what of the log of one cluster is at another: Source is an offset at from, Target one at at, in the order of sources, none of them
 // twice; of what was copied twice the first place. It is what the link from → at has copied, and what the link at → from brought from there,
@@ -16,11 +57,11 @@ import (
 // knows the maps of both ways. Where it does not, that is left out. Epoch and Count mean nothing.
 //
 // Only what is acknowledged counts, and of partitions that another node copies what is durable: all up to [Set.Reached] of each way, at the
-// time of the call. The topic must have one name at both ends. It returns [ErrNoLink] where neither link takes the topic, and
+// time of the look. The topic must have one name at both ends. It returns [ErrNoLink] where neither link takes the topic, and
 // [ErrUnknownPump] while one that does has not begun on this node: later it may.
-func (s *Set) Runs(ctx context.Context, from, at, topic string, partition int32) ([]Run, error) {
-	out, err := runsBetween(s.Topology(), func(from, to, topic string, partition int32) (runView, bool, error) {
-		return s.runView(ctx, from, to, topic, partition)
+func (k *Look) Runs(ctx context.Context, from, at, topic string, partition int32) ([]Run, error) {
+	out, err := runsBetween(k.set.Topology(), func(from, to, topic string, partition int32) (runView, bool, error) {
+		return k.runView(ctx, from, to, topic, partition)
 	}, way{from, at, topic, topic}, partition)
 	if err != nil {
 		return nil, fmt.Errorf("find what of %s:%d of %s is at %s: %w", topic, partition, from, at, err)
@@ -30,29 +71,46 @@ func (s *Set) Runs(ctx context.Context, from, at, topic string, partition int32)
 
 // Reached is the source offset behind everything that the link from → to has read of a partition and that the target has acknowledged, or that needs no
 // copy: markers, and what other links bring. Of a partition that another node copies it is what is durable, which is up to a second old; 0 if nothing is.
-// Its errors are those of [Set.Runs].
-func (s *Set) Reached(ctx context.Context, from, to, topic string, partition int32) (int64, error) {
-	next, err := s.reached(ctx, way{from, to, topic, topic}, partition)
+// Its errors are those of [Look.Runs].
+func (k *Look) Reached(ctx context.Context, from, to, topic string, partition int32) (int64, error) {
+	p, err := k.taking(way{from, to, topic, topic}, partition)
+	var next int64
+	if err == nil {
+		_, next, err = p.learned(ctx, k, false)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("find how much of %s:%d of %s is at %s: %w", topic, partition, from, to, err)
 	}
 	return next, nil
 }
 
-func (s *Set) reached(ctx context.Context, w way, partition int32) (int64, error) {
-	taken, err := takenAs(s.Topology(), w)
+// Durable is Reached as far as any node can find it, also where this one copies the partition itself.
+func (k *Look) Durable(ctx context.Context, from, to, topic string, partition int32) (int64, error) {
+	p, err := k.taking(way{from, to, topic, topic}, partition)
+	if err == nil {
+		err = k.refresh(ctx, p.link.store)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("find how much of %s:%d of %s is durably at %s: %w", topic, partition, from, to, err)
+	}
+	best, _ := p.link.store.best(p.id)
+	return max(0, best.SourceNext), nil
+}
+
+// taking is the pump that takes a partition a way.
+func (k *Look) taking(w way, partition int32) (*pump, error) {
+	taken, err := takenAs(k.set.Topology(), w)
 	if err == nil && !taken {
 		err = ErrNoLink
 	}
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	p := s.pumpOf(w.from, w.to, w.topic, partition)
+	p := k.set.pumpOf(w.from, w.to, w.topic, partition)
 	if p == nil {
-		return 0, fmt.Errorf("%s→%s: %w", w.from, w.to, ErrUnknownPump)
+		return nil, fmt.Errorf("%s→%s: %w", w.from, w.to, ErrUnknownPump)
 	}
-	_, next, err := p.learned(ctx, false)
-	return next, err
+	return p, nil
 }
 
 // runView is what is known of a pump's copies.
@@ -67,16 +125,16 @@ type runView struct {
 type findRuns func(from, to, topic string, partition int32) (runView, bool, error)
 
 // runView finds what a pump has copied, and how else its target got records.
-func (s *Set) runView(ctx context.Context, from, to, topic string, partition int32) (runView, bool, error) {
-	p := s.pumpOf(from, to, topic, partition)
+func (k *Look) runView(ctx context.Context, from, to, topic string, partition int32) (runView, bool, error) {
+	p := k.set.pumpOf(from, to, topic, partition)
 	if p == nil {
 		return runView{}, false, nil
 	}
-	runs, _, err := p.learned(ctx, true)
+	runs, _, err := p.learned(ctx, k, true)
 	if err != nil {
 		return runView{}, false, err
 	}
-	topo := s.Topology()
+	topo := k.set.Topology()
 	before := p.inherits(func(origin string) bool {
 		route := topo.Route(origin, to, topic)
 		return len(route) > 0 && route[len(route)-1].From == from
@@ -91,7 +149,7 @@ func (s *Set) runView(ctx context.Context, from, to, topic string, partition int
 
 // learned is what is known of a pump's copies, here or where another node copies: its runs, if they are wanted, and the source offset before
 // which they are all.
-func (p *pump) learned(ctx context.Context, wanted bool) (runs []Run, next int64, err error) {
+func (p *pump) learned(ctx context.Context, look *Look, wanted bool) (runs []Run, next int64, err error) {
 	p.mu.Lock()
 	here, sure, unread := p.born && !p.gone, p.state == StateRunning, p.unread
 	acked := p.acked.clone()
@@ -105,7 +163,7 @@ func (p *pump) learned(ctx context.Context, wanted bool) (runs []Run, next int64
 	case here && sure:
 		return runs, acked.SourceNext, nil
 	}
-	if err := p.link.store.refresh(ctx); err != nil {
+	if err := look.refresh(ctx, p.link.store); err != nil {
 		return nil, 0, err // what was read before may be much too old
 	}
 	best, ok := p.link.store.best(p.id)

@@ -79,7 +79,7 @@ func valuesOf(t *testing.T, f *Fabric, cluster, topic string) map[int64]string {
 // sameRuns sees that the runs of a node are what both logs have.
 func sameRuns(t *testing.T, f *Fabric, n *Node, from, at string) {
 	t.Helper()
-	got, err := n.Set.Runs(t.Context(), from, at, "orders", 0)
+	got, err := n.Set.Look().Runs(t.Context(), from, at, "orders", 0)
 	if err != nil {
 		t.Fatalf("%s: %v", n.Name, err)
 	}
@@ -112,7 +112,7 @@ func reached(t *testing.T, f *Fabric, n *Node, from, to string) {
 	t.Helper()
 	end := endOf(t, f, from, "orders")
 	eventually(t, 20*time.Second, fmt.Sprintf("%s knows that %s→%s has all before %d", n.Name, from, to, end), func() bool {
-		next, err := n.Set.Reached(t.Context(), from, to, "orders", 0)
+		next, err := n.Set.Look().Reached(t.Context(), from, to, "orders", 0)
 		return err == nil && next >= end
 	})
 }
@@ -149,28 +149,28 @@ func TestRuns_OfBothWaysOnAnyNode(t *testing.T) {
 		p := &paused{all: make(map[string]func(int32) bool)}
 		p.set(team, "orders", everyPartition)
 		time.Sleep(3 * time.Second)
-		was, err := both[0].Set.Reached(t.Context(), "eu", "us", "orders", 0)
+		was, err := both[0].Set.Look().Reached(t.Context(), "eu", "us", "orders", 0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		several(t, f, "eu", "orders", "later", 40)
 		time.Sleep(3 * time.Second)
 		for _, n := range both {
-			if now, err := n.Set.Reached(t.Context(), "eu", "us", "orders", 0); err != nil || now != was || now >= endOf(t, f, "eu", "orders") {
+			if now, err := n.Set.Look().Reached(t.Context(), "eu", "us", "orders", 0); err != nil || now != was || now >= endOf(t, f, "eu", "orders") {
 				t.Errorf("%s: paused at %d, and it has reached %d, %v", n.Name, was, now, err)
 			}
 			sameRuns(t, f, n, "eu", "us")
 		}
 		p.lift(team, "orders")
 		all()
-		if _, err := both[0].Set.Runs(t.Context(), "eu", "eu", "orders", 0); !errors.Is(err, mirror.ErrNoLink) {
+		if _, err := both[0].Set.Look().Runs(t.Context(), "eu", "eu", "orders", 0); !errors.Is(err, mirror.ErrNoLink) {
 			t.Errorf("a cluster at itself: %v", err)
 		}
-		if _, err := both[0].Set.Reached(t.Context(), "ap", "us", "orders", 0); !errors.Is(err, mirror.ErrNoLink) {
+		if _, err := both[0].Set.Look().Reached(t.Context(), "ap", "us", "orders", 0); !errors.Is(err, mirror.ErrNoLink) {
 			t.Errorf("no link: %v", err)
 		}
 		for _, partition := range []int32{-1, 7} {
-			if _, err := both[0].Set.Runs(t.Context(), "eu", "us", "orders", partition); !errors.Is(err, mirror.ErrUnknownPump) {
+			if _, err := both[0].Set.Look().Runs(t.Context(), "eu", "us", "orders", partition); !errors.Is(err, mirror.ErrUnknownPump) {
 				t.Errorf("partition %d: %v", partition, err)
 			}
 		}
@@ -182,8 +182,36 @@ func TestRuns_NeedOneName(t *testing.T) {
 	scenario(t, Options{Topics: []string{"orders"}, Partitions: 1, Settings: "naming = \"prefix\"\n"}, func(t *testing.T, f *Fabric, _ *judge.Log) {
 		n := f.Start("n1")
 		defer n.Stop()
-		if _, err := n.Set.Runs(t.Context(), "eu", "us", "orders", 0); err == nil || !strings.Contains(err.Error(), "eu.orders") {
+		if _, err := n.Set.Look().Runs(t.Context(), "eu", "us", "orders", 0); err == nil || !strings.Contains(err.Error(), "eu.orders") {
 			t.Errorf("%v", err)
+		}
+	})
+}
+
+// What a link has copied is durable for all nodes soon after somebody asks for that, and one look asks once.
+func TestRuns_FlushMakesDurable(t *testing.T) {
+	scenario(t, Options{Topics: []string{"orders"}, Partitions: 1, Mirror: mirror.Config{CheckpointEvery: time.Hour}}, func(t *testing.T, f *Fabric, _ *judge.Log) {
+		several(t, f, "eu", "orders", "eu", 100)
+		n := f.Start("n1")
+		defer n.Stop()
+		reached(t, f, n, "eu", "us")
+		several(t, f, "eu", "orders", "later", 50)
+		reached(t, f, n, "eu", "us")
+		end := endOf(t, f, "eu", "orders")
+		before := n.Set.Look()
+		if at, err := before.Durable(t.Context(), "eu", "us", "orders", 0); err != nil || at >= end {
+			t.Errorf("before it is asked for all before %d of %d is durable, %v", at, end, err)
+		}
+		n.Set.Flush()
+		eventually(t, time.Second, "it is durable", func() bool {
+			at, err := n.Set.Look().Durable(t.Context(), "eu", "us", "orders", 0)
+			return err == nil && at == end
+		})
+		if at, err := before.Durable(t.Context(), "eu", "us", "orders", 0); err != nil || at != end { // others have read since
+			t.Errorf("%d, %v", at, err)
+		}
+		if _, err := before.Durable(t.Context(), "us", "ap", "orders", 0); !errors.Is(err, mirror.ErrNoLink) {
+			t.Errorf("no link: %v", err)
 		}
 	})
 }
