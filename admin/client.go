@@ -178,6 +178,18 @@ func (c *Client) Verify(ctx context.Context, req *adminpb.VerifyRequest, each fu
 	return receive(c, stream.Recv, each)
 }
 
+// Switch takes clients to another home, and hands each how far it is; the last has the outcome. It may take as long as ctx lets it; a switch that has begun goes
+// on when ctx ends. An error of each ends it and is returned as it is.
+func (c *Client) Switch(ctx context.Context, req *adminpb.SwitchRequest, each func(*adminpb.SwitchProgress) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := c.api.Switch(ctx, req)
+	if err != nil {
+		return c.explain(err)
+	}
+	return receive(c, stream.Recv, each)
+}
+
 // Drain moves all work away from a node, or lets it take work again.
 func (c *Client) Drain(ctx context.Context, req *adminpb.DrainRequest) (*adminpb.WriteResponse, error) {
 	return ask(ctx, c, c.api.Drain, req)

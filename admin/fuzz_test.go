@@ -61,6 +61,7 @@ func FuzzRequests(f *testing.F) {
 			f.Add(byte(i), who, text("1763751600000.0@eu-1"))
 			f.Add(byte(i), who, text("eu-us", "~(a|b)*", "3"))
 			f.Add(byte(i), who, anchor)
+			f.Add(byte(i), who, append(text("shop", "fast", "us"), 32, 1))
 			f.Add(byte(i), who, []byte{8, 1, 16, 1, 24, 255, 255, 255, 255, 15})
 			f.Add(byte(i), who, []byte("\x0a\x05eu-us\x1a\x03\x01\x02\x03\x29\x00\x00\x00\x00\x00\x00\xf0\x7f"))
 		}
@@ -122,6 +123,12 @@ func serveBytes(ctx context.Context, cancel context.CancelFunc, s *service, call
 			return nil, err
 		}
 		return nil, s.Ledger(&req, &grpc.GenericServerStream[adminpb.LedgerRequest, adminpb.LedgerEntry]{ServerStream: to})
+	case "Switch":
+		var req adminpb.SwitchRequest
+		if err := decode(&req); err != nil {
+			return nil, err
+		}
+		return nil, s.Switch(&req, &grpc.GenericServerStream[adminpb.SwitchRequest, adminpb.SwitchProgress]{ServerStream: to})
 	case "Verify":
 		var req adminpb.VerifyRequest
 		if err := decode(&req); err != nil {

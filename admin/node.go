@@ -38,6 +38,7 @@ type Node interface {
 	Settler
 	Mender
 	Porter
+	Switcher
 	// Status describes the node and all its links with all partitions, also those that are elsewhere; the sums of the
 	// flows and what only the whole fabric knows (node, also) may be left out.
 	Status(ctx context.Context) (*adminpb.StatusResponse, error)

@@ -41,6 +41,7 @@ var rights = map[string]right{
 	"Anchor":    {role: topology.Operator, write: true, peer: true},
 	"Drain":     {role: topology.Operator, all: true, write: true},
 	"Set":       {role: topology.Operator, write: true},
+	"Switch":    {role: topology.Operator, all: true, write: true},
 	"Unset":     {role: topology.Operator, write: true},
 	"Undo":      {role: topology.Operator, write: true},
 	"Apply":     {role: topology.Administrator, all: true, write: true},

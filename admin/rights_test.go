@@ -98,6 +98,9 @@ var calls = map[string]func(context.Context, *Client) error{
 		return err
 	},
 	"Verify": verifying("orders"), "Verify payments": verifying("payments"), "Verify all": verifying(""),
+	"Switch": func(ctx context.Context, c *Client) error {
+		return c.Switch(ctx, &adminpb.SwitchRequest{Router: "shop", To: "us", Kind: adminpb.SwitchKind_SWITCH_KIND_PLANNED, DryRun: true}, func(*adminpb.SwitchProgress) error { return nil })
+	},
 	"Drain": func(ctx context.Context, c *Client) error {
 		_, err := c.Drain(ctx, &adminpb.DrainRequest{Node: "a", DryRun: true})
 		return err
@@ -192,7 +195,7 @@ var allowed = map[string]string{
 	"Pause": "oOaA", "Pause orders-*": "oOaA", "Pause payments": "oa", "Pause all": "oa", "Pause order*": "oa", "Resume": "oOaA", "Resume all": "oa",
 	"Retry": "oOaA", "Retry payments": "oa", "Retry all": "oa", "Anchor": "oOaA", "Anchor payments": "oa",
 	"Drift": "vVoOaA", "Groups": "vVoOaA", "TranslateGroup": "vVoOaA", "Verify": "vVoOaA", "Verify payments": "voa", "Verify all": "voa",
-	"Drain": "oa", "Set us-eu": "oOaA", "Set eu-us": "oa", "Set log": "oa", "Set link": "aA", "Set from": "aA", "Set stay": "a",
+	"Drain": "oa", "Switch": "oa", "Set us-eu": "oOaA", "Set eu-us": "oa", "Set log": "oa", "Set link": "aA", "Set from": "aA", "Set stay": "a",
 	"Set pause": "oOaA", "Set pause all": "oa", "Unset": "oOaA", "Undo": "oOaA", "Apply": "a", "RotateKey": "a",
 	"health": "vVoOaA-", "reflection": "vVoOaA", "Routers": "vVoOaA", "RouterClients": "vVoOaA",
 }

@@ -36,6 +36,7 @@ const (
 	driftsAtOnce    = 4                              // comparisons of links: each asks both clusters for much
 	groupsAtOnce    = 4                              // questions about groups: each asks both clusters for as much
 	verifiesAtOnce  = 2                              // runs of Verify: each reads both clusters
+	switchesAtOnce  = 16                             // switches, with dry runs
 	headerTimeout   = 5 * time.Second                // from an HTTP request's first byte to the end of its headers
 	writeTimeout    = 30 * time.Second               // for an HTTP answer
 	idleTimeout     = 2 * time.Minute                // of a connection without a request
@@ -142,7 +143,8 @@ func (s *Server) serveGRPC(cfg Config, node Node, guard *guard) {
 	}
 	s.grpc = grpc.NewServer(opts...)
 	adminpb.RegisterAdminServer(s.grpc, &service{self: cfg.Name, node: node, forward: s.peers, events: cfg.Events, audit: trail,
-		keys: cfg.Keys, drifts: make(places, driftsAtOnce), groups: make(places, groupsAtOnce), checks: make(places, verifiesAtOnce), log: s.log, ending: s.ending, now: cfg.Now})
+		keys: cfg.Keys, drifts: make(places, driftsAtOnce), groups: make(places, groupsAtOnce), checks: make(places, verifiesAtOnce),
+		switches: make(places, switchesAtOnce), log: s.log, ending: s.ending, now: cfg.Now})
 	healthpb.RegisterHealthServer(s.grpc, s.health)
 	reflection.Register(s.grpc)
 	s.health.SetServingStatus(adminpb.Admin_ServiceDesc.ServiceName, healthpb.HealthCheckResponse_SERVING)

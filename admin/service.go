@@ -24,18 +24,19 @@ import (
 // and gives errors their codes.
 type service struct {
 	adminpb.UnimplementedAdminServer
-	self    string
-	node    Node
-	forward *forward
-	events  *Events
-	audit   *audit
-	keys    func() [][]byte
-	drifts  places
-	groups  places // of Groups and TranslateGroup
-	checks  places // of Verify
-	log     *slog.Logger
-	ending  <-chan struct{} // closed when the server stops: watches end
-	now     func() time.Time
+	self     string
+	node     Node
+	forward  *forward
+	events   *Events
+	audit    *audit
+	keys     func() [][]byte
+	drifts   places
+	groups   places // of Groups and TranslateGroup
+	checks   places // of Verify
+	switches places
+	log      *slog.Logger
+	ending   <-chan struct{} // closed when the server stops: watches end
+	now      func() time.Time
 }
 
 // Status implements the call of that name.

@@ -261,7 +261,7 @@ func TestVerify_OfANodeMayTakeLong(t *testing.T) {
 func aService(node Node) *service {
 	return &service{self: "a", node: node, events: &Events{}, log: slog.New(slog.DiscardHandler), now: time.Now,
 		audit: &audit{log: slog.New(slog.DiscardHandler), now: time.Now}, keys: func() [][]byte { return [][]byte{fabricKey} },
-		drifts: make(places, driftsAtOnce), groups: make(places, groupsAtOnce), checks: make(places, 1), ending: make(chan struct{}),
+		drifts: make(places, driftsAtOnce), groups: make(places, groupsAtOnce), checks: make(places, 1), switches: make(places, 1), ending: make(chan struct{}),
 		forward: newForward("a", func() [][]byte { return nil }, nil, time.Now, nil)}
 }
 

@@ -218,6 +218,9 @@ func (r Router) instance() string { return r.Name + "@" + r.Node }
 func (r Router) head() (out fields) {
 	out = out.add("name", quote(r.Name)).add("node", quote(r.Node)).add("listen", quote(r.Listen)).add("advertise", quote(r.Advertise)).
 		add("slots", quote(r.Slots.String())).add("sni", quote(r.SNI)).add("home", quote(r.Home))
+	if r.Isolated != ContinueIsolated {
+		out = out.add("isolated", quote(string(r.Isolated)))
+	}
 	if r.Auth != PassThrough {
 		out = out.add("auth", quote(r.Auth)).add("credentials", r.Credentials.literal())
 	}
@@ -246,7 +249,7 @@ func (r Router) fields() fields {
 
 func (s Set) fields() (out fields) {
 	return out.add("name", quote(s.Name)).add("topics", quoteAll(s.Topics.Strings())).add("groups", quoteAll(s.Groups.Strings())).
-		add("home", quote(s.Home)).add("slots", quote(s.Slots.String())).add("sni", quote(s.SNI))
+		add("home", quote(s.Home)).add("isolated", quote(string(s.Isolated))).add("slots", quote(s.Slots.String())).add("sni", quote(s.SNI))
 }
 
 func (s Secret) literal() string { return quote(s.ref) }

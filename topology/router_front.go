@@ -131,6 +131,9 @@ func (r Router) access() string {
 	default:
 		text += " tls with client certificates"
 	}
+	if r.Isolated == HoldIsolated {
+		text += "; isolated " + string(r.Isolated)
+	}
 	if limits := r.Limits.literal(); limits != "" {
 		text += "; limits " + limits
 	}

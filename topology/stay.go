@@ -1,6 +1,8 @@
 package topology
 
 import (
+	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strconv"
@@ -78,16 +80,14 @@ func (r *reader) keepHomes(t *Topology, stays, routers []scope) {
 		}
 		for j, router := range t.Routers {
 			sets := routers[j].list("set")
-			for _, p := range stay.Topics {
-				taken := false
-				for k, set := range router.Sets {
-					if home, known := t.Cluster(set.Home); known && !taken && set.Topics.meet(p) && !stay.allows(home) {
+			for k, p := range stay.parts(router) {
+				if k >= 0 {
+					set := router.Sets[k]
+					if home, known := t.Cluster(set.Home); known && !stay.allows(home) {
 						r.d.add(sets[k].blame("home", "topics"), "the set %q of router %q would give %s a home outside %s, where %s keeps it: %s; choose a home there, or other topics",
 							set.Name, router.Name, clip(p.text), strings.Join(stay.DCs, ", "), r.d.place(stays[i].t.pos), home.where())
 					}
-					taken = taken || set.Topics.name(p)
-				}
-				if home, known := t.Cluster(router.Home); known && !taken && !stay.allows(home) {
+				} else if home, known := t.Cluster(router.Home); known && !stay.allows(home) {
 					r.d.add(routers[j].posOf("home"), "the router %q would give %s a home outside %s, where %s keeps it: %s; "+
 						"choose a home there, or add a [[router.set]] with topics = [%q] and a home there",
 						router.Name, clip(p.text), strings.Join(stay.DCs, ", "), r.d.place(stays[i].t.pos), home.where(), p.text)
@@ -95,6 +95,45 @@ func (r *reader) keepHomes(t *Topology, stays, routers []scope) {
 			}
 		}
 	}
+}
+
+// parts are the sets of a router, by number, that may have topics of the rule, each with the pattern; -1 is what no set names. What a set plainly names is of
+// no set behind it.
+func (s Stay) parts(router Router) iter.Seq2[int, Pattern] {
+	return func(yield func(int, Pattern) bool) {
+		for _, p := range s.Topics {
+			taken := false
+			for k, set := range router.Sets {
+				if !taken && set.Topics.meet(p) && !yield(k, p) {
+					return
+				}
+				taken = taken || set.Topics.name(p)
+			}
+			if !taken && !yield(-1, p) {
+				return
+			}
+		}
+	}
+}
+
+// MayBeHome returns why a set of a router, or what no set names if it is empty, must not have its home at a cluster: a rule keeps some of its topics elsewhere.
+func (t *Topology) MayBeHome(router, set, cluster string) error {
+	home, known := t.Cluster(cluster)
+	i := slices.IndexFunc(t.Routers, func(r Router) bool { return r.Name == router })
+	if !known || i < 0 {
+		return nil
+	}
+	for _, stay := range t.Stays {
+		if stay.allows(home) {
+			continue
+		}
+		for k, p := range stay.parts(t.Routers[i]) {
+			if k < 0 && set == "" || k >= 0 && t.Routers[i].Sets[k].Name == set {
+				return fmt.Errorf("[[stay]] keeps %s in %s, and cluster %s", clip(p.text), strings.Join(stay.DCs, ", "), home.where())
+			}
+		}
+	}
+	return nil
 }
 
 // where says in which data center a cluster is.

@@ -71,6 +71,9 @@ func (t *Topology) summarizeRouters(w *tabwriter.Writer) {
 			if len(s.Groups) > 0 {
 				what += "; groups " + strings.Join(s.Groups.Strings(), ", ")
 			}
+			if s.Isolated != "" {
+				what += "; isolated " + string(s.Isolated)
+			}
 			fmt.Fprintf(w, "set %s\tof %s on %s\t%s\thome %s\t%s\n", s.Name, r.Name, r.Node, slots(s.Slots, s.SNI), s.Home, what)
 		}
 	}
@@ -217,6 +220,7 @@ func (t *Topology) notes() (notes []string) {
 	for _, r := range t.Routers {
 		notes = append(notes, r.notes()...)
 	}
+	notes = append(notes, t.isolatedNotes()...)
 	if len(notes) > maxNotes {
 		notes = append(notes[:maxNotes], "and more")
 	}

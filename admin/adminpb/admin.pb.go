@@ -178,6 +178,63 @@ func (State) EnumDescriptor() ([]byte, []int) {
 	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{1}
 }
 
+// SwitchKind is what a switch expects of the home that is left.
+type SwitchKind int32
+
+const (
+	SwitchKind_SWITCH_KIND_UNSPECIFIED SwitchKind = 0
+	// It can be asked: nothing is lost, nothing is doubled.
+	SwitchKind_SWITCH_KIND_PLANNED SwitchKind = 1
+	// It is taken for dead: what it acknowledged and was not mirrored yet is missing until
+	// it comes back.
+	SwitchKind_SWITCH_KIND_UNPLANNED SwitchKind = 2
+	// As planned, to the home before.
+	SwitchKind_SWITCH_KIND_BACK SwitchKind = 3
+)
+
+// Enum value maps for SwitchKind.
+var (
+	SwitchKind_name = map[int32]string{
+		0: "SWITCH_KIND_UNSPECIFIED",
+		1: "SWITCH_KIND_PLANNED",
+		2: "SWITCH_KIND_UNPLANNED",
+		3: "SWITCH_KIND_BACK",
+	}
+	SwitchKind_value = map[string]int32{
+		"SWITCH_KIND_UNSPECIFIED": 0,
+		"SWITCH_KIND_PLANNED":     1,
+		"SWITCH_KIND_UNPLANNED":   2,
+		"SWITCH_KIND_BACK":        3,
+	}
+)
+
+func (x SwitchKind) Enum() *SwitchKind {
+	p := new(SwitchKind)
+	*p = x
+	return p
+}
+
+func (x SwitchKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SwitchKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_admin_adminpb_admin_proto_enumTypes[2].Descriptor()
+}
+
+func (SwitchKind) Type() protoreflect.EnumType {
+	return &file_admin_adminpb_admin_proto_enumTypes[2]
+}
+
+func (x SwitchKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SwitchKind.Descriptor instead.
+func (SwitchKind) EnumDescriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{2}
+}
+
 // VerifyVerdict is what became of one partition.
 type VerifyVerdict int32
 
@@ -218,11 +275,11 @@ func (x VerifyVerdict) String() string {
 }
 
 func (VerifyVerdict) Descriptor() protoreflect.EnumDescriptor {
-	return file_admin_adminpb_admin_proto_enumTypes[2].Descriptor()
+	return file_admin_adminpb_admin_proto_enumTypes[3].Descriptor()
 }
 
 func (VerifyVerdict) Type() protoreflect.EnumType {
-	return &file_admin_adminpb_admin_proto_enumTypes[2]
+	return &file_admin_adminpb_admin_proto_enumTypes[3]
 }
 
 func (x VerifyVerdict) Number() protoreflect.EnumNumber {
@@ -231,7 +288,7 @@ func (x VerifyVerdict) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use VerifyVerdict.Descriptor instead.
 func (VerifyVerdict) EnumDescriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{2}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{3}
 }
 
 // MemberStatus is what is known of a node's membership.
@@ -273,11 +330,11 @@ func (x MemberStatus) String() string {
 }
 
 func (MemberStatus) Descriptor() protoreflect.EnumDescriptor {
-	return file_admin_adminpb_admin_proto_enumTypes[3].Descriptor()
+	return file_admin_adminpb_admin_proto_enumTypes[4].Descriptor()
 }
 
 func (MemberStatus) Type() protoreflect.EnumType {
-	return &file_admin_adminpb_admin_proto_enumTypes[3]
+	return &file_admin_adminpb_admin_proto_enumTypes[4]
 }
 
 func (x MemberStatus) Number() protoreflect.EnumNumber {
@@ -286,7 +343,7 @@ func (x MemberStatus) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use MemberStatus.Descriptor instead.
 func (MemberStatus) EnumDescriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{3}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{4}
 }
 
 // EventKind is what an event is about.
@@ -337,11 +394,11 @@ func (x EventKind) String() string {
 }
 
 func (EventKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_admin_adminpb_admin_proto_enumTypes[4].Descriptor()
+	return file_admin_adminpb_admin_proto_enumTypes[5].Descriptor()
 }
 
 func (EventKind) Type() protoreflect.EnumType {
-	return &file_admin_adminpb_admin_proto_enumTypes[4]
+	return &file_admin_adminpb_admin_proto_enumTypes[5]
 }
 
 func (x EventKind) Number() protoreflect.EnumNumber {
@@ -350,7 +407,7 @@ func (x EventKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use EventKind.Descriptor instead.
 func (EventKind) EnumDescriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{4}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{5}
 }
 
 // AnchorAt is a place in the source's log.
@@ -393,11 +450,11 @@ func (x AnchorAt) String() string {
 }
 
 func (AnchorAt) Descriptor() protoreflect.EnumDescriptor {
-	return file_admin_adminpb_admin_proto_enumTypes[5].Descriptor()
+	return file_admin_adminpb_admin_proto_enumTypes[6].Descriptor()
 }
 
 func (AnchorAt) Type() protoreflect.EnumType {
-	return &file_admin_adminpb_admin_proto_enumTypes[5]
+	return &file_admin_adminpb_admin_proto_enumTypes[6]
 }
 
 func (x AnchorAt) Number() protoreflect.EnumNumber {
@@ -406,7 +463,7 @@ func (x AnchorAt) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AnchorAt.Descriptor instead.
 func (AnchorAt) EnumDescriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{5}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{6}
 }
 
 // StatusRequest chooses what Status tells.
@@ -2121,7 +2178,10 @@ type Router struct {
 	// Connections that were not taken, by the reason.
 	Refused []*RouterRefused `protobuf:"bytes,13,rep,name=refused,proto3" json:"refused,omitempty"`
 	// Ids for idempotent producers that can be given at once; -1: brokers give them.
-	ProducerIds   int64 `protobuf:"varint,14,opt,name=producer_ids,json=producerIds,proto3" json:"producer_ids,omitempty"`
+	ProducerIds int64 `protobuf:"varint,14,opt,name=producer_ids,json=producerIds,proto3" json:"producer_ids,omitempty"`
+	// Where the homes of its sets stand, what no set names first. None: the node does not
+	// say.
+	Sets          []*RouterSet `protobuf:"bytes,15,rep,name=sets,proto3" json:"sets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2254,6 +2314,132 @@ func (x *Router) GetProducerIds() int64 {
 	return 0
 }
 
+func (x *Router) GetSets() []*RouterSet {
+	if x != nil {
+		return x.Sets
+	}
+	return nil
+}
+
+// RouterSet is where the home of a set stands at one instance.
+type RouterSet struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty for what no set names.
+	Set string `protobuf:"bytes,1,opt,name=set,proto3" json:"set,omitempty"`
+	// The cluster that takes the set's writes.
+	Home string `protobuf:"bytes,2,opt,name=home,proto3" json:"home,omitempty"`
+	// Counts the homes of the set: that of the topology file is 0.
+	Generation int64 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
+	// What clients may do: serving, draining, held or lost (docs/switchover.md).
+	Phase string `protobuf:"bytes,4,opt,name=phase,proto3" json:"phase,omitempty"`
+	// The open round of a switch, for which it holds; 0: none.
+	Round int64 `protobuf:"varint,5,opt,name=round,proto3" json:"round,omitempty"`
+	// Requests under way that may still change something at the home.
+	Writes int64 `protobuf:"varint,6,opt,name=writes,proto3" json:"writes,omitempty"`
+	// It holds for the round: no write is under way, and none is sent on before the round
+	// is decided.
+	Held bool `protobuf:"varint,7,opt,name=held,proto3" json:"held,omitempty"`
+	// It knows, from a majority of the control clusters, that the home is still the home.
+	Leased bool `protobuf:"varint,8,opt,name=leased,proto3" json:"leased,omitempty"`
+	// Why it does not go on, for people; empty: it does.
+	Trouble       string `protobuf:"bytes,9,opt,name=trouble,proto3" json:"trouble,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RouterSet) Reset() {
+	*x = RouterSet{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RouterSet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RouterSet) ProtoMessage() {}
+
+func (x *RouterSet) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RouterSet.ProtoReflect.Descriptor instead.
+func (*RouterSet) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *RouterSet) GetSet() string {
+	if x != nil {
+		return x.Set
+	}
+	return ""
+}
+
+func (x *RouterSet) GetHome() string {
+	if x != nil {
+		return x.Home
+	}
+	return ""
+}
+
+func (x *RouterSet) GetGeneration() int64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *RouterSet) GetPhase() string {
+	if x != nil {
+		return x.Phase
+	}
+	return ""
+}
+
+func (x *RouterSet) GetRound() int64 {
+	if x != nil {
+		return x.Round
+	}
+	return 0
+}
+
+func (x *RouterSet) GetWrites() int64 {
+	if x != nil {
+		return x.Writes
+	}
+	return 0
+}
+
+func (x *RouterSet) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
+}
+
+func (x *RouterSet) GetLeased() bool {
+	if x != nil {
+		return x.Leased
+	}
+	return false
+}
+
+func (x *RouterSet) GetTrouble() string {
+	if x != nil {
+		return x.Trouble
+	}
+	return ""
+}
+
 // RouterSlot is one broker of a virtual cluster.
 type RouterSlot struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2279,7 +2465,7 @@ type RouterSlot struct {
 
 func (x *RouterSlot) Reset() {
 	*x = RouterSlot{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[20]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2291,7 +2477,7 @@ func (x *RouterSlot) String() string {
 func (*RouterSlot) ProtoMessage() {}
 
 func (x *RouterSlot) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[20]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2304,7 +2490,7 @@ func (x *RouterSlot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouterSlot.ProtoReflect.Descriptor instead.
 func (*RouterSlot) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{20}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RouterSlot) GetIndex() int32 {
@@ -2382,7 +2568,7 @@ type RouterRefused struct {
 
 func (x *RouterRefused) Reset() {
 	*x = RouterRefused{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[21]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2394,7 +2580,7 @@ func (x *RouterRefused) String() string {
 func (*RouterRefused) ProtoMessage() {}
 
 func (x *RouterRefused) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[21]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2407,7 +2593,7 @@ func (x *RouterRefused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouterRefused.ProtoReflect.Descriptor instead.
 func (*RouterRefused) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{21}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RouterRefused) GetReason() string {
@@ -2437,7 +2623,7 @@ type RouterClientsRequest struct {
 
 func (x *RouterClientsRequest) Reset() {
 	*x = RouterClientsRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[22]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2449,7 +2635,7 @@ func (x *RouterClientsRequest) String() string {
 func (*RouterClientsRequest) ProtoMessage() {}
 
 func (x *RouterClientsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[22]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2462,7 +2648,7 @@ func (x *RouterClientsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouterClientsRequest.ProtoReflect.Descriptor instead.
 func (*RouterClientsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{22}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RouterClientsRequest) GetRouter() string {
@@ -2496,7 +2682,7 @@ type RouterClientsResponse struct {
 
 func (x *RouterClientsResponse) Reset() {
 	*x = RouterClientsResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[23]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2508,7 +2694,7 @@ func (x *RouterClientsResponse) String() string {
 func (*RouterClientsResponse) ProtoMessage() {}
 
 func (x *RouterClientsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[23]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2521,7 +2707,7 @@ func (x *RouterClientsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouterClientsResponse.ProtoReflect.Descriptor instead.
 func (*RouterClientsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{23}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RouterClientsResponse) GetNode() *Node {
@@ -2598,7 +2784,7 @@ type RouterClient struct {
 
 func (x *RouterClient) Reset() {
 	*x = RouterClient{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[24]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2610,7 +2796,7 @@ func (x *RouterClient) String() string {
 func (*RouterClient) ProtoMessage() {}
 
 func (x *RouterClient) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[24]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2623,7 +2809,7 @@ func (x *RouterClient) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouterClient.ProtoReflect.Descriptor instead.
 func (*RouterClient) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{24}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RouterClient) GetRouter() string {
@@ -2773,6 +2959,513 @@ func (x *RouterClient) GetSet() string {
 	return ""
 }
 
+// SwitchRequest says which clients go where.
+type SwitchRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of a virtual cluster. Required.
+	Router string `protobuf:"bytes,1,opt,name=router,proto3" json:"router,omitempty"`
+	// Name of one of its sets; empty for what no set names.
+	Set string `protobuf:"bytes,2,opt,name=set,proto3" json:"set,omitempty"`
+	// The cluster that is to be the home. Empty only of kind back: the home before.
+	To string `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	// Required.
+	Kind SwitchKind `protobuf:"varint,4,opt,name=kind,proto3,enum=isthmus.admin.v1.SwitchKind" json:"kind,omitempty"`
+	// Only the checks are made, and nothing is begun.
+	DryRun bool `protobuf:"varint,5,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// Why, for people.
+	Why string `protobuf:"bytes,6,opt,name=why,proto3" json:"why,omitempty"`
+	// What the dry run said: the switch is refused if the home is another one by now, or
+	// was meanwhile. Empty: whatever is the home now is left.
+	Confirm       string `protobuf:"bytes,7,opt,name=confirm,proto3" json:"confirm,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SwitchRequest) Reset() {
+	*x = SwitchRequest{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SwitchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SwitchRequest) ProtoMessage() {}
+
+func (x *SwitchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SwitchRequest.ProtoReflect.Descriptor instead.
+func (*SwitchRequest) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *SwitchRequest) GetRouter() string {
+	if x != nil {
+		return x.Router
+	}
+	return ""
+}
+
+func (x *SwitchRequest) GetSet() string {
+	if x != nil {
+		return x.Set
+	}
+	return ""
+}
+
+func (x *SwitchRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *SwitchRequest) GetKind() SwitchKind {
+	if x != nil {
+		return x.Kind
+	}
+	return SwitchKind_SWITCH_KIND_UNSPECIFIED
+}
+
+func (x *SwitchRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *SwitchRequest) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *SwitchRequest) GetConfirm() string {
+	if x != nil {
+		return x.Confirm
+	}
+	return ""
+}
+
+// SwitchProgress is how far a switch is, and all that is known of it by then. Each
+// message of the stream has what those before had. The last one is idle and has the outcome.
+type SwitchProgress struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names the switch in logs and in __isthmus.routers; empty: it was not begun.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// What is switched, as in the request; to is filled in.
+	Router string     `protobuf:"bytes,2,opt,name=router,proto3" json:"router,omitempty"`
+	Set    string     `protobuf:"bytes,3,opt,name=set,proto3" json:"set,omitempty"`
+	Kind   SwitchKind `protobuf:"varint,4,opt,name=kind,proto3,enum=isthmus.admin.v1.SwitchKind" json:"kind,omitempty"`
+	To     string     `protobuf:"bytes,5,opt,name=to,proto3" json:"to,omitempty"`
+	// The home that is left.
+	From string `protobuf:"bytes,6,opt,name=from,proto3" json:"from,omitempty"`
+	// That of the home now: one more than before when the switch is committed.
+	Generation int64 `protobuf:"varint,7,opt,name=generation,proto3" json:"generation,omitempty"`
+	// The node that coordinates it.
+	Node string `protobuf:"bytes,8,opt,name=node,proto3" json:"node,omitempty"`
+	// preflight, prepare, hold, drain, cut, mirror, commit, release, verify, rollback; idle:
+	// it has ended.
+	Step string `protobuf:"bytes,9,opt,name=step,proto3" json:"step,omitempty"`
+	// What the step waits for, for people; empty: it does not say.
+	Doing string `protobuf:"bytes,10,opt,name=doing,proto3" json:"doing,omitempty"`
+	// committed, aborted, refused, beaten or unknown: docs/switchover.md. Of a dry run ready
+	// or refused. Empty: not known yet. It may be known before the last step.
+	Outcome string `protobuf:"bytes,11,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// Why it ended so, for people; may be empty.
+	Why string `protobuf:"bytes,12,opt,name=why,proto3" json:"why,omitempty"`
+	// By the clock of the node that coordinates it: when it began, and when this was told.
+	Began *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=began,proto3" json:"began,omitempty"`
+	At    *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=at,proto3" json:"at,omitempty"`
+	// Those of the preflight.
+	Checks []*SwitchCheck `protobuf:"bytes,15,rep,name=checks,proto3" json:"checks,omitempty"`
+	// The steps so far, in their order.
+	Steps []*SwitchStep `protobuf:"bytes,16,rep,name=steps,proto3" json:"steps,omitempty"`
+	// The instances of the router, as last heard.
+	Standings []*SwitchStanding `protobuf:"bytes,17,rep,name=standings,proto3" json:"standings,omitempty"`
+	// For how long clients of the set could not write, so far.
+	GapSeconds float64 `protobuf:"fixed64,18,opt,name=gap_seconds,json=gapSeconds,proto3" json:"gap_seconds,omitempty"`
+	// Nothing was begun.
+	DryRun bool `protobuf:"varint,19,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// In a dry run that is ready: what to send as confirm.
+	Confirm       string `protobuf:"bytes,20,opt,name=confirm,proto3" json:"confirm,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SwitchProgress) Reset() {
+	*x = SwitchProgress{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SwitchProgress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SwitchProgress) ProtoMessage() {}
+
+func (x *SwitchProgress) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SwitchProgress.ProtoReflect.Descriptor instead.
+func (*SwitchProgress) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *SwitchProgress) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *SwitchProgress) GetRouter() string {
+	if x != nil {
+		return x.Router
+	}
+	return ""
+}
+
+func (x *SwitchProgress) GetSet() string {
+	if x != nil {
+		return x.Set
+	}
+	return ""
+}
+
+func (x *SwitchProgress) GetKind() SwitchKind {
+	if x != nil {
+		return x.Kind
+	}
+	return SwitchKind_SWITCH_KIND_UNSPECIFIED
+}
+
+func (x *SwitchProgress) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *SwitchProgress) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *SwitchProgress) GetGeneration() int64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *SwitchProgress) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *SwitchProgress) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *SwitchProgress) GetDoing() string {
+	if x != nil {
+		return x.Doing
+	}
+	return ""
+}
+
+func (x *SwitchProgress) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *SwitchProgress) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *SwitchProgress) GetBegan() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Began
+	}
+	return nil
+}
+
+func (x *SwitchProgress) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *SwitchProgress) GetChecks() []*SwitchCheck {
+	if x != nil {
+		return x.Checks
+	}
+	return nil
+}
+
+func (x *SwitchProgress) GetSteps() []*SwitchStep {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+func (x *SwitchProgress) GetStandings() []*SwitchStanding {
+	if x != nil {
+		return x.Standings
+	}
+	return nil
+}
+
+func (x *SwitchProgress) GetGapSeconds() float64 {
+	if x != nil {
+		return x.GapSeconds
+	}
+	return 0
+}
+
+func (x *SwitchProgress) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *SwitchProgress) GetConfirm() string {
+	if x != nil {
+		return x.Confirm
+	}
+	return ""
+}
+
+// SwitchCheck is one thing that is looked at before a switch begins.
+type SwitchCheck struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One stable word, such as lag.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// False: the switch may not begin.
+	Ok bool `protobuf:"varint,2,opt,name=ok,proto3" json:"ok,omitempty"`
+	// What was found, for people.
+	Text string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	// It may begin, and yet people should know.
+	Warning       bool `protobuf:"varint,4,opt,name=warning,proto3" json:"warning,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SwitchCheck) Reset() {
+	*x = SwitchCheck{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SwitchCheck) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SwitchCheck) ProtoMessage() {}
+
+func (x *SwitchCheck) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SwitchCheck.ProtoReflect.Descriptor instead.
+func (*SwitchCheck) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *SwitchCheck) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SwitchCheck) GetOk() bool {
+	if x != nil {
+		return x.Ok
+	}
+	return false
+}
+
+func (x *SwitchCheck) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *SwitchCheck) GetWarning() bool {
+	if x != nil {
+		return x.Warning
+	}
+	return false
+}
+
+// SwitchStep is one step of a switch.
+type SwitchStep struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As step in SwitchProgress.
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Began *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=began,proto3" json:"began,omitempty"`
+	// How long it took, or takes so far.
+	Seconds       float64 `protobuf:"fixed64,3,opt,name=seconds,proto3" json:"seconds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SwitchStep) Reset() {
+	*x = SwitchStep{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SwitchStep) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SwitchStep) ProtoMessage() {}
+
+func (x *SwitchStep) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SwitchStep.ProtoReflect.Descriptor instead.
+func (*SwitchStep) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *SwitchStep) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SwitchStep) GetBegan() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Began
+	}
+	return nil
+}
+
+func (x *SwitchStep) GetSeconds() float64 {
+	if x != nil {
+		return x.Seconds
+	}
+	return 0
+}
+
+// SwitchStanding is where one instance of the router stands.
+type SwitchStanding struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// For people, such as: held at eu, generation 2.
+	Text          string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SwitchStanding) Reset() {
+	*x = SwitchStanding{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SwitchStanding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SwitchStanding) ProtoMessage() {}
+
+func (x *SwitchStanding) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SwitchStanding.ProtoReflect.Descriptor instead.
+func (*SwitchStanding) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *SwitchStanding) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *SwitchStanding) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 // LedgerRequest chooses what Ledger lists.
 type LedgerRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2786,7 +3479,7 @@ type LedgerRequest struct {
 
 func (x *LedgerRequest) Reset() {
 	*x = LedgerRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[25]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2798,7 +3491,7 @@ func (x *LedgerRequest) String() string {
 func (*LedgerRequest) ProtoMessage() {}
 
 func (x *LedgerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[25]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2811,7 +3504,7 @@ func (x *LedgerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LedgerRequest.ProtoReflect.Descriptor instead.
 func (*LedgerRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{25}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *LedgerRequest) GetLink() string {
@@ -2859,7 +3552,7 @@ type LedgerEntry struct {
 
 func (x *LedgerEntry) Reset() {
 	*x = LedgerEntry{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[26]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2871,7 +3564,7 @@ func (x *LedgerEntry) String() string {
 func (*LedgerEntry) ProtoMessage() {}
 
 func (x *LedgerEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[26]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2884,7 +3577,7 @@ func (x *LedgerEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LedgerEntry.ProtoReflect.Descriptor instead.
 func (*LedgerEntry) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{26}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *LedgerEntry) GetLink() string {
@@ -2989,7 +3682,7 @@ type DriftRequest struct {
 
 func (x *DriftRequest) Reset() {
 	*x = DriftRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[27]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3001,7 +3694,7 @@ func (x *DriftRequest) String() string {
 func (*DriftRequest) ProtoMessage() {}
 
 func (x *DriftRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[27]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3014,7 +3707,7 @@ func (x *DriftRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DriftRequest.ProtoReflect.Descriptor instead.
 func (*DriftRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{27}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DriftRequest) GetLink() string {
@@ -3037,7 +3730,7 @@ type DriftResponse struct {
 
 func (x *DriftResponse) Reset() {
 	*x = DriftResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[28]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3049,7 +3742,7 @@ func (x *DriftResponse) String() string {
 func (*DriftResponse) ProtoMessage() {}
 
 func (x *DriftResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[28]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3062,7 +3755,7 @@ func (x *DriftResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DriftResponse.ProtoReflect.Descriptor instead.
 func (*DriftResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{28}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DriftResponse) GetNode() string {
@@ -3102,7 +3795,7 @@ type Drift struct {
 
 func (x *Drift) Reset() {
 	*x = Drift{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[29]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3114,7 +3807,7 @@ func (x *Drift) String() string {
 func (*Drift) ProtoMessage() {}
 
 func (x *Drift) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[29]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3127,7 +3820,7 @@ func (x *Drift) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drift.ProtoReflect.Descriptor instead.
 func (*Drift) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{29}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Drift) GetLink() string {
@@ -3205,7 +3898,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[30]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3217,7 +3910,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[30]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3230,7 +3923,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{30}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *VerifyRequest) GetLink() string {
@@ -3284,7 +3977,7 @@ type VerifyResponse struct {
 
 func (x *VerifyResponse) Reset() {
 	*x = VerifyResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[31]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3296,7 +3989,7 @@ func (x *VerifyResponse) String() string {
 func (*VerifyResponse) ProtoMessage() {}
 
 func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[31]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3309,7 +4002,7 @@ func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyResponse.ProtoReflect.Descriptor instead.
 func (*VerifyResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{31}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *VerifyResponse) GetProgress() *VerifyProgress {
@@ -3351,7 +4044,7 @@ type VerifyProgress struct {
 
 func (x *VerifyProgress) Reset() {
 	*x = VerifyProgress{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[32]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3363,7 +4056,7 @@ func (x *VerifyProgress) String() string {
 func (*VerifyProgress) ProtoMessage() {}
 
 func (x *VerifyProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[32]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3376,7 +4069,7 @@ func (x *VerifyProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyProgress.ProtoReflect.Descriptor instead.
 func (*VerifyProgress) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{32}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *VerifyProgress) GetPartitions() int32 {
@@ -3446,7 +4139,7 @@ type VerifyResult struct {
 
 func (x *VerifyResult) Reset() {
 	*x = VerifyResult{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[33]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3458,7 +4151,7 @@ func (x *VerifyResult) String() string {
 func (*VerifyResult) ProtoMessage() {}
 
 func (x *VerifyResult) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[33]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3471,7 +4164,7 @@ func (x *VerifyResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyResult.ProtoReflect.Descriptor instead.
 func (*VerifyResult) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{33}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *VerifyResult) GetTopic() string {
@@ -3589,7 +4282,7 @@ type VerifyNote struct {
 
 func (x *VerifyNote) Reset() {
 	*x = VerifyNote{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[34]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3601,7 +4294,7 @@ func (x *VerifyNote) String() string {
 func (*VerifyNote) ProtoMessage() {}
 
 func (x *VerifyNote) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[34]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3614,7 +4307,7 @@ func (x *VerifyNote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyNote.ProtoReflect.Descriptor instead.
 func (*VerifyNote) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{34}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *VerifyNote) GetFrom() int64 {
@@ -3662,7 +4355,7 @@ type Difference struct {
 
 func (x *Difference) Reset() {
 	*x = Difference{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[35]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3674,7 +4367,7 @@ func (x *Difference) String() string {
 func (*Difference) ProtoMessage() {}
 
 func (x *Difference) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[35]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3687,7 +4380,7 @@ func (x *Difference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Difference.ProtoReflect.Descriptor instead.
 func (*Difference) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{35}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Difference) GetKind() string {
@@ -3727,7 +4420,7 @@ type NodesRequest struct {
 
 func (x *NodesRequest) Reset() {
 	*x = NodesRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[36]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3739,7 +4432,7 @@ func (x *NodesRequest) String() string {
 func (*NodesRequest) ProtoMessage() {}
 
 func (x *NodesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[36]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3752,7 +4445,7 @@ func (x *NodesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesRequest.ProtoReflect.Descriptor instead.
 func (*NodesRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{36}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{42}
 }
 
 // NodesResponse is the fabric's membership at one moment.
@@ -3772,7 +4465,7 @@ type NodesResponse struct {
 
 func (x *NodesResponse) Reset() {
 	*x = NodesResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[37]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3784,7 +4477,7 @@ func (x *NodesResponse) String() string {
 func (*NodesResponse) ProtoMessage() {}
 
 func (x *NodesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[37]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3797,7 +4490,7 @@ func (x *NodesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesResponse.ProtoReflect.Descriptor instead.
 func (*NodesResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{37}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *NodesResponse) GetNode() *Node {
@@ -3869,7 +4562,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[38]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3881,7 +4574,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[38]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3894,7 +4587,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{38}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Member) GetName() string {
@@ -4047,7 +4740,7 @@ type Reach struct {
 
 func (x *Reach) Reset() {
 	*x = Reach{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[39]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4059,7 +4752,7 @@ func (x *Reach) String() string {
 func (*Reach) ProtoMessage() {}
 
 func (x *Reach) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[39]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4072,7 +4765,7 @@ func (x *Reach) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reach.ProtoReflect.Descriptor instead.
 func (*Reach) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{39}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Reach) GetCluster() string {
@@ -4123,7 +4816,7 @@ type OwnersRequest struct {
 
 func (x *OwnersRequest) Reset() {
 	*x = OwnersRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[40]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4135,7 +4828,7 @@ func (x *OwnersRequest) String() string {
 func (*OwnersRequest) ProtoMessage() {}
 
 func (x *OwnersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[40]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4148,7 +4841,7 @@ func (x *OwnersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnersRequest.ProtoReflect.Descriptor instead.
 func (*OwnersRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{40}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *OwnersRequest) GetLink() string {
@@ -4180,7 +4873,7 @@ type OwnersResponse struct {
 
 func (x *OwnersResponse) Reset() {
 	*x = OwnersResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[41]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4192,7 +4885,7 @@ func (x *OwnersResponse) String() string {
 func (*OwnersResponse) ProtoMessage() {}
 
 func (x *OwnersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[41]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4205,7 +4898,7 @@ func (x *OwnersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnersResponse.ProtoReflect.Descriptor instead.
 func (*OwnersResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{41}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *OwnersResponse) GetNode() *Node {
@@ -4253,7 +4946,7 @@ type Owner struct {
 
 func (x *Owner) Reset() {
 	*x = Owner{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[42]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4265,7 +4958,7 @@ func (x *Owner) String() string {
 func (*Owner) ProtoMessage() {}
 
 func (x *Owner) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[42]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4278,7 +4971,7 @@ func (x *Owner) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Owner.ProtoReflect.Descriptor instead.
 func (*Owner) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{42}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Owner) GetLink() string {
@@ -4355,7 +5048,7 @@ type SettingsRequest struct {
 
 func (x *SettingsRequest) Reset() {
 	*x = SettingsRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[43]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4367,7 +5060,7 @@ func (x *SettingsRequest) String() string {
 func (*SettingsRequest) ProtoMessage() {}
 
 func (x *SettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[43]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4380,7 +5073,7 @@ func (x *SettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettingsRequest.ProtoReflect.Descriptor instead.
 func (*SettingsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{43}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SettingsRequest) GetPrefix() string {
@@ -4404,7 +5097,7 @@ type SettingsResponse struct {
 
 func (x *SettingsResponse) Reset() {
 	*x = SettingsResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[44]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4416,7 +5109,7 @@ func (x *SettingsResponse) String() string {
 func (*SettingsResponse) ProtoMessage() {}
 
 func (x *SettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[44]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4429,7 +5122,7 @@ func (x *SettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettingsResponse.ProtoReflect.Descriptor instead.
 func (*SettingsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{44}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SettingsResponse) GetSettings() []*Setting {
@@ -4473,7 +5166,7 @@ type Setting struct {
 
 func (x *Setting) Reset() {
 	*x = Setting{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[45]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4485,7 +5178,7 @@ func (x *Setting) String() string {
 func (*Setting) ProtoMessage() {}
 
 func (x *Setting) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[45]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4498,7 +5191,7 @@ func (x *Setting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Setting.ProtoReflect.Descriptor instead.
 func (*Setting) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{45}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Setting) GetKey() string {
@@ -4561,7 +5254,7 @@ type HistoryRequest struct {
 
 func (x *HistoryRequest) Reset() {
 	*x = HistoryRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[46]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4573,7 +5266,7 @@ func (x *HistoryRequest) String() string {
 func (*HistoryRequest) ProtoMessage() {}
 
 func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[46]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4586,7 +5279,7 @@ func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
 func (*HistoryRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{46}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *HistoryRequest) GetLimit() int32 {
@@ -4606,7 +5299,7 @@ type HistoryResponse struct {
 
 func (x *HistoryResponse) Reset() {
 	*x = HistoryResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[47]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4618,7 +5311,7 @@ func (x *HistoryResponse) String() string {
 func (*HistoryResponse) ProtoMessage() {}
 
 func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[47]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4631,7 +5324,7 @@ func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryResponse.ProtoReflect.Descriptor instead.
 func (*HistoryResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{47}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *HistoryResponse) GetChanges() []*PastChange {
@@ -4663,7 +5356,7 @@ type PastChange struct {
 
 func (x *PastChange) Reset() {
 	*x = PastChange{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[48]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4675,7 +5368,7 @@ func (x *PastChange) String() string {
 func (*PastChange) ProtoMessage() {}
 
 func (x *PastChange) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[48]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4688,7 +5381,7 @@ func (x *PastChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastChange.ProtoReflect.Descriptor instead.
 func (*PastChange) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{48}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *PastChange) GetNumber() int32 {
@@ -4762,7 +5455,7 @@ type PastEntry struct {
 
 func (x *PastEntry) Reset() {
 	*x = PastEntry{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[49]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4774,7 +5467,7 @@ func (x *PastEntry) String() string {
 func (*PastEntry) ProtoMessage() {}
 
 func (x *PastEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[49]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4787,7 +5480,7 @@ func (x *PastEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastEntry.ProtoReflect.Descriptor instead.
 func (*PastEntry) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{49}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *PastEntry) GetKey() string {
@@ -4827,7 +5520,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[50]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4839,7 +5532,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[50]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4852,7 +5545,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{50}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{56}
 }
 
 // ExportResponse is a configuration.
@@ -4868,7 +5561,7 @@ type ExportResponse struct {
 
 func (x *ExportResponse) Reset() {
 	*x = ExportResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[51]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4880,7 +5573,7 @@ func (x *ExportResponse) String() string {
 func (*ExportResponse) ProtoMessage() {}
 
 func (x *ExportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[51]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4893,7 +5586,7 @@ func (x *ExportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportResponse.ProtoReflect.Descriptor instead.
 func (*ExportResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{51}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ExportResponse) GetFile() string {
@@ -4921,7 +5614,7 @@ type DiffRequest struct {
 
 func (x *DiffRequest) Reset() {
 	*x = DiffRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[52]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4933,7 +5626,7 @@ func (x *DiffRequest) String() string {
 func (*DiffRequest) ProtoMessage() {}
 
 func (x *DiffRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[52]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4946,7 +5639,7 @@ func (x *DiffRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffRequest.ProtoReflect.Descriptor instead.
 func (*DiffRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{52}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *DiffRequest) GetFile() string {
@@ -4979,7 +5672,7 @@ type WriteResponse struct {
 
 func (x *WriteResponse) Reset() {
 	*x = WriteResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[53]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4991,7 +5684,7 @@ func (x *WriteResponse) String() string {
 func (*WriteResponse) ProtoMessage() {}
 
 func (x *WriteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[53]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5004,7 +5697,7 @@ func (x *WriteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteResponse.ProtoReflect.Descriptor instead.
 func (*WriteResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{53}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *WriteResponse) GetVersion() string {
@@ -5061,7 +5754,7 @@ type Touched struct {
 
 func (x *Touched) Reset() {
 	*x = Touched{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[54]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5073,7 +5766,7 @@ func (x *Touched) String() string {
 func (*Touched) ProtoMessage() {}
 
 func (x *Touched) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[54]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5086,7 +5779,7 @@ func (x *Touched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Touched.ProtoReflect.Descriptor instead.
 func (*Touched) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{54}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Touched) GetLink() string {
@@ -5124,7 +5817,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[55]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5136,7 +5829,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[55]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5149,7 +5842,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{55}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *WatchRequest) GetKinds() []EventKind {
@@ -5196,7 +5889,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[56]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5208,7 +5901,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[56]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5221,7 +5914,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{56}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Event) GetKind() EventKind {
@@ -5335,7 +6028,7 @@ type PauseRequest struct {
 
 func (x *PauseRequest) Reset() {
 	*x = PauseRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[57]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5347,7 +6040,7 @@ func (x *PauseRequest) String() string {
 func (*PauseRequest) ProtoMessage() {}
 
 func (x *PauseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[57]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5360,7 +6053,7 @@ func (x *PauseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRequest.ProtoReflect.Descriptor instead.
 func (*PauseRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{57}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *PauseRequest) GetLink() string {
@@ -5423,7 +6116,7 @@ type ResumeRequest struct {
 
 func (x *ResumeRequest) Reset() {
 	*x = ResumeRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[58]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5435,7 +6128,7 @@ func (x *ResumeRequest) String() string {
 func (*ResumeRequest) ProtoMessage() {}
 
 func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[58]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5448,7 +6141,7 @@ func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{58}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ResumeRequest) GetLink() string {
@@ -5502,7 +6195,7 @@ type RetryRequest struct {
 
 func (x *RetryRequest) Reset() {
 	*x = RetryRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[59]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5514,7 +6207,7 @@ func (x *RetryRequest) String() string {
 func (*RetryRequest) ProtoMessage() {}
 
 func (x *RetryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[59]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5527,7 +6220,7 @@ func (x *RetryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryRequest.ProtoReflect.Descriptor instead.
 func (*RetryRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{59}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *RetryRequest) GetLink() string {
@@ -5571,7 +6264,7 @@ type RetryResponse struct {
 
 func (x *RetryResponse) Reset() {
 	*x = RetryResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[60]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5583,7 +6276,7 @@ func (x *RetryResponse) String() string {
 func (*RetryResponse) ProtoMessage() {}
 
 func (x *RetryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[60]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5596,7 +6289,7 @@ func (x *RetryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryResponse.ProtoReflect.Descriptor instead.
 func (*RetryResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{60}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *RetryResponse) GetTried() int32 {
@@ -5637,7 +6330,7 @@ type AnchorRequest struct {
 
 func (x *AnchorRequest) Reset() {
 	*x = AnchorRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[61]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5649,7 +6342,7 @@ func (x *AnchorRequest) String() string {
 func (*AnchorRequest) ProtoMessage() {}
 
 func (x *AnchorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[61]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5662,7 +6355,7 @@ func (x *AnchorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnchorRequest.ProtoReflect.Descriptor instead.
 func (*AnchorRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{61}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *AnchorRequest) GetLink() string {
@@ -5745,7 +6438,7 @@ type AnchorResponse struct {
 
 func (x *AnchorResponse) Reset() {
 	*x = AnchorResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[62]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5757,7 +6450,7 @@ func (x *AnchorResponse) String() string {
 func (*AnchorResponse) ProtoMessage() {}
 
 func (x *AnchorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[62]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5770,7 +6463,7 @@ func (x *AnchorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnchorResponse.ProtoReflect.Descriptor instead.
 func (*AnchorResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{62}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *AnchorResponse) GetPlan() []string {
@@ -5853,7 +6546,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[63]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5865,7 +6558,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[63]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5878,7 +6571,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{63}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *DrainRequest) GetNode() string {
@@ -5936,7 +6629,7 @@ type SetRequest struct {
 
 func (x *SetRequest) Reset() {
 	*x = SetRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[64]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5948,7 +6641,7 @@ func (x *SetRequest) String() string {
 func (*SetRequest) ProtoMessage() {}
 
 func (x *SetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[64]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5961,7 +6654,7 @@ func (x *SetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRequest.ProtoReflect.Descriptor instead.
 func (*SetRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{64}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *SetRequest) GetKey() string {
@@ -6023,7 +6716,7 @@ type UnsetRequest struct {
 
 func (x *UnsetRequest) Reset() {
 	*x = UnsetRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[65]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6035,7 +6728,7 @@ func (x *UnsetRequest) String() string {
 func (*UnsetRequest) ProtoMessage() {}
 
 func (x *UnsetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[65]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6048,7 +6741,7 @@ func (x *UnsetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnsetRequest.ProtoReflect.Descriptor instead.
 func (*UnsetRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{65}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *UnsetRequest) GetKey() string {
@@ -6102,7 +6795,7 @@ type UndoRequest struct {
 
 func (x *UndoRequest) Reset() {
 	*x = UndoRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[66]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6114,7 +6807,7 @@ func (x *UndoRequest) String() string {
 func (*UndoRequest) ProtoMessage() {}
 
 func (x *UndoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[66]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6127,7 +6820,7 @@ func (x *UndoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndoRequest.ProtoReflect.Descriptor instead.
 func (*UndoRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{66}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *UndoRequest) GetVersion() string {
@@ -6180,7 +6873,7 @@ type ApplyRequest struct {
 
 func (x *ApplyRequest) Reset() {
 	*x = ApplyRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[67]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6192,7 +6885,7 @@ func (x *ApplyRequest) String() string {
 func (*ApplyRequest) ProtoMessage() {}
 
 func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[67]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6205,7 +6898,7 @@ func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyRequest.ProtoReflect.Descriptor instead.
 func (*ApplyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{67}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *ApplyRequest) GetFile() string {
@@ -6251,7 +6944,7 @@ type RotateKeyRequest struct {
 
 func (x *RotateKeyRequest) Reset() {
 	*x = RotateKeyRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[68]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6263,7 +6956,7 @@ func (x *RotateKeyRequest) String() string {
 func (*RotateKeyRequest) ProtoMessage() {}
 
 func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[68]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6276,7 +6969,7 @@ func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateKeyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{68}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *RotateKeyRequest) GetReason() string {
@@ -6325,7 +7018,7 @@ type RotateKeyResponse struct {
 
 func (x *RotateKeyResponse) Reset() {
 	*x = RotateKeyResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[69]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6337,7 +7030,7 @@ func (x *RotateKeyResponse) String() string {
 func (*RotateKeyResponse) ProtoMessage() {}
 
 func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[69]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6350,7 +7043,7 @@ func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeyResponse.ProtoReflect.Descriptor instead.
 func (*RotateKeyResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{69}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *RotateKeyResponse) GetNodes() []*KeyOutcome {
@@ -6405,7 +7098,7 @@ type KeyOutcome struct {
 
 func (x *KeyOutcome) Reset() {
 	*x = KeyOutcome{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[70]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6417,7 +7110,7 @@ func (x *KeyOutcome) String() string {
 func (*KeyOutcome) ProtoMessage() {}
 
 func (x *KeyOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[70]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6430,7 +7123,7 @@ func (x *KeyOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyOutcome.ProtoReflect.Descriptor instead.
 func (*KeyOutcome) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{70}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *KeyOutcome) GetNode() string {
@@ -6624,7 +7317,7 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"\arouters\x18\x02 \x03(\v2\x18.isthmus.admin.v1.RouterR\arouters\x12<\n" +
 	"\n" +
 	"unanswered\x18\x03 \x03(\v2\x1c.isthmus.admin.v1.UnansweredR\n" +
-	"unanswered\"\xc4\x03\n" +
+	"unanswered\"\xf5\x03\n" +
 	"\x06Router\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x16\n" +
@@ -6640,7 +7333,20 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"\tbootstrap\x18\v \x01(\x03R\tbootstrap\x12\x16\n" +
 	"\x06opened\x18\f \x01(\x03R\x06opened\x129\n" +
 	"\arefused\x18\r \x03(\v2\x1f.isthmus.admin.v1.RouterRefusedR\arefused\x12!\n" +
-	"\fproducer_ids\x18\x0e \x01(\x03R\vproducerIds\"\xde\x01\n" +
+	"\fproducer_ids\x18\x0e \x01(\x03R\vproducerIds\x12/\n" +
+	"\x04sets\x18\x0f \x03(\v2\x1b.isthmus.admin.v1.RouterSetR\x04sets\"\xdb\x01\n" +
+	"\tRouterSet\x12\x10\n" +
+	"\x03set\x18\x01 \x01(\tR\x03set\x12\x12\n" +
+	"\x04home\x18\x02 \x01(\tR\x04home\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x03 \x01(\x03R\n" +
+	"generation\x12\x14\n" +
+	"\x05phase\x18\x04 \x01(\tR\x05phase\x12\x14\n" +
+	"\x05round\x18\x05 \x01(\x03R\x05round\x12\x16\n" +
+	"\x06writes\x18\x06 \x01(\x03R\x06writes\x12\x12\n" +
+	"\x04held\x18\a \x01(\bR\x04held\x12\x16\n" +
+	"\x06leased\x18\b \x01(\bR\x06leased\x12\x18\n" +
+	"\atrouble\x18\t \x01(\tR\atrouble\"\xde\x01\n" +
 	"\n" +
 	"RouterSlot\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x0e\n" +
@@ -6688,7 +7394,53 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"\apending\x18\x12 \x01(\x05R\apending\x120\n" +
 	"\x05since\x18\x13 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12+\n" +
 	"\x11throttled_seconds\x18\x14 \x01(\x01R\x10throttledSeconds\x12\x10\n" +
-	"\x03set\x18\x15 \x01(\tR\x03set\";\n" +
+	"\x03set\x18\x15 \x01(\tR\x03set\"\xc0\x01\n" +
+	"\rSwitchRequest\x12\x16\n" +
+	"\x06router\x18\x01 \x01(\tR\x06router\x12\x10\n" +
+	"\x03set\x18\x02 \x01(\tR\x03set\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\tR\x02to\x120\n" +
+	"\x04kind\x18\x04 \x01(\x0e2\x1c.isthmus.admin.v1.SwitchKindR\x04kind\x12\x17\n" +
+	"\adry_run\x18\x05 \x01(\bR\x06dryRun\x12\x10\n" +
+	"\x03why\x18\x06 \x01(\tR\x03why\x12\x18\n" +
+	"\aconfirm\x18\a \x01(\tR\aconfirm\"\x87\x05\n" +
+	"\x0eSwitchProgress\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06router\x18\x02 \x01(\tR\x06router\x12\x10\n" +
+	"\x03set\x18\x03 \x01(\tR\x03set\x120\n" +
+	"\x04kind\x18\x04 \x01(\x0e2\x1c.isthmus.admin.v1.SwitchKindR\x04kind\x12\x0e\n" +
+	"\x02to\x18\x05 \x01(\tR\x02to\x12\x12\n" +
+	"\x04from\x18\x06 \x01(\tR\x04from\x12\x1e\n" +
+	"\n" +
+	"generation\x18\a \x01(\x03R\n" +
+	"generation\x12\x12\n" +
+	"\x04node\x18\b \x01(\tR\x04node\x12\x12\n" +
+	"\x04step\x18\t \x01(\tR\x04step\x12\x14\n" +
+	"\x05doing\x18\n" +
+	" \x01(\tR\x05doing\x12\x18\n" +
+	"\aoutcome\x18\v \x01(\tR\aoutcome\x12\x10\n" +
+	"\x03why\x18\f \x01(\tR\x03why\x120\n" +
+	"\x05began\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\x05began\x12*\n" +
+	"\x02at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x125\n" +
+	"\x06checks\x18\x0f \x03(\v2\x1d.isthmus.admin.v1.SwitchCheckR\x06checks\x122\n" +
+	"\x05steps\x18\x10 \x03(\v2\x1c.isthmus.admin.v1.SwitchStepR\x05steps\x12>\n" +
+	"\tstandings\x18\x11 \x03(\v2 .isthmus.admin.v1.SwitchStandingR\tstandings\x12\x1f\n" +
+	"\vgap_seconds\x18\x12 \x01(\x01R\n" +
+	"gapSeconds\x12\x17\n" +
+	"\adry_run\x18\x13 \x01(\bR\x06dryRun\x12\x18\n" +
+	"\aconfirm\x18\x14 \x01(\tR\aconfirm\"_\n" +
+	"\vSwitchCheck\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
+	"\x02ok\x18\x02 \x01(\bR\x02ok\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x12\x18\n" +
+	"\awarning\x18\x04 \x01(\bR\awarning\"l\n" +
+	"\n" +
+	"SwitchStep\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x120\n" +
+	"\x05began\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05began\x12\x18\n" +
+	"\aseconds\x18\x03 \x01(\x01R\aseconds\"8\n" +
+	"\x0eSwitchStanding\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\";\n" +
 	"\rLedgerRequest\x12\x12\n" +
 	"\x04link\x18\x01 \x01(\tR\x04link\x12\x16\n" +
 	"\x06fabric\x18\x02 \x01(\bR\x06fabric\"\xfb\x02\n" +
@@ -7017,7 +7769,13 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"\rSTATE_YIELDED\x10\x06\x12\x10\n" +
 	"\fSTATE_HALTED\x10\a\x12\x13\n" +
 	"\x0fSTATE_ELSEWHERE\x10\b\x12\x10\n" +
-	"\fSTATE_PAUSED\x10\t*\x8c\x01\n" +
+	"\fSTATE_PAUSED\x10\t*s\n" +
+	"\n" +
+	"SwitchKind\x12\x1b\n" +
+	"\x17SWITCH_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13SWITCH_KIND_PLANNED\x10\x01\x12\x19\n" +
+	"\x15SWITCH_KIND_UNPLANNED\x10\x02\x12\x14\n" +
+	"\x10SWITCH_KIND_BACK\x10\x03*\x8c\x01\n" +
 	"\rVerifyVerdict\x12\x1e\n" +
 	"\x1aVERIFY_VERDICT_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18VERIFY_VERDICT_IDENTICAL\x10\x01\x12\x1c\n" +
@@ -7039,14 +7797,15 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"\x15ANCHOR_AT_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10ANCHOR_AT_OFFSET\x10\x01\x12\x13\n" +
 	"\x0fANCHOR_AT_START\x10\x02\x12\x11\n" +
-	"\rANCHOR_AT_END\x10\x032\xf5\x0f\n" +
+	"\rANCHOR_AT_END\x10\x032\xc4\x10\n" +
 	"\x05Admin\x12K\n" +
 	"\x06Status\x12\x1f.isthmus.admin.v1.StatusRequest\x1a .isthmus.admin.v1.StatusResponse\x12T\n" +
 	"\tTranslate\x12\".isthmus.admin.v1.TranslateRequest\x1a#.isthmus.admin.v1.TranslateResponse\x12c\n" +
 	"\x0eTranslateGroup\x12'.isthmus.admin.v1.TranslateGroupRequest\x1a(.isthmus.admin.v1.TranslateGroupResponse\x12K\n" +
 	"\x06Groups\x12\x1f.isthmus.admin.v1.GroupsRequest\x1a .isthmus.admin.v1.GroupsResponse\x12N\n" +
 	"\aRouters\x12 .isthmus.admin.v1.RoutersRequest\x1a!.isthmus.admin.v1.RoutersResponse\x12`\n" +
-	"\rRouterClients\x12&.isthmus.admin.v1.RouterClientsRequest\x1a'.isthmus.admin.v1.RouterClientsResponse\x12J\n" +
+	"\rRouterClients\x12&.isthmus.admin.v1.RouterClientsRequest\x1a'.isthmus.admin.v1.RouterClientsResponse\x12M\n" +
+	"\x06Switch\x12\x1f.isthmus.admin.v1.SwitchRequest\x1a .isthmus.admin.v1.SwitchProgress0\x01\x12J\n" +
 	"\x06Ledger\x12\x1f.isthmus.admin.v1.LedgerRequest\x1a\x1d.isthmus.admin.v1.LedgerEntry0\x01\x12H\n" +
 	"\x05Nodes\x12\x1e.isthmus.admin.v1.NodesRequest\x1a\x1f.isthmus.admin.v1.NodesResponse\x12K\n" +
 	"\x06Owners\x12\x1f.isthmus.admin.v1.OwnersRequest\x1a .isthmus.admin.v1.OwnersResponse\x12Q\n" +
@@ -7080,209 +7839,227 @@ func file_admin_adminpb_admin_proto_rawDescGZIP() []byte {
 	return file_admin_adminpb_admin_proto_rawDescData
 }
 
-var file_admin_adminpb_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_admin_adminpb_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 71)
+var file_admin_adminpb_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_admin_adminpb_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 77)
 var file_admin_adminpb_admin_proto_goTypes = []any{
 	(Guarantee)(0),                 // 0: isthmus.admin.v1.Guarantee
 	(State)(0),                     // 1: isthmus.admin.v1.State
-	(VerifyVerdict)(0),             // 2: isthmus.admin.v1.VerifyVerdict
-	(MemberStatus)(0),              // 3: isthmus.admin.v1.MemberStatus
-	(EventKind)(0),                 // 4: isthmus.admin.v1.EventKind
-	(AnchorAt)(0),                  // 5: isthmus.admin.v1.AnchorAt
-	(*StatusRequest)(nil),          // 6: isthmus.admin.v1.StatusRequest
-	(*StatusResponse)(nil),         // 7: isthmus.admin.v1.StatusResponse
-	(*Unanswered)(nil),             // 8: isthmus.admin.v1.Unanswered
-	(*Node)(nil),                   // 9: isthmus.admin.v1.Node
-	(*Link)(nil),                   // 10: isthmus.admin.v1.Link
-	(*Flow)(nil),                   // 11: isthmus.admin.v1.Flow
-	(*Partition)(nil),              // 12: isthmus.admin.v1.Partition
-	(*TranslateRequest)(nil),       // 13: isthmus.admin.v1.TranslateRequest
-	(*TranslateResponse)(nil),      // 14: isthmus.admin.v1.TranslateResponse
-	(*TranslateGroupRequest)(nil),  // 15: isthmus.admin.v1.TranslateGroupRequest
-	(*TranslateGroupResponse)(nil), // 16: isthmus.admin.v1.TranslateGroupResponse
-	(*TranslatedPosition)(nil),     // 17: isthmus.admin.v1.TranslatedPosition
-	(*GroupsRequest)(nil),          // 18: isthmus.admin.v1.GroupsRequest
-	(*GroupsResponse)(nil),         // 19: isthmus.admin.v1.GroupsResponse
-	(*LinkGroups)(nil),             // 20: isthmus.admin.v1.LinkGroups
-	(*GroupPosition)(nil),          // 21: isthmus.admin.v1.GroupPosition
-	(*GroupPlace)(nil),             // 22: isthmus.admin.v1.GroupPlace
-	(*RoutersRequest)(nil),         // 23: isthmus.admin.v1.RoutersRequest
-	(*RoutersResponse)(nil),        // 24: isthmus.admin.v1.RoutersResponse
-	(*Router)(nil),                 // 25: isthmus.admin.v1.Router
-	(*RouterSlot)(nil),             // 26: isthmus.admin.v1.RouterSlot
-	(*RouterRefused)(nil),          // 27: isthmus.admin.v1.RouterRefused
-	(*RouterClientsRequest)(nil),   // 28: isthmus.admin.v1.RouterClientsRequest
-	(*RouterClientsResponse)(nil),  // 29: isthmus.admin.v1.RouterClientsResponse
-	(*RouterClient)(nil),           // 30: isthmus.admin.v1.RouterClient
-	(*LedgerRequest)(nil),          // 31: isthmus.admin.v1.LedgerRequest
-	(*LedgerEntry)(nil),            // 32: isthmus.admin.v1.LedgerEntry
-	(*DriftRequest)(nil),           // 33: isthmus.admin.v1.DriftRequest
-	(*DriftResponse)(nil),          // 34: isthmus.admin.v1.DriftResponse
-	(*Drift)(nil),                  // 35: isthmus.admin.v1.Drift
-	(*VerifyRequest)(nil),          // 36: isthmus.admin.v1.VerifyRequest
-	(*VerifyResponse)(nil),         // 37: isthmus.admin.v1.VerifyResponse
-	(*VerifyProgress)(nil),         // 38: isthmus.admin.v1.VerifyProgress
-	(*VerifyResult)(nil),           // 39: isthmus.admin.v1.VerifyResult
-	(*VerifyNote)(nil),             // 40: isthmus.admin.v1.VerifyNote
-	(*Difference)(nil),             // 41: isthmus.admin.v1.Difference
-	(*NodesRequest)(nil),           // 42: isthmus.admin.v1.NodesRequest
-	(*NodesResponse)(nil),          // 43: isthmus.admin.v1.NodesResponse
-	(*Member)(nil),                 // 44: isthmus.admin.v1.Member
-	(*Reach)(nil),                  // 45: isthmus.admin.v1.Reach
-	(*OwnersRequest)(nil),          // 46: isthmus.admin.v1.OwnersRequest
-	(*OwnersResponse)(nil),         // 47: isthmus.admin.v1.OwnersResponse
-	(*Owner)(nil),                  // 48: isthmus.admin.v1.Owner
-	(*SettingsRequest)(nil),        // 49: isthmus.admin.v1.SettingsRequest
-	(*SettingsResponse)(nil),       // 50: isthmus.admin.v1.SettingsResponse
-	(*Setting)(nil),                // 51: isthmus.admin.v1.Setting
-	(*HistoryRequest)(nil),         // 52: isthmus.admin.v1.HistoryRequest
-	(*HistoryResponse)(nil),        // 53: isthmus.admin.v1.HistoryResponse
-	(*PastChange)(nil),             // 54: isthmus.admin.v1.PastChange
-	(*PastEntry)(nil),              // 55: isthmus.admin.v1.PastEntry
-	(*ExportRequest)(nil),          // 56: isthmus.admin.v1.ExportRequest
-	(*ExportResponse)(nil),         // 57: isthmus.admin.v1.ExportResponse
-	(*DiffRequest)(nil),            // 58: isthmus.admin.v1.DiffRequest
-	(*WriteResponse)(nil),          // 59: isthmus.admin.v1.WriteResponse
-	(*Touched)(nil),                // 60: isthmus.admin.v1.Touched
-	(*WatchRequest)(nil),           // 61: isthmus.admin.v1.WatchRequest
-	(*Event)(nil),                  // 62: isthmus.admin.v1.Event
-	(*PauseRequest)(nil),           // 63: isthmus.admin.v1.PauseRequest
-	(*ResumeRequest)(nil),          // 64: isthmus.admin.v1.ResumeRequest
-	(*RetryRequest)(nil),           // 65: isthmus.admin.v1.RetryRequest
-	(*RetryResponse)(nil),          // 66: isthmus.admin.v1.RetryResponse
-	(*AnchorRequest)(nil),          // 67: isthmus.admin.v1.AnchorRequest
-	(*AnchorResponse)(nil),         // 68: isthmus.admin.v1.AnchorResponse
-	(*DrainRequest)(nil),           // 69: isthmus.admin.v1.DrainRequest
-	(*SetRequest)(nil),             // 70: isthmus.admin.v1.SetRequest
-	(*UnsetRequest)(nil),           // 71: isthmus.admin.v1.UnsetRequest
-	(*UndoRequest)(nil),            // 72: isthmus.admin.v1.UndoRequest
-	(*ApplyRequest)(nil),           // 73: isthmus.admin.v1.ApplyRequest
-	(*RotateKeyRequest)(nil),       // 74: isthmus.admin.v1.RotateKeyRequest
-	(*RotateKeyResponse)(nil),      // 75: isthmus.admin.v1.RotateKeyResponse
-	(*KeyOutcome)(nil),             // 76: isthmus.admin.v1.KeyOutcome
-	(*timestamppb.Timestamp)(nil),  // 77: google.protobuf.Timestamp
+	(SwitchKind)(0),                // 2: isthmus.admin.v1.SwitchKind
+	(VerifyVerdict)(0),             // 3: isthmus.admin.v1.VerifyVerdict
+	(MemberStatus)(0),              // 4: isthmus.admin.v1.MemberStatus
+	(EventKind)(0),                 // 5: isthmus.admin.v1.EventKind
+	(AnchorAt)(0),                  // 6: isthmus.admin.v1.AnchorAt
+	(*StatusRequest)(nil),          // 7: isthmus.admin.v1.StatusRequest
+	(*StatusResponse)(nil),         // 8: isthmus.admin.v1.StatusResponse
+	(*Unanswered)(nil),             // 9: isthmus.admin.v1.Unanswered
+	(*Node)(nil),                   // 10: isthmus.admin.v1.Node
+	(*Link)(nil),                   // 11: isthmus.admin.v1.Link
+	(*Flow)(nil),                   // 12: isthmus.admin.v1.Flow
+	(*Partition)(nil),              // 13: isthmus.admin.v1.Partition
+	(*TranslateRequest)(nil),       // 14: isthmus.admin.v1.TranslateRequest
+	(*TranslateResponse)(nil),      // 15: isthmus.admin.v1.TranslateResponse
+	(*TranslateGroupRequest)(nil),  // 16: isthmus.admin.v1.TranslateGroupRequest
+	(*TranslateGroupResponse)(nil), // 17: isthmus.admin.v1.TranslateGroupResponse
+	(*TranslatedPosition)(nil),     // 18: isthmus.admin.v1.TranslatedPosition
+	(*GroupsRequest)(nil),          // 19: isthmus.admin.v1.GroupsRequest
+	(*GroupsResponse)(nil),         // 20: isthmus.admin.v1.GroupsResponse
+	(*LinkGroups)(nil),             // 21: isthmus.admin.v1.LinkGroups
+	(*GroupPosition)(nil),          // 22: isthmus.admin.v1.GroupPosition
+	(*GroupPlace)(nil),             // 23: isthmus.admin.v1.GroupPlace
+	(*RoutersRequest)(nil),         // 24: isthmus.admin.v1.RoutersRequest
+	(*RoutersResponse)(nil),        // 25: isthmus.admin.v1.RoutersResponse
+	(*Router)(nil),                 // 26: isthmus.admin.v1.Router
+	(*RouterSet)(nil),              // 27: isthmus.admin.v1.RouterSet
+	(*RouterSlot)(nil),             // 28: isthmus.admin.v1.RouterSlot
+	(*RouterRefused)(nil),          // 29: isthmus.admin.v1.RouterRefused
+	(*RouterClientsRequest)(nil),   // 30: isthmus.admin.v1.RouterClientsRequest
+	(*RouterClientsResponse)(nil),  // 31: isthmus.admin.v1.RouterClientsResponse
+	(*RouterClient)(nil),           // 32: isthmus.admin.v1.RouterClient
+	(*SwitchRequest)(nil),          // 33: isthmus.admin.v1.SwitchRequest
+	(*SwitchProgress)(nil),         // 34: isthmus.admin.v1.SwitchProgress
+	(*SwitchCheck)(nil),            // 35: isthmus.admin.v1.SwitchCheck
+	(*SwitchStep)(nil),             // 36: isthmus.admin.v1.SwitchStep
+	(*SwitchStanding)(nil),         // 37: isthmus.admin.v1.SwitchStanding
+	(*LedgerRequest)(nil),          // 38: isthmus.admin.v1.LedgerRequest
+	(*LedgerEntry)(nil),            // 39: isthmus.admin.v1.LedgerEntry
+	(*DriftRequest)(nil),           // 40: isthmus.admin.v1.DriftRequest
+	(*DriftResponse)(nil),          // 41: isthmus.admin.v1.DriftResponse
+	(*Drift)(nil),                  // 42: isthmus.admin.v1.Drift
+	(*VerifyRequest)(nil),          // 43: isthmus.admin.v1.VerifyRequest
+	(*VerifyResponse)(nil),         // 44: isthmus.admin.v1.VerifyResponse
+	(*VerifyProgress)(nil),         // 45: isthmus.admin.v1.VerifyProgress
+	(*VerifyResult)(nil),           // 46: isthmus.admin.v1.VerifyResult
+	(*VerifyNote)(nil),             // 47: isthmus.admin.v1.VerifyNote
+	(*Difference)(nil),             // 48: isthmus.admin.v1.Difference
+	(*NodesRequest)(nil),           // 49: isthmus.admin.v1.NodesRequest
+	(*NodesResponse)(nil),          // 50: isthmus.admin.v1.NodesResponse
+	(*Member)(nil),                 // 51: isthmus.admin.v1.Member
+	(*Reach)(nil),                  // 52: isthmus.admin.v1.Reach
+	(*OwnersRequest)(nil),          // 53: isthmus.admin.v1.OwnersRequest
+	(*OwnersResponse)(nil),         // 54: isthmus.admin.v1.OwnersResponse
+	(*Owner)(nil),                  // 55: isthmus.admin.v1.Owner
+	(*SettingsRequest)(nil),        // 56: isthmus.admin.v1.SettingsRequest
+	(*SettingsResponse)(nil),       // 57: isthmus.admin.v1.SettingsResponse
+	(*Setting)(nil),                // 58: isthmus.admin.v1.Setting
+	(*HistoryRequest)(nil),         // 59: isthmus.admin.v1.HistoryRequest
+	(*HistoryResponse)(nil),        // 60: isthmus.admin.v1.HistoryResponse
+	(*PastChange)(nil),             // 61: isthmus.admin.v1.PastChange
+	(*PastEntry)(nil),              // 62: isthmus.admin.v1.PastEntry
+	(*ExportRequest)(nil),          // 63: isthmus.admin.v1.ExportRequest
+	(*ExportResponse)(nil),         // 64: isthmus.admin.v1.ExportResponse
+	(*DiffRequest)(nil),            // 65: isthmus.admin.v1.DiffRequest
+	(*WriteResponse)(nil),          // 66: isthmus.admin.v1.WriteResponse
+	(*Touched)(nil),                // 67: isthmus.admin.v1.Touched
+	(*WatchRequest)(nil),           // 68: isthmus.admin.v1.WatchRequest
+	(*Event)(nil),                  // 69: isthmus.admin.v1.Event
+	(*PauseRequest)(nil),           // 70: isthmus.admin.v1.PauseRequest
+	(*ResumeRequest)(nil),          // 71: isthmus.admin.v1.ResumeRequest
+	(*RetryRequest)(nil),           // 72: isthmus.admin.v1.RetryRequest
+	(*RetryResponse)(nil),          // 73: isthmus.admin.v1.RetryResponse
+	(*AnchorRequest)(nil),          // 74: isthmus.admin.v1.AnchorRequest
+	(*AnchorResponse)(nil),         // 75: isthmus.admin.v1.AnchorResponse
+	(*DrainRequest)(nil),           // 76: isthmus.admin.v1.DrainRequest
+	(*SetRequest)(nil),             // 77: isthmus.admin.v1.SetRequest
+	(*UnsetRequest)(nil),           // 78: isthmus.admin.v1.UnsetRequest
+	(*UndoRequest)(nil),            // 79: isthmus.admin.v1.UndoRequest
+	(*ApplyRequest)(nil),           // 80: isthmus.admin.v1.ApplyRequest
+	(*RotateKeyRequest)(nil),       // 81: isthmus.admin.v1.RotateKeyRequest
+	(*RotateKeyResponse)(nil),      // 82: isthmus.admin.v1.RotateKeyResponse
+	(*KeyOutcome)(nil),             // 83: isthmus.admin.v1.KeyOutcome
+	(*timestamppb.Timestamp)(nil),  // 84: google.protobuf.Timestamp
 }
 var file_admin_adminpb_admin_proto_depIdxs = []int32{
-	9,  // 0: isthmus.admin.v1.StatusResponse.node:type_name -> isthmus.admin.v1.Node
-	10, // 1: isthmus.admin.v1.StatusResponse.links:type_name -> isthmus.admin.v1.Link
-	8,  // 2: isthmus.admin.v1.StatusResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	77, // 3: isthmus.admin.v1.Node.started:type_name -> google.protobuf.Timestamp
-	77, // 4: isthmus.admin.v1.Node.now:type_name -> google.protobuf.Timestamp
-	77, // 5: isthmus.admin.v1.Link.since:type_name -> google.protobuf.Timestamp
-	11, // 6: isthmus.admin.v1.Link.flows:type_name -> isthmus.admin.v1.Flow
+	10, // 0: isthmus.admin.v1.StatusResponse.node:type_name -> isthmus.admin.v1.Node
+	11, // 1: isthmus.admin.v1.StatusResponse.links:type_name -> isthmus.admin.v1.Link
+	9,  // 2: isthmus.admin.v1.StatusResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	84, // 3: isthmus.admin.v1.Node.started:type_name -> google.protobuf.Timestamp
+	84, // 4: isthmus.admin.v1.Node.now:type_name -> google.protobuf.Timestamp
+	84, // 5: isthmus.admin.v1.Link.since:type_name -> google.protobuf.Timestamp
+	12, // 6: isthmus.admin.v1.Link.flows:type_name -> isthmus.admin.v1.Flow
 	0,  // 7: isthmus.admin.v1.Link.guarantee:type_name -> isthmus.admin.v1.Guarantee
-	12, // 8: isthmus.admin.v1.Flow.partitions:type_name -> isthmus.admin.v1.Partition
+	13, // 8: isthmus.admin.v1.Flow.partitions:type_name -> isthmus.admin.v1.Partition
 	1,  // 9: isthmus.admin.v1.Partition.state:type_name -> isthmus.admin.v1.State
-	77, // 10: isthmus.admin.v1.Partition.since:type_name -> google.protobuf.Timestamp
-	77, // 11: isthmus.admin.v1.Partition.next_try:type_name -> google.protobuf.Timestamp
-	17, // 12: isthmus.admin.v1.TranslateGroupResponse.positions:type_name -> isthmus.admin.v1.TranslatedPosition
-	20, // 13: isthmus.admin.v1.GroupsResponse.links:type_name -> isthmus.admin.v1.LinkGroups
-	77, // 14: isthmus.admin.v1.LinkGroups.at:type_name -> google.protobuf.Timestamp
-	21, // 15: isthmus.admin.v1.LinkGroups.positions:type_name -> isthmus.admin.v1.GroupPosition
-	22, // 16: isthmus.admin.v1.GroupPosition.source:type_name -> isthmus.admin.v1.GroupPlace
-	22, // 17: isthmus.admin.v1.GroupPosition.target:type_name -> isthmus.admin.v1.GroupPlace
-	77, // 18: isthmus.admin.v1.GroupPosition.synced:type_name -> google.protobuf.Timestamp
-	9,  // 19: isthmus.admin.v1.RoutersResponse.node:type_name -> isthmus.admin.v1.Node
-	25, // 20: isthmus.admin.v1.RoutersResponse.routers:type_name -> isthmus.admin.v1.Router
-	8,  // 21: isthmus.admin.v1.RoutersResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	77, // 22: isthmus.admin.v1.Router.heard:type_name -> google.protobuf.Timestamp
-	26, // 23: isthmus.admin.v1.Router.slots:type_name -> isthmus.admin.v1.RouterSlot
-	27, // 24: isthmus.admin.v1.Router.refused:type_name -> isthmus.admin.v1.RouterRefused
-	9,  // 25: isthmus.admin.v1.RouterClientsResponse.node:type_name -> isthmus.admin.v1.Node
-	30, // 26: isthmus.admin.v1.RouterClientsResponse.clients:type_name -> isthmus.admin.v1.RouterClient
-	8,  // 27: isthmus.admin.v1.RouterClientsResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	77, // 28: isthmus.admin.v1.RouterClient.since:type_name -> google.protobuf.Timestamp
-	77, // 29: isthmus.admin.v1.LedgerEntry.at:type_name -> google.protobuf.Timestamp
-	8,  // 30: isthmus.admin.v1.LedgerEntry.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	35, // 31: isthmus.admin.v1.DriftResponse.drifts:type_name -> isthmus.admin.v1.Drift
-	38, // 32: isthmus.admin.v1.VerifyResponse.progress:type_name -> isthmus.admin.v1.VerifyProgress
-	39, // 33: isthmus.admin.v1.VerifyResponse.result:type_name -> isthmus.admin.v1.VerifyResult
-	8,  // 34: isthmus.admin.v1.VerifyResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	2,  // 35: isthmus.admin.v1.VerifyResult.verdict:type_name -> isthmus.admin.v1.VerifyVerdict
-	40, // 36: isthmus.admin.v1.VerifyResult.notes:type_name -> isthmus.admin.v1.VerifyNote
-	41, // 37: isthmus.admin.v1.VerifyResult.difference:type_name -> isthmus.admin.v1.Difference
-	9,  // 38: isthmus.admin.v1.NodesResponse.node:type_name -> isthmus.admin.v1.Node
-	44, // 39: isthmus.admin.v1.NodesResponse.members:type_name -> isthmus.admin.v1.Member
-	3,  // 40: isthmus.admin.v1.Member.status:type_name -> isthmus.admin.v1.MemberStatus
-	77, // 41: isthmus.admin.v1.Member.since:type_name -> google.protobuf.Timestamp
-	77, // 42: isthmus.admin.v1.Member.started:type_name -> google.protobuf.Timestamp
-	45, // 43: isthmus.admin.v1.Member.reach:type_name -> isthmus.admin.v1.Reach
-	9,  // 44: isthmus.admin.v1.OwnersResponse.node:type_name -> isthmus.admin.v1.Node
-	48, // 45: isthmus.admin.v1.OwnersResponse.owners:type_name -> isthmus.admin.v1.Owner
-	8,  // 46: isthmus.admin.v1.OwnersResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	1,  // 47: isthmus.admin.v1.Owner.state:type_name -> isthmus.admin.v1.State
-	51, // 48: isthmus.admin.v1.SettingsResponse.settings:type_name -> isthmus.admin.v1.Setting
-	77, // 49: isthmus.admin.v1.Setting.at:type_name -> google.protobuf.Timestamp
-	54, // 50: isthmus.admin.v1.HistoryResponse.changes:type_name -> isthmus.admin.v1.PastChange
-	77, // 51: isthmus.admin.v1.PastChange.at:type_name -> google.protobuf.Timestamp
-	55, // 52: isthmus.admin.v1.PastChange.entries:type_name -> isthmus.admin.v1.PastEntry
-	60, // 53: isthmus.admin.v1.WriteResponse.touched:type_name -> isthmus.admin.v1.Touched
-	4,  // 54: isthmus.admin.v1.WatchRequest.kinds:type_name -> isthmus.admin.v1.EventKind
-	4,  // 55: isthmus.admin.v1.Event.kind:type_name -> isthmus.admin.v1.EventKind
-	77, // 56: isthmus.admin.v1.Event.at:type_name -> google.protobuf.Timestamp
-	1,  // 57: isthmus.admin.v1.Event.state:type_name -> isthmus.admin.v1.State
-	3,  // 58: isthmus.admin.v1.Event.status:type_name -> isthmus.admin.v1.MemberStatus
-	8,  // 59: isthmus.admin.v1.RetryResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	5,  // 60: isthmus.admin.v1.AnchorRequest.at:type_name -> isthmus.admin.v1.AnchorAt
-	32, // 61: isthmus.admin.v1.AnchorResponse.entries:type_name -> isthmus.admin.v1.LedgerEntry
-	76, // 62: isthmus.admin.v1.RotateKeyResponse.nodes:type_name -> isthmus.admin.v1.KeyOutcome
-	6,  // 63: isthmus.admin.v1.Admin.Status:input_type -> isthmus.admin.v1.StatusRequest
-	13, // 64: isthmus.admin.v1.Admin.Translate:input_type -> isthmus.admin.v1.TranslateRequest
-	15, // 65: isthmus.admin.v1.Admin.TranslateGroup:input_type -> isthmus.admin.v1.TranslateGroupRequest
-	18, // 66: isthmus.admin.v1.Admin.Groups:input_type -> isthmus.admin.v1.GroupsRequest
-	23, // 67: isthmus.admin.v1.Admin.Routers:input_type -> isthmus.admin.v1.RoutersRequest
-	28, // 68: isthmus.admin.v1.Admin.RouterClients:input_type -> isthmus.admin.v1.RouterClientsRequest
-	31, // 69: isthmus.admin.v1.Admin.Ledger:input_type -> isthmus.admin.v1.LedgerRequest
-	42, // 70: isthmus.admin.v1.Admin.Nodes:input_type -> isthmus.admin.v1.NodesRequest
-	46, // 71: isthmus.admin.v1.Admin.Owners:input_type -> isthmus.admin.v1.OwnersRequest
-	49, // 72: isthmus.admin.v1.Admin.Settings:input_type -> isthmus.admin.v1.SettingsRequest
-	52, // 73: isthmus.admin.v1.Admin.History:input_type -> isthmus.admin.v1.HistoryRequest
-	56, // 74: isthmus.admin.v1.Admin.Export:input_type -> isthmus.admin.v1.ExportRequest
-	58, // 75: isthmus.admin.v1.Admin.Diff:input_type -> isthmus.admin.v1.DiffRequest
-	33, // 76: isthmus.admin.v1.Admin.Drift:input_type -> isthmus.admin.v1.DriftRequest
-	36, // 77: isthmus.admin.v1.Admin.Verify:input_type -> isthmus.admin.v1.VerifyRequest
-	61, // 78: isthmus.admin.v1.Admin.Watch:input_type -> isthmus.admin.v1.WatchRequest
-	63, // 79: isthmus.admin.v1.Admin.Pause:input_type -> isthmus.admin.v1.PauseRequest
-	64, // 80: isthmus.admin.v1.Admin.Resume:input_type -> isthmus.admin.v1.ResumeRequest
-	65, // 81: isthmus.admin.v1.Admin.Retry:input_type -> isthmus.admin.v1.RetryRequest
-	67, // 82: isthmus.admin.v1.Admin.Anchor:input_type -> isthmus.admin.v1.AnchorRequest
-	69, // 83: isthmus.admin.v1.Admin.Drain:input_type -> isthmus.admin.v1.DrainRequest
-	70, // 84: isthmus.admin.v1.Admin.Set:input_type -> isthmus.admin.v1.SetRequest
-	71, // 85: isthmus.admin.v1.Admin.Unset:input_type -> isthmus.admin.v1.UnsetRequest
-	72, // 86: isthmus.admin.v1.Admin.Undo:input_type -> isthmus.admin.v1.UndoRequest
-	73, // 87: isthmus.admin.v1.Admin.Apply:input_type -> isthmus.admin.v1.ApplyRequest
-	74, // 88: isthmus.admin.v1.Admin.RotateKey:input_type -> isthmus.admin.v1.RotateKeyRequest
-	7,  // 89: isthmus.admin.v1.Admin.Status:output_type -> isthmus.admin.v1.StatusResponse
-	14, // 90: isthmus.admin.v1.Admin.Translate:output_type -> isthmus.admin.v1.TranslateResponse
-	16, // 91: isthmus.admin.v1.Admin.TranslateGroup:output_type -> isthmus.admin.v1.TranslateGroupResponse
-	19, // 92: isthmus.admin.v1.Admin.Groups:output_type -> isthmus.admin.v1.GroupsResponse
-	24, // 93: isthmus.admin.v1.Admin.Routers:output_type -> isthmus.admin.v1.RoutersResponse
-	29, // 94: isthmus.admin.v1.Admin.RouterClients:output_type -> isthmus.admin.v1.RouterClientsResponse
-	32, // 95: isthmus.admin.v1.Admin.Ledger:output_type -> isthmus.admin.v1.LedgerEntry
-	43, // 96: isthmus.admin.v1.Admin.Nodes:output_type -> isthmus.admin.v1.NodesResponse
-	47, // 97: isthmus.admin.v1.Admin.Owners:output_type -> isthmus.admin.v1.OwnersResponse
-	50, // 98: isthmus.admin.v1.Admin.Settings:output_type -> isthmus.admin.v1.SettingsResponse
-	53, // 99: isthmus.admin.v1.Admin.History:output_type -> isthmus.admin.v1.HistoryResponse
-	57, // 100: isthmus.admin.v1.Admin.Export:output_type -> isthmus.admin.v1.ExportResponse
-	59, // 101: isthmus.admin.v1.Admin.Diff:output_type -> isthmus.admin.v1.WriteResponse
-	34, // 102: isthmus.admin.v1.Admin.Drift:output_type -> isthmus.admin.v1.DriftResponse
-	37, // 103: isthmus.admin.v1.Admin.Verify:output_type -> isthmus.admin.v1.VerifyResponse
-	62, // 104: isthmus.admin.v1.Admin.Watch:output_type -> isthmus.admin.v1.Event
-	59, // 105: isthmus.admin.v1.Admin.Pause:output_type -> isthmus.admin.v1.WriteResponse
-	59, // 106: isthmus.admin.v1.Admin.Resume:output_type -> isthmus.admin.v1.WriteResponse
-	66, // 107: isthmus.admin.v1.Admin.Retry:output_type -> isthmus.admin.v1.RetryResponse
-	68, // 108: isthmus.admin.v1.Admin.Anchor:output_type -> isthmus.admin.v1.AnchorResponse
-	59, // 109: isthmus.admin.v1.Admin.Drain:output_type -> isthmus.admin.v1.WriteResponse
-	59, // 110: isthmus.admin.v1.Admin.Set:output_type -> isthmus.admin.v1.WriteResponse
-	59, // 111: isthmus.admin.v1.Admin.Unset:output_type -> isthmus.admin.v1.WriteResponse
-	59, // 112: isthmus.admin.v1.Admin.Undo:output_type -> isthmus.admin.v1.WriteResponse
-	59, // 113: isthmus.admin.v1.Admin.Apply:output_type -> isthmus.admin.v1.WriteResponse
-	75, // 114: isthmus.admin.v1.Admin.RotateKey:output_type -> isthmus.admin.v1.RotateKeyResponse
-	89, // [89:115] is the sub-list for method output_type
-	63, // [63:89] is the sub-list for method input_type
-	63, // [63:63] is the sub-list for extension type_name
-	63, // [63:63] is the sub-list for extension extendee
-	0,  // [0:63] is the sub-list for field type_name
+	84, // 10: isthmus.admin.v1.Partition.since:type_name -> google.protobuf.Timestamp
+	84, // 11: isthmus.admin.v1.Partition.next_try:type_name -> google.protobuf.Timestamp
+	18, // 12: isthmus.admin.v1.TranslateGroupResponse.positions:type_name -> isthmus.admin.v1.TranslatedPosition
+	21, // 13: isthmus.admin.v1.GroupsResponse.links:type_name -> isthmus.admin.v1.LinkGroups
+	84, // 14: isthmus.admin.v1.LinkGroups.at:type_name -> google.protobuf.Timestamp
+	22, // 15: isthmus.admin.v1.LinkGroups.positions:type_name -> isthmus.admin.v1.GroupPosition
+	23, // 16: isthmus.admin.v1.GroupPosition.source:type_name -> isthmus.admin.v1.GroupPlace
+	23, // 17: isthmus.admin.v1.GroupPosition.target:type_name -> isthmus.admin.v1.GroupPlace
+	84, // 18: isthmus.admin.v1.GroupPosition.synced:type_name -> google.protobuf.Timestamp
+	10, // 19: isthmus.admin.v1.RoutersResponse.node:type_name -> isthmus.admin.v1.Node
+	26, // 20: isthmus.admin.v1.RoutersResponse.routers:type_name -> isthmus.admin.v1.Router
+	9,  // 21: isthmus.admin.v1.RoutersResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	84, // 22: isthmus.admin.v1.Router.heard:type_name -> google.protobuf.Timestamp
+	28, // 23: isthmus.admin.v1.Router.slots:type_name -> isthmus.admin.v1.RouterSlot
+	29, // 24: isthmus.admin.v1.Router.refused:type_name -> isthmus.admin.v1.RouterRefused
+	27, // 25: isthmus.admin.v1.Router.sets:type_name -> isthmus.admin.v1.RouterSet
+	10, // 26: isthmus.admin.v1.RouterClientsResponse.node:type_name -> isthmus.admin.v1.Node
+	32, // 27: isthmus.admin.v1.RouterClientsResponse.clients:type_name -> isthmus.admin.v1.RouterClient
+	9,  // 28: isthmus.admin.v1.RouterClientsResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	84, // 29: isthmus.admin.v1.RouterClient.since:type_name -> google.protobuf.Timestamp
+	2,  // 30: isthmus.admin.v1.SwitchRequest.kind:type_name -> isthmus.admin.v1.SwitchKind
+	2,  // 31: isthmus.admin.v1.SwitchProgress.kind:type_name -> isthmus.admin.v1.SwitchKind
+	84, // 32: isthmus.admin.v1.SwitchProgress.began:type_name -> google.protobuf.Timestamp
+	84, // 33: isthmus.admin.v1.SwitchProgress.at:type_name -> google.protobuf.Timestamp
+	35, // 34: isthmus.admin.v1.SwitchProgress.checks:type_name -> isthmus.admin.v1.SwitchCheck
+	36, // 35: isthmus.admin.v1.SwitchProgress.steps:type_name -> isthmus.admin.v1.SwitchStep
+	37, // 36: isthmus.admin.v1.SwitchProgress.standings:type_name -> isthmus.admin.v1.SwitchStanding
+	84, // 37: isthmus.admin.v1.SwitchStep.began:type_name -> google.protobuf.Timestamp
+	84, // 38: isthmus.admin.v1.LedgerEntry.at:type_name -> google.protobuf.Timestamp
+	9,  // 39: isthmus.admin.v1.LedgerEntry.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	42, // 40: isthmus.admin.v1.DriftResponse.drifts:type_name -> isthmus.admin.v1.Drift
+	45, // 41: isthmus.admin.v1.VerifyResponse.progress:type_name -> isthmus.admin.v1.VerifyProgress
+	46, // 42: isthmus.admin.v1.VerifyResponse.result:type_name -> isthmus.admin.v1.VerifyResult
+	9,  // 43: isthmus.admin.v1.VerifyResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	3,  // 44: isthmus.admin.v1.VerifyResult.verdict:type_name -> isthmus.admin.v1.VerifyVerdict
+	47, // 45: isthmus.admin.v1.VerifyResult.notes:type_name -> isthmus.admin.v1.VerifyNote
+	48, // 46: isthmus.admin.v1.VerifyResult.difference:type_name -> isthmus.admin.v1.Difference
+	10, // 47: isthmus.admin.v1.NodesResponse.node:type_name -> isthmus.admin.v1.Node
+	51, // 48: isthmus.admin.v1.NodesResponse.members:type_name -> isthmus.admin.v1.Member
+	4,  // 49: isthmus.admin.v1.Member.status:type_name -> isthmus.admin.v1.MemberStatus
+	84, // 50: isthmus.admin.v1.Member.since:type_name -> google.protobuf.Timestamp
+	84, // 51: isthmus.admin.v1.Member.started:type_name -> google.protobuf.Timestamp
+	52, // 52: isthmus.admin.v1.Member.reach:type_name -> isthmus.admin.v1.Reach
+	10, // 53: isthmus.admin.v1.OwnersResponse.node:type_name -> isthmus.admin.v1.Node
+	55, // 54: isthmus.admin.v1.OwnersResponse.owners:type_name -> isthmus.admin.v1.Owner
+	9,  // 55: isthmus.admin.v1.OwnersResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	1,  // 56: isthmus.admin.v1.Owner.state:type_name -> isthmus.admin.v1.State
+	58, // 57: isthmus.admin.v1.SettingsResponse.settings:type_name -> isthmus.admin.v1.Setting
+	84, // 58: isthmus.admin.v1.Setting.at:type_name -> google.protobuf.Timestamp
+	61, // 59: isthmus.admin.v1.HistoryResponse.changes:type_name -> isthmus.admin.v1.PastChange
+	84, // 60: isthmus.admin.v1.PastChange.at:type_name -> google.protobuf.Timestamp
+	62, // 61: isthmus.admin.v1.PastChange.entries:type_name -> isthmus.admin.v1.PastEntry
+	67, // 62: isthmus.admin.v1.WriteResponse.touched:type_name -> isthmus.admin.v1.Touched
+	5,  // 63: isthmus.admin.v1.WatchRequest.kinds:type_name -> isthmus.admin.v1.EventKind
+	5,  // 64: isthmus.admin.v1.Event.kind:type_name -> isthmus.admin.v1.EventKind
+	84, // 65: isthmus.admin.v1.Event.at:type_name -> google.protobuf.Timestamp
+	1,  // 66: isthmus.admin.v1.Event.state:type_name -> isthmus.admin.v1.State
+	4,  // 67: isthmus.admin.v1.Event.status:type_name -> isthmus.admin.v1.MemberStatus
+	9,  // 68: isthmus.admin.v1.RetryResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	6,  // 69: isthmus.admin.v1.AnchorRequest.at:type_name -> isthmus.admin.v1.AnchorAt
+	39, // 70: isthmus.admin.v1.AnchorResponse.entries:type_name -> isthmus.admin.v1.LedgerEntry
+	83, // 71: isthmus.admin.v1.RotateKeyResponse.nodes:type_name -> isthmus.admin.v1.KeyOutcome
+	7,  // 72: isthmus.admin.v1.Admin.Status:input_type -> isthmus.admin.v1.StatusRequest
+	14, // 73: isthmus.admin.v1.Admin.Translate:input_type -> isthmus.admin.v1.TranslateRequest
+	16, // 74: isthmus.admin.v1.Admin.TranslateGroup:input_type -> isthmus.admin.v1.TranslateGroupRequest
+	19, // 75: isthmus.admin.v1.Admin.Groups:input_type -> isthmus.admin.v1.GroupsRequest
+	24, // 76: isthmus.admin.v1.Admin.Routers:input_type -> isthmus.admin.v1.RoutersRequest
+	30, // 77: isthmus.admin.v1.Admin.RouterClients:input_type -> isthmus.admin.v1.RouterClientsRequest
+	33, // 78: isthmus.admin.v1.Admin.Switch:input_type -> isthmus.admin.v1.SwitchRequest
+	38, // 79: isthmus.admin.v1.Admin.Ledger:input_type -> isthmus.admin.v1.LedgerRequest
+	49, // 80: isthmus.admin.v1.Admin.Nodes:input_type -> isthmus.admin.v1.NodesRequest
+	53, // 81: isthmus.admin.v1.Admin.Owners:input_type -> isthmus.admin.v1.OwnersRequest
+	56, // 82: isthmus.admin.v1.Admin.Settings:input_type -> isthmus.admin.v1.SettingsRequest
+	59, // 83: isthmus.admin.v1.Admin.History:input_type -> isthmus.admin.v1.HistoryRequest
+	63, // 84: isthmus.admin.v1.Admin.Export:input_type -> isthmus.admin.v1.ExportRequest
+	65, // 85: isthmus.admin.v1.Admin.Diff:input_type -> isthmus.admin.v1.DiffRequest
+	40, // 86: isthmus.admin.v1.Admin.Drift:input_type -> isthmus.admin.v1.DriftRequest
+	43, // 87: isthmus.admin.v1.Admin.Verify:input_type -> isthmus.admin.v1.VerifyRequest
+	68, // 88: isthmus.admin.v1.Admin.Watch:input_type -> isthmus.admin.v1.WatchRequest
+	70, // 89: isthmus.admin.v1.Admin.Pause:input_type -> isthmus.admin.v1.PauseRequest
+	71, // 90: isthmus.admin.v1.Admin.Resume:input_type -> isthmus.admin.v1.ResumeRequest
+	72, // 91: isthmus.admin.v1.Admin.Retry:input_type -> isthmus.admin.v1.RetryRequest
+	74, // 92: isthmus.admin.v1.Admin.Anchor:input_type -> isthmus.admin.v1.AnchorRequest
+	76, // 93: isthmus.admin.v1.Admin.Drain:input_type -> isthmus.admin.v1.DrainRequest
+	77, // 94: isthmus.admin.v1.Admin.Set:input_type -> isthmus.admin.v1.SetRequest
+	78, // 95: isthmus.admin.v1.Admin.Unset:input_type -> isthmus.admin.v1.UnsetRequest
+	79, // 96: isthmus.admin.v1.Admin.Undo:input_type -> isthmus.admin.v1.UndoRequest
+	80, // 97: isthmus.admin.v1.Admin.Apply:input_type -> isthmus.admin.v1.ApplyRequest
+	81, // 98: isthmus.admin.v1.Admin.RotateKey:input_type -> isthmus.admin.v1.RotateKeyRequest
+	8,  // 99: isthmus.admin.v1.Admin.Status:output_type -> isthmus.admin.v1.StatusResponse
+	15, // 100: isthmus.admin.v1.Admin.Translate:output_type -> isthmus.admin.v1.TranslateResponse
+	17, // 101: isthmus.admin.v1.Admin.TranslateGroup:output_type -> isthmus.admin.v1.TranslateGroupResponse
+	20, // 102: isthmus.admin.v1.Admin.Groups:output_type -> isthmus.admin.v1.GroupsResponse
+	25, // 103: isthmus.admin.v1.Admin.Routers:output_type -> isthmus.admin.v1.RoutersResponse
+	31, // 104: isthmus.admin.v1.Admin.RouterClients:output_type -> isthmus.admin.v1.RouterClientsResponse
+	34, // 105: isthmus.admin.v1.Admin.Switch:output_type -> isthmus.admin.v1.SwitchProgress
+	39, // 106: isthmus.admin.v1.Admin.Ledger:output_type -> isthmus.admin.v1.LedgerEntry
+	50, // 107: isthmus.admin.v1.Admin.Nodes:output_type -> isthmus.admin.v1.NodesResponse
+	54, // 108: isthmus.admin.v1.Admin.Owners:output_type -> isthmus.admin.v1.OwnersResponse
+	57, // 109: isthmus.admin.v1.Admin.Settings:output_type -> isthmus.admin.v1.SettingsResponse
+	60, // 110: isthmus.admin.v1.Admin.History:output_type -> isthmus.admin.v1.HistoryResponse
+	64, // 111: isthmus.admin.v1.Admin.Export:output_type -> isthmus.admin.v1.ExportResponse
+	66, // 112: isthmus.admin.v1.Admin.Diff:output_type -> isthmus.admin.v1.WriteResponse
+	41, // 113: isthmus.admin.v1.Admin.Drift:output_type -> isthmus.admin.v1.DriftResponse
+	44, // 114: isthmus.admin.v1.Admin.Verify:output_type -> isthmus.admin.v1.VerifyResponse
+	69, // 115: isthmus.admin.v1.Admin.Watch:output_type -> isthmus.admin.v1.Event
+	66, // 116: isthmus.admin.v1.Admin.Pause:output_type -> isthmus.admin.v1.WriteResponse
+	66, // 117: isthmus.admin.v1.Admin.Resume:output_type -> isthmus.admin.v1.WriteResponse
+	73, // 118: isthmus.admin.v1.Admin.Retry:output_type -> isthmus.admin.v1.RetryResponse
+	75, // 119: isthmus.admin.v1.Admin.Anchor:output_type -> isthmus.admin.v1.AnchorResponse
+	66, // 120: isthmus.admin.v1.Admin.Drain:output_type -> isthmus.admin.v1.WriteResponse
+	66, // 121: isthmus.admin.v1.Admin.Set:output_type -> isthmus.admin.v1.WriteResponse
+	66, // 122: isthmus.admin.v1.Admin.Unset:output_type -> isthmus.admin.v1.WriteResponse
+	66, // 123: isthmus.admin.v1.Admin.Undo:output_type -> isthmus.admin.v1.WriteResponse
+	66, // 124: isthmus.admin.v1.Admin.Apply:output_type -> isthmus.admin.v1.WriteResponse
+	82, // 125: isthmus.admin.v1.Admin.RotateKey:output_type -> isthmus.admin.v1.RotateKeyResponse
+	99, // [99:126] is the sub-list for method output_type
+	72, // [72:99] is the sub-list for method input_type
+	72, // [72:72] is the sub-list for extension type_name
+	72, // [72:72] is the sub-list for extension extendee
+	0,  // [0:72] is the sub-list for field type_name
 }
 
 func init() { file_admin_adminpb_admin_proto_init() }
@@ -7295,8 +8072,8 @@ func file_admin_adminpb_admin_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_adminpb_admin_proto_rawDesc), len(file_admin_adminpb_admin_proto_rawDesc)),
-			NumEnums:      6,
-			NumMessages:   71,
+			NumEnums:      7,
+			NumMessages:   77,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -43,6 +43,7 @@ const (
 	Admin_Groups_FullMethodName         = "/isthmus.admin.v1.Admin/Groups"
 	Admin_Routers_FullMethodName        = "/isthmus.admin.v1.Admin/Routers"
 	Admin_RouterClients_FullMethodName  = "/isthmus.admin.v1.Admin/RouterClients"
+	Admin_Switch_FullMethodName         = "/isthmus.admin.v1.Admin/Switch"
 	Admin_Ledger_FullMethodName         = "/isthmus.admin.v1.Admin/Ledger"
 	Admin_Nodes_FullMethodName          = "/isthmus.admin.v1.Admin/Nodes"
 	Admin_Owners_FullMethodName         = "/isthmus.admin.v1.Admin/Owners"
@@ -98,6 +99,11 @@ type AdminClient interface {
 	// RouterClients lists the connections of clients at routers. Viewer; a caller bound to
 	// topics is told of clients that use those, and of no other topics.
 	RouterClients(ctx context.Context, in *RouterClientsRequest, opts ...grpc.CallOption) (*RouterClientsResponse, error)
+	// Switch takes the clients of a router, or of one of its sets, to another home, and
+	// tells how far it is until it has ended. The node that is asked coordinates it. A
+	// switch that has begun goes on when who asked goes away; Routers tells then how it
+	// stands. How it ended is no error of the call: see outcome. Operator of all topics.
+	Switch(ctx context.Context, in *SwitchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SwitchProgress], error)
 	// Ledger lists the ranges of records that were not mirrored, or not as promised,
 	// and why. Oldest first within a link. Viewer.
 	Ledger(ctx context.Context, in *LedgerRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[LedgerEntry], error)
@@ -225,9 +231,28 @@ func (c *adminClient) RouterClients(ctx context.Context, in *RouterClientsReques
 	return out, nil
 }
 
+func (c *adminClient) Switch(ctx context.Context, in *SwitchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SwitchProgress], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Admin_ServiceDesc.Streams[0], Admin_Switch_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[SwitchRequest, SwitchProgress]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Admin_SwitchClient = grpc.ServerStreamingClient[SwitchProgress]
+
 func (c *adminClient) Ledger(ctx context.Context, in *LedgerRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[LedgerEntry], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Admin_ServiceDesc.Streams[0], Admin_Ledger_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Admin_ServiceDesc.Streams[1], Admin_Ledger_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -316,7 +341,7 @@ func (c *adminClient) Drift(ctx context.Context, in *DriftRequest, opts ...grpc.
 
 func (c *adminClient) Verify(ctx context.Context, in *VerifyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifyResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Admin_ServiceDesc.Streams[1], Admin_Verify_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Admin_ServiceDesc.Streams[2], Admin_Verify_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -335,7 +360,7 @@ type Admin_VerifyClient = grpc.ServerStreamingClient[VerifyResponse]
 
 func (c *adminClient) Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Admin_ServiceDesc.Streams[2], Admin_Watch_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Admin_ServiceDesc.Streams[3], Admin_Watch_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -485,6 +510,11 @@ type AdminServer interface {
 	// RouterClients lists the connections of clients at routers. Viewer; a caller bound to
 	// topics is told of clients that use those, and of no other topics.
 	RouterClients(context.Context, *RouterClientsRequest) (*RouterClientsResponse, error)
+	// Switch takes the clients of a router, or of one of its sets, to another home, and
+	// tells how far it is until it has ended. The node that is asked coordinates it. A
+	// switch that has begun goes on when who asked goes away; Routers tells then how it
+	// stands. How it ended is no error of the call: see outcome. Operator of all topics.
+	Switch(*SwitchRequest, grpc.ServerStreamingServer[SwitchProgress]) error
 	// Ledger lists the ranges of records that were not mirrored, or not as promised,
 	// and why. Oldest first within a link. Viewer.
 	Ledger(*LedgerRequest, grpc.ServerStreamingServer[LedgerEntry]) error
@@ -569,6 +599,9 @@ func (UnimplementedAdminServer) Routers(context.Context, *RoutersRequest) (*Rout
 }
 func (UnimplementedAdminServer) RouterClients(context.Context, *RouterClientsRequest) (*RouterClientsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RouterClients not implemented")
+}
+func (UnimplementedAdminServer) Switch(*SwitchRequest, grpc.ServerStreamingServer[SwitchProgress]) error {
+	return status.Error(codes.Unimplemented, "method Switch not implemented")
 }
 func (UnimplementedAdminServer) Ledger(*LedgerRequest, grpc.ServerStreamingServer[LedgerEntry]) error {
 	return status.Error(codes.Unimplemented, "method Ledger not implemented")
@@ -758,6 +791,17 @@ func _Admin_RouterClients_Handler(srv interface{}, ctx context.Context, dec func
 	}
 	return interceptor(ctx, in, info, handler)
 }
+
+func _Admin_Switch_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(SwitchRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AdminServer).Switch(m, &grpc.GenericServerStream[SwitchRequest, SwitchProgress]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Admin_SwitchServer = grpc.ServerStreamingServer[SwitchProgress]
 
 func _Admin_Ledger_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(LedgerRequest)
@@ -1199,6 +1243,11 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		},
 	},
 	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Switch",
+			Handler:       _Admin_Switch_Handler,
+			ServerStreams: true,
+		},
 		{
 			StreamName:    "Ledger",
 			Handler:       _Admin_Ledger_Handler,

@@ -56,7 +56,7 @@ func TestRouterStatus_IsWhole(t *testing.T) {
 		Connections: 5, Bootstrap: 6, Opened: 7, Refused: map[string]int64{"connections": 8, "address": 9}, IDs: -1})
 	fields := m.ProtoReflect()
 	for i := range fields.Descriptor().Fields().Len() {
-		if f := fields.Descriptor().Fields().Get(i); !fields.Has(f) {
+		if f := fields.Descriptor().Fields().Get(i); !fields.Has(f) && f.Name() != "sets" { // a status has no generations
 			t.Errorf("%s is not told", f.Name())
 		}
 	}

@@ -1,0 +1,53 @@
+package node
+
+import (
+	"context"
+	"errors"
+
+	"github.com/isthmus-project/isthmus/admin"
+	"github.com/isthmus-project/isthmus/admin/adminpb"
+	"github.com/isthmus-project/isthmus/topology"
+)
+
+// errNoSwitch is why no switch is run.
+var errNoSwitch = errors.New("this node cannot switch: it follows no generations, and the home is that of the file")
+
+// Homes implements [admin.Node].
+func (a *answers) Homes(_ context.Context, router string) (*admin.Homes, error) {
+	return homesOf(a.node.set.Topology(), router), nil
+}
+
+// homesOf is what the file says of the homes of a router.
+func homesOf(t *topology.Topology, router string) *admin.Homes {
+	out := &admin.Homes{}
+	for _, c := range t.Clusters {
+		out.Clusters = append(out.Clusters, c.Name)
+	}
+	for _, r := range t.Routers {
+		if r.Name != router {
+			continue
+		}
+		out.Sets = append(out.Sets, admin.SetHome{Home: r.Home, Not: notHomes(t, router, "")})
+		for _, s := range r.Sets {
+			out.Sets = append(out.Sets, admin.SetHome{Set: s.Name, Home: s.Home, Not: notHomes(t, router, s.Name)})
+		}
+		break // its instances have the same
+	}
+	return out
+}
+
+// notHomes are the clusters that rules forbid a set as a home, and why.
+func notHomes(t *topology.Topology, router, set string) map[string]string {
+	not := make(map[string]string)
+	for _, c := range t.Clusters {
+		if err := t.MayBeHome(router, set, c.Name); err != nil {
+			not[c.Name] = err.Error()
+		}
+	}
+	return not
+}
+
+// Switch implements [admin.Node].
+func (a *answers) Switch(_ context.Context, _ *adminpb.SwitchRequest, _ func(*adminpb.SwitchProgress) error) error {
+	return errNoSwitch
+}
