@@ -234,10 +234,7 @@ func (c *Cluster) Producers(ctx context.Context, topic string, partition int32) 
 				if t.Topic != topic || p.Partition != partition {
 					continue
 				}
-				states = make([]ProducerState, 0, len(p.ActiveProducers))
-				for _, a := range p.ActiveProducers {
-					states = append(states, ProducerState{a.ProducerID, int16(a.ProducerEpoch), a.LastSequence, a.LastTimestamp})
-				}
+				states = producerStates(&p)
 				return partitionError(topic, partition, p.ErrorCode, orEmpty(p.ErrorMessage), "READ")
 			}
 		}
