@@ -40,6 +40,7 @@ type fakeNode struct {
 	anchored []string
 	planted  map[string]*adminpb.Difference // by topic:partition
 	unread   error                          // of Verify of payments
+	hurried  []string                       // routers
 	hold     chan struct{}                  // Verify says here that it began, and does not end by itself
 }
 

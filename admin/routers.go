@@ -23,20 +23,31 @@ const (
 type Porter interface {
 	// Routers tells how they are: the one of that name, or all if router is empty. None is no error.
 	Routers(ctx context.Context, router string) ([]*adminpb.Router, error)
+	// Hurry has the router of that name read what was decided about its homes, and links make durable what they have copied. It does not wait.
+	Hurry(router string)
 	// RouterClients lists the connections that are open at them.
 	RouterClients(ctx context.Context, router string) ([]*adminpb.RouterClient, error)
 }
 
 // Routers implements the call of that name.
 func (s *service) Routers(ctx context.Context, req *adminpb.RoutersRequest) (*adminpb.RoutersResponse, error) {
-	res, err := s.routers(ctx, req)
+	ask := &adminpb.RoutersRequest{Router: req.GetRouter(), Look: req.GetLook() && callerOf(ctx).peer != ""}
+	res, err := s.routers(ctx, ask)
 	if err != nil {
 		return nil, s.code("Routers", err)
 	}
 	return res, nil
 }
 
+// AskRouters asks all nodes how the instances of a router are, and has them look at what was decided meanwhile.
+func (s *Server) AskRouters(ctx context.Context, router string) (*adminpb.RoutersResponse, error) {
+	return s.service.routers(ctx, &adminpb.RoutersRequest{Router: router, Look: true})
+}
+
 func (s *service) routers(ctx context.Context, req *adminpb.RoutersRequest) (*adminpb.RoutersResponse, error) {
+	if req.GetLook() {
+		s.node.Hurry(req.GetRouter())
+	}
 	st, err := s.node.Status(ctx)
 	if err != nil {
 		return nil, err

@@ -11,6 +11,12 @@ import (
 	"github.com/isthmus-project/isthmus/admin/adminpb"
 )
 
+func (n *fakeNode) Hurry(router string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.hurried = append(n.hurried, router)
+}
+
 // Routers tells of one router on each node.
 func (n *fakeNode) Routers(_ context.Context, router string) ([]*adminpb.Router, error) {
 	if router != "" && router != "shop" {

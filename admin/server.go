@@ -71,14 +71,15 @@ type Config struct {
 
 // Server serves the admin API of one node.
 type Server struct {
-	log    *slog.Logger
-	grpcAt net.Listener
-	httpAt net.Listener
-	grpc   *grpc.Server
-	http   *http.Server
-	health *health.Server
-	peers  *forward
-	ending chan struct{} // closed when it stops
+	log     *slog.Logger
+	grpcAt  net.Listener
+	httpAt  net.Listener
+	grpc    *grpc.Server
+	http    *http.Server
+	health  *health.Server
+	peers   *forward
+	service *service
+	ending  chan struct{} // closed when it stops
 }
 
 // NewServer reads the secrets, binds both addresses and starts nothing. Its errors name the address or the field, and what to do
@@ -142,9 +143,10 @@ func (s *Server) serveGRPC(cfg Config, node Node, guard *guard) {
 		opts = append(opts, grpc.Creds(credentials.NewTLS(guard.certs.server("h2"))))
 	}
 	s.grpc = grpc.NewServer(opts...)
-	adminpb.RegisterAdminServer(s.grpc, &service{self: cfg.Name, node: node, forward: s.peers, events: cfg.Events, audit: trail,
+	s.service = &service{self: cfg.Name, node: node, forward: s.peers, events: cfg.Events, audit: trail,
 		keys: cfg.Keys, drifts: make(places, driftsAtOnce), groups: make(places, groupsAtOnce), checks: make(places, verifiesAtOnce),
-		switches: make(places, switchesAtOnce), log: s.log, ending: s.ending, now: cfg.Now})
+		switches: make(places, switchesAtOnce), log: s.log, ending: s.ending, now: cfg.Now}
+	adminpb.RegisterAdminServer(s.grpc, s.service)
 	healthpb.RegisterHealthServer(s.grpc, s.health)
 	reflection.Register(s.grpc)
 	s.health.SetServingStatus(adminpb.Admin_ServiceDesc.ServiceName, healthpb.HealthCheckResponse_SERVING)

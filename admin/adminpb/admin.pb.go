@@ -2044,7 +2044,11 @@ func (x *GroupPlace) GetActive() bool {
 type RoutersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of a virtual cluster; empty for all.
-	Router        string `protobuf:"bytes,1,opt,name=router,proto3" json:"router,omitempty"`
+	Router string `protobuf:"bytes,1,opt,name=router,proto3" json:"router,omitempty"`
+	// The node has its routers read now what was decided about their homes, and its links
+	// make durable what they have copied: a switch waits for both. Nodes ask each other for
+	// that; of others it is passed over.
+	Look          bool `protobuf:"varint,2,opt,name=look,proto3" json:"look,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2084,6 +2088,13 @@ func (x *RoutersRequest) GetRouter() string {
 		return x.Router
 	}
 	return ""
+}
+
+func (x *RoutersRequest) GetLook() bool {
+	if x != nil {
+		return x.Look
+	}
+	return false
 }
 
 // RoutersResponse is how routers are at one moment.
@@ -7309,9 +7320,10 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"GroupPlace\x12\x16\n" +
 	"\x06offset\x18\x01 \x01(\x03R\x06offset\x12\x10\n" +
 	"\x03lag\x18\x02 \x01(\x03R\x03lag\x12\x16\n" +
-	"\x06active\x18\x03 \x01(\bR\x06active\"(\n" +
+	"\x06active\x18\x03 \x01(\bR\x06active\"<\n" +
 	"\x0eRoutersRequest\x12\x16\n" +
-	"\x06router\x18\x01 \x01(\tR\x06router\"\xaf\x01\n" +
+	"\x06router\x18\x01 \x01(\tR\x06router\x12\x12\n" +
+	"\x04look\x18\x02 \x01(\bR\x04look\"\xaf\x01\n" +
 	"\x0fRoutersResponse\x12*\n" +
 	"\x04node\x18\x01 \x01(\v2\x16.isthmus.admin.v1.NodeR\x04node\x122\n" +
 	"\arouters\x18\x02 \x03(\v2\x18.isthmus.admin.v1.RouterR\arouters\x12<\n" +
