@@ -90,6 +90,36 @@ func nodes(ctx context.Context, c *admin.Client, _ []string) []string {
 	return found
 }
 
+// clusters are those that a node reaches, or that links join.
+func clusters(ctx context.Context, c *admin.Client, _ []string) []string {
+	var found []string
+	res, _ := c.Nodes(ctx) // a shell has no place for errors
+	for _, m := range res.GetMembers() {
+		for _, r := range m.GetReach() {
+			found = append(found, r.GetCluster())
+		}
+	}
+	st, _ := c.LocalStatus(ctx, "", false)
+	for _, l := range st.GetLinks() {
+		found = append(found, l.GetFrom(), l.GetTo())
+	}
+	return found
+}
+
+// setNames are the sets of the router before.
+func setNames(ctx context.Context, c *admin.Client, args []string) []string {
+	res, _ := c.Routers(ctx, optional(args)) // a shell has no place for errors
+	var found []string
+	for _, r := range res.GetRouters() {
+		for _, s := range r.GetSets() {
+			if s.GetSet() != "" {
+				found = append(found, s.GetSet())
+			}
+		}
+	}
+	return found
+}
+
 // keys are those that are set.
 func keys(ctx context.Context, c *admin.Client, _ []string) []string {
 	res, _ := c.Settings(ctx, "")

@@ -21,6 +21,8 @@ const (
 	exitRefused     = 5
 	exitConflict    = 6
 	exitDiffers     = 7
+	exitAborted     = 8
+	exitUnknown     = 9
 )
 
 // verbError is an error of a verb that ran, with its exit code. Errors without it come from cobra: the command line is wrong.

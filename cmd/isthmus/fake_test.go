@@ -34,6 +34,7 @@ type fake struct {
 	events  []*adminpb.Event
 	found   []*adminpb.VerifyResponse // what Verify tells
 	breaks  error                     // how Verify ends
+	moves   func(req *adminpb.SwitchRequest, tell func(*adminpb.SwitchProgress)) error
 
 	mu      sync.Mutex
 	answers map[string]func(req proto.Message) (proto.Message, error)
@@ -132,6 +133,12 @@ func (f *fake) Verify(req *adminpb.VerifyRequest, to grpc.ServerStreamingServer[
 	return f.breaks
 }
 
+// Switch implements [adminpb.AdminServer].
+func (f *fake) Switch(req *adminpb.SwitchRequest, to grpc.ServerStreamingServer[adminpb.SwitchProgress]) error {
+	f.note(to.Context(), "Switch", req)
+	return f.moves(req, func(m *adminpb.SwitchProgress) { _ = to.Send(m) }) // who is gone gets nothing
+}
+
 // Watch implements [adminpb.AdminServer].
 func (f *fake) Watch(req *adminpb.WatchRequest, to grpc.ServerStreamingServer[adminpb.Event]) error {
 	f.note(to.Context(), "Watch", req)
@@ -151,7 +158,7 @@ func (f *fake) session(t *testing.T, lines ...string) string {
 	for _, line := range lines {
 		f.requests()
 		code, out, errs := f.command(t, line)
-		b.WriteString("$ isthmus " + line + "\n" + out)
+		b.WriteString("$ isthmus " + line + "\n" + strings.ReplaceAll(out, f.address, "ADDR"))
 		if errs != "" {
 			b.WriteString("2> " + strings.ReplaceAll(errs, f.address, "ADDR"))
 		}

@@ -68,16 +68,19 @@ Exit codes:
   2  the command line or the topology file cannot be used
   3  the demo was judged not ok: records were lost, repeated, reordered or changed
   4  the node cannot be reached
-  5  refused: the login or its role does not suffice, or the change was not confirmed
+  5  refused: the login or its role does not suffice, the change was not confirmed, or a switch may not begin
   6  conflict: somebody else changed the same thing meanwhile; look again
-  7  verify found that the two ends of a link differ`,
+  7  verify found that the two ends of a link differ
+  8  a switch was aborted: the home stays
+  9  a switch began, and nobody knows how it ended`,
 		Example: `  isthmus demo                      three data centers on this machine
   isthmus check isthmus.toml        is the file right?
   isthmus plan isthmus.toml         which links, and who carries whose records?
   isthmus run -c isthmus.toml       run a node
   isthmus status --watch            what the fabric does now
   isthmus pause eu-us orders:3      stop one partition
-  isthmus apply isthmus.toml        run another configuration, without a restart`,
+  isthmus apply isthmus.toml        run another configuration, without a restart
+  isthmus switchover shop --to us   move the clients of a router to another cluster`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -86,7 +89,7 @@ Exit codes:
 	for id, verbs := range map[string][]func(terminal) *cobra.Command{
 		groupRun:    {checkCommand, planCommand, runCommand, demoCommand},
 		groupAsk:    {statusCommand, translateCommand, ledgerCommand, driftCommand, groupsCommand, routerCommand, verifyCommand, nodesCommand, ownersCommand, settingsCommand, historyCommand, diffCommand, exportCommand, watchCommand},
-		groupChange: {pauseCommand, resumeCommand, retryCommand, anchorCommand, drainCommand, setCommand, unsetCommand, applyCommand, undoCommand, rotateCommand},
+		groupChange: {switchoverCommand, failoverCommand, failbackCommand, pauseCommand, resumeCommand, retryCommand, anchorCommand, drainCommand, setCommand, unsetCommand, applyCommand, undoCommand, rotateCommand},
 	} {
 		for _, verb := range verbs {
 			cmd := verb(t)

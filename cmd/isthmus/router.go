@@ -33,7 +33,11 @@ first has, an instance is not ready and hangs up on clients. REFUSED counts conn
 started; below is why.
 
 The second table is what clients are told: for each slot the id that clients know its broker by, the broker at the home, the address,
-and the node that they are sent to by it. CLIENTS are connections at all instances: any instance serves any slot.`,
+and the node that they are sent to by it. CLIENTS are connections at all instances: any instance serves any slot.
+
+The third is where the home of each set stands at each instance; - is what no set names. GENERATION counts the homes. PHASE is what clients
+may do: serving, or while a switch is under way draining, held or lost. ROUND is the switch that it holds for, WRITES are requests under way
+that may change something, and without a LEASE it does not know that the home is still the home.`,
 		Example: `  isthmus router status
   isthmus router status shop --json | jq -r '.routers[].slots[] | select(.there | not) | .address'`,
 		Args:              cobra.MaximumNArgs(1),

@@ -41,6 +41,11 @@ func routersTable(res *adminpb.RoutersResponse) string {
 		for _, trouble := range r.GetTroubles() {
 			notes = append(notes, fmt.Sprintf("%s on %s: %s", r.GetName(), r.GetNode(), trouble))
 		}
+		for _, s := range r.GetSets() {
+			if s.GetTrouble() != "" {
+				notes = append(notes, fmt.Sprintf("%s on %s: %s", strings.TrimSuffix(r.GetName()+"/"+s.GetSet(), "/"), r.GetNode(), oneLine(s.GetTrouble())))
+			}
+		}
 		if refused > 0 {
 			notes = append(notes, fmt.Sprintf("%s on %s refused connections: %s", r.GetName(), r.GetNode(), strings.Join(why, ", ")))
 		}
@@ -63,8 +68,35 @@ func routersTable(res *adminpb.RoutersResponse) string {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%d\n", s.router, ofSet(s.slot.GetSet(), s.slot.GetIndex()), s.slot.GetId(), broker, s.slot.GetAddress(), instance, s.clients)
 	}
 	w.Flush()
+	writeSets(&b, res.GetRouters())
 	writeNotes(&b, notes)
 	return b.String()
+}
+
+// writeSets has a line for each set of each instance: where it is, and what its clients may do.
+func writeSets(b *strings.Builder, routers []*adminpb.Router) {
+	if !slices.ContainsFunc(routers, func(r *adminpb.Router) bool { return len(r.GetSets()) > 0 }) {
+		return
+	}
+	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "\nROUTER\tNODE\tSET\tHOME\tGENERATION\tPHASE\tROUND\tWRITES\tLEASE")
+	for _, r := range routers {
+		for _, s := range r.GetSets() {
+			phase, round, lease := orDash(s.GetPhase()), "-", "yes"
+			if s.GetRound() > 0 {
+				round = fmt.Sprint(s.GetRound())
+				if s.GetHeld() {
+					round += ", held"
+				}
+			}
+			if !s.GetLeased() {
+				lease = "NO"
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%d\t%s\n", r.GetName(), r.GetNode(), orDash(s.GetSet()), s.GetHome(), s.GetGeneration(), phase, round,
+				s.GetWrites(), lease)
+		}
+	}
+	w.Flush()
 }
 
 // ofSet names a slot as metrics do.

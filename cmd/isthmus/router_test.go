@@ -21,9 +21,13 @@ func doors() *adminpb.RoutersResponse {
 		{Name: "audit", Node: "us-1", Listen: "0.0.0.0:9092", Home: "us", Troubles: []string{"ask for metadata of cluster us: connection refused"},
 			Refused: []*adminpb.RouterRefused{{Reason: "not_ready", Count: 17}}, ProducerIds: -1},
 		{Name: "shop", Node: "eu-1", Listen: "0.0.0.0:9092", Home: "eu", Ready: true, Heard: ago(300 * time.Millisecond), Cluster: "Some-Cluster-Id", Slots: slots(40),
-			Connections: 45, Bootstrap: 4, Opened: 1234, Refused: []*adminpb.RouterRefused{{Reason: "address", Count: 2}, {Reason: "connections", Count: 3}}, ProducerIds: 8000},
+			Connections: 45, Bootstrap: 4, Opened: 1234, Refused: []*adminpb.RouterRefused{{Reason: "address", Count: 2}, {Reason: "connections", Count: 3}}, ProducerIds: 8000,
+			Sets: []*adminpb.RouterSet{{Home: "eu", Phase: "serving", Leased: true},
+				{Set: "fast", Home: "us", Generation: 3, Phase: "held", Round: 5, Held: true, Leased: true}}},
 		{Name: "shop", Node: "eu-2", Listen: "0.0.0.0:9092", Home: "eu", Ready: true, Heard: ago(time.Minute), Cluster: "Some-Cluster-Id", Slots: slots(2),
-			Troubles: []string{`slots = "9093-9095" are all taken, and brokers [4] of eu have none`}, Connections: 3, Opened: 3},
+			Troubles: []string{`slots = "9093-9095" are all taken, and brokers [4] of eu have none`}, Connections: 3, Opened: 3,
+			Sets: []*adminpb.RouterSet{{Home: "eu", Phase: "serving", Trouble: "no majority of the control clusters answers"},
+				{Set: "fast", Home: "us", Generation: 3, Phase: "draining", Round: 5, Writes: 17}}},
 	}, Unanswered: []*adminpb.Unanswered{{Node: "us-2", Trouble: "dead for 4s"}}}
 }
 
