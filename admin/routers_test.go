@@ -108,3 +108,20 @@ func TestRouterClients_OfOthersTopics(t *testing.T) {
 		t.Errorf("%v, %v", res, err)
 	}
 }
+
+// TestAskRouters: a node that asks the others has their routers look at what was decided, and itself; nobody else can.
+func TestAskRouters(t *testing.T) {
+	town, nodes := newCity(), map[string]*fakeNode{"a": newFake("a"), "b": newFake("b")}
+	nodes["a"].peers = []Peer{{Name: "b", Address: "b:1"}}
+	keyed := func(c *Config) { c.Keys = func() [][]byte { return [][]byte{fabricKey} } }
+	a := town.add(t, "a", nodes["a"], keyed)
+	town.add(t, "b", nodes["b"], keyed)
+	c := town.client(t, "b", Login{})
+	if _, err := ask(t.Context(), c, c.api.Routers, &adminpb.RoutersRequest{Router: "shop", Look: true}); err != nil || len(nodes["b"].hurried) > 0 {
+		t.Errorf("%v, %v", nodes["b"].hurried, err)
+	}
+	got, err := a.AskRouters(t.Context(), "shop")
+	if err != nil || len(got.GetRouters()) != 2 || len(nodes["a"].hurried) != 1 || len(nodes["b"].hurried) != 1 {
+		t.Errorf("%v, %v; a %v, b %v", got.GetRouters(), err, nodes["a"].hurried, nodes["b"].hurried)
+	}
+}

@@ -24,16 +24,18 @@ const longDelay = 1000
 // Check is one thing that was looked at before a switch.
 type Check struct {
 	Name    string
-	OK      bool
-	Warning bool   // it is no reason to refuse
+	OK      bool   // it is no reason to refuse
+	Warning bool   // of one that is none: and yet people should know
 	Text    string // what was found, and what to do where it is not well
 }
 
 // check looks whether the switch may begin.
 func (a *attempt) check(ctx context.Context, s switchover.State) switchover.Event {
+	checks := a.Checks(ctx, s.Order)
+	a.checks.Store(&checks)
 	var no []string
-	for _, c := range a.Checks(ctx, s.Order) {
-		if !c.OK && !c.Warning {
+	for _, c := range checks {
+		if !c.OK {
 			no = append(no, c.Name+": "+c.Text)
 		}
 	}
@@ -81,7 +83,7 @@ func (c *Coordinator) checkControl(ctx context.Context, o switchover.Order) []Ch
 	}
 	out := []Check{found("control", err, fmt.Sprintf("generation %d at %s; a majority of the control clusters answers", g, home))}
 	if st, err := c.deps.Store.State(o.Set); err == nil && st.Open {
-		out = append(out, Check{Name: "round", Warning: true, Text: "another switch is open; it is taken over"})
+		out = append(out, Check{Name: "round", OK: true, Warning: true, Text: "another switch is open; it is taken over"})
 	}
 	return out
 }
@@ -129,7 +131,7 @@ func (c *Coordinator) checkTopics(ctx context.Context, o switchover.Order, from,
 	}
 	out := []Check{{Name: "topics", OK: true, Text: fmt.Sprintf("%d topics are at both", len(topics))}}
 	if _, none := c.carried(o.To, o.From, here); len(none) > 0 {
-		out = append(out, Check{Name: "way back", Warning: true, Text: fmt.Sprintf("no link brings %s from %s to %s, so there is no way back", some(none), o.To, o.From)})
+		out = append(out, Check{Name: "way back", OK: true, Warning: true, Text: fmt.Sprintf("no link brings %s from %s to %s, so there is no way back", some(none), o.To, o.From)})
 	}
 	if len(topics) == 0 {
 		return out
@@ -154,11 +156,11 @@ func (c *Coordinator) checkDelay(ctx context.Context, to *broker.Cluster) []Chec
 	}
 	all, err := to.BrokerConfigs(ctx, slices.Collect(maps.Keys(m.Brokers))...)
 	if err != nil {
-		return []Check{{Name: name, Warning: true, Text: "it is not told: " + err.Error()}}
+		return []Check{{Name: name, OK: true, Warning: true, Text: "it is not told: " + err.Error()}}
 	}
 	for _, id := range slices.Sorted(maps.Keys(all)) {
 		if ms, err := strconv.Atoi(all[id][name]); err == nil && ms > longDelay {
-			return []Check{{Name: name, Warning: true, Text: fmt.Sprintf("it is %v on broker %d of %s: groups stand for that long and more; 200 is enough", time.Duration(ms)*time.Millisecond, id, to.Name())}}
+			return []Check{{Name: name, OK: true, Warning: true, Text: fmt.Sprintf("it is %v on broker %d of %s: groups stand for that long and more; 200 is enough", time.Duration(ms)*time.Millisecond, id, to.Name())}}
 		}
 	}
 	return []Check{{Name: name, OK: true, Text: "groups are not made to wait"}}

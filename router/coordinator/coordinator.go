@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/isthmus-project/isthmus/broker"
@@ -37,7 +38,7 @@ type Standing struct {
 	Trouble    string
 }
 
-// Mirror is what is asked of the links.
+// Mirror is what is asked of the links, about one moment.
 type Mirror interface {
 	arrival.Runs
 	// Reached is the source offset behind all that the link from → to is durably known to have copied of a partition, or passed over.
@@ -51,7 +52,8 @@ type Deps struct {
 	Instances func(ctx context.Context, set string) (all []Standing, missing []string)
 	// Cluster is a cluster by name; it stays open.
 	Cluster func(name string) (*broker.Cluster, error)
-	Mirror  Mirror
+	// Mirror is what the links have copied by now; each is asked about one moment.
+	Mirror func() Mirror
 	// Salted is gate.Salted of the running topology.
 	Salted func(id, generation int64) (int64, error)
 	Unique func() string
@@ -144,9 +146,10 @@ type attempt struct {
 	events chan switchover.Event
 	work   work // of the step that runs
 	plans  chan generation.Plan
-	seq    int64         // of the plan
-	wrote  time.Duration // when, by Now().Mono
-	tell   func(switchover.State)
+	seq    int64                   // of the plan
+	wrote  time.Duration           // when, by Now().Mono
+	checks atomic.Pointer[[]Check] // nil before they are made
+	tell   Tell
 }
 
 // work is the action of a step.
@@ -155,9 +158,12 @@ type work struct {
 	done chan struct{}
 }
 
+// Tell is told of each step of a switch, and of what was found before it began.
+type Tell func(s switchover.State, checks []Check)
+
 // Run runs a switch until it is decided, or it is not known whether. tell is called for each step, and once more at the end. Run goes on when ctx ends only as far as
 // to give the switch up, if that is still possible. Its error says why nothing could be begun; how the switch ended is in the state.
-func (c *Coordinator) Run(ctx context.Context, o switchover.Order, tell func(switchover.State)) (switchover.State, error) {
+func (c *Coordinator) Run(ctx context.Context, o switchover.Order, tell Tell) (switchover.State, error) {
 	if _, err := c.first(o.Set); err != nil {
 		return switchover.State{}, err
 	}
@@ -206,7 +212,11 @@ func (a *attempt) to(ctx context.Context, s switchover.State, actions []switchov
 		a.plan()
 	}
 	if step {
-		a.tell(s)
+		var checks []Check
+		if made := a.checks.Load(); made != nil {
+			checks = *made
+		}
+		a.tell(s, checks)
 	}
 }
 

@@ -97,11 +97,11 @@ func (a *attempt) makeCut(ctx context.Context, s switchover.State) (none generat
 	if err != nil {
 		return none, err
 	}
-	timelines, err := arrival.Timelines(ctx, r)
+	timelines, err := arrival.Timelines(ctx, r, a.deps.Mirror())
 	if err != nil {
 		return none, err
 	}
-	written, err := arrival.Cut(timelines, left, own)
+	written, err := arrival.Cut(timelines, s.To, left, own)
 	if err != nil {
 		return none, err
 	}
@@ -111,6 +111,7 @@ func (a *attempt) makeCut(ctx context.Context, s switchover.State) (none generat
 // mirrored waits until the mirror has brought everything below the ends of the home that is left, as far as is durable.
 func (a *attempt) mirrored(ctx context.Context, s switchover.State, left map[string][]int64) error {
 	for {
+		a.deps.Instances(ctx, s.Set) // so that nodes make durable what they have copied
 		behind, where, err := a.behind(ctx, s.From, s.To, left)
 		switch {
 		case err != nil:
@@ -137,6 +138,7 @@ func (c *Coordinator) behind(ctx context.Context, from, to string, left map[stri
 	lags := make(chan lag)
 	ask, ctx := errgroup.WithContext(ctx)
 	ask.SetLimit(partitionsAtOnce)
+	mirror := c.deps.Mirror()
 	go func() {
 		defer close(lags)
 		for topic, ends := range left {
@@ -145,7 +147,7 @@ func (c *Coordinator) behind(ctx context.Context, from, to string, left map[stri
 					continue
 				}
 				ask.Go(func() error {
-					at, err := c.deps.Mirror.Reached(ctx, from, to, topic, int32(p))
+					at, err := mirror.Reached(ctx, from, to, topic, int32(p))
 					if err != nil {
 						return fmt.Errorf("how far %s:%d is mirrored from %s to %s: %w", topic, p, from, to, err)
 					}

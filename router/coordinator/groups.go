@@ -69,7 +69,7 @@ func (a *attempt) takeGroups(ctx context.Context, s switchover.State) error {
 		if err != nil {
 			return err
 		}
-		if there[i].Arrived, err = arrival.Build(ctx, r, a.deps.Mirror); err != nil {
+		if there[i].Arrived, err = arrival.Build(ctx, r, a.deps.Mirror()); err != nil {
 			return err
 		}
 	}

@@ -203,7 +203,7 @@ func (l *lab) next() string {
 func (l *lab) coordinator(node string) *Coordinator {
 	l.t.Helper()
 	instances := l.store("instances of " + node)
-	c, err := New(l.topo, "shop", Deps{Store: l.store(node), Cluster: l.cluster, Mirror: l, Unique: l.next, Now: generation.Clock(),
+	c, err := New(l.topo, "shop", Deps{Store: l.store(node), Cluster: l.cluster, Mirror: func() Mirror { return l }, Unique: l.next, Now: generation.Clock(),
 		Instances: func(ctx context.Context, set string) ([]Standing, []string) { return l.instances(ctx, instances, set) },
 		Salted:    func(id, _ int64) (int64, error) { return id, nil }})
 	if err != nil {
@@ -279,7 +279,7 @@ func (l *lab) run(ctx context.Context, c *Coordinator, o switchover.Order) (swit
 	l.t.Helper()
 	began := time.Now()
 	var steps []switchover.Step
-	s, err := c.Run(ctx, o, func(s switchover.State) { steps = append(steps, s.Step) })
+	s, err := c.Run(ctx, o, func(s switchover.State, _ []Check) { steps = append(steps, s.Step) })
 	if err != nil {
 		l.t.Fatal(err)
 	}

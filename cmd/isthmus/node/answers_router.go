@@ -66,3 +66,6 @@ func routerClient(name string, c router.ClientInfo) *adminpb.RouterClient {
 		MoreTopics: c.Who.More, BytesIn: c.In, BytesOut: c.Out, Requests: c.Requests, Pending: int32(c.Pending), Since: moment(c.Since),
 		ThrottledSeconds: c.Throttled.Seconds()}
 }
+
+// Hurry implements [admin.Node].
+func (a *answers) Hurry(string) { a.node.set.Flush() }

@@ -2,19 +2,31 @@ package node
 
 import (
 	"context"
-	"errors"
 
 	"github.com/isthmus-project/isthmus/admin"
 	"github.com/isthmus-project/isthmus/admin/adminpb"
 	"github.com/isthmus-project/isthmus/topology"
 )
 
-// errNoSwitch is why no switch is run.
-var errNoSwitch = errors.New("this node cannot switch: it follows no generations, and the home is that of the file")
-
 // Homes implements [admin.Node].
-func (a *answers) Homes(_ context.Context, router string) (*admin.Homes, error) {
-	return homesOf(a.node.set.Topology(), router), nil
+func (a *answers) Homes(ctx context.Context, router string) (*admin.Homes, error) {
+	topo := a.node.set.Topology()
+	out := homesOf(topo, router)
+	if len(out.Sets) == 0 {
+		return out, nil
+	}
+	c, end, err := a.node.coordinator(topo, router)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	for i := range out.Sets {
+		at := &out.Sets[i]
+		if at.Home, at.Before, at.Generation, err = c.Home(ctx, at.Set); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 // homesOf is what the file says of the homes of a router.
@@ -48,6 +60,6 @@ func notHomes(t *topology.Topology, router, set string) map[string]string {
 }
 
 // Switch implements [admin.Node].
-func (a *answers) Switch(_ context.Context, _ *adminpb.SwitchRequest, _ func(*adminpb.SwitchProgress) error) error {
-	return errNoSwitch
+func (a *answers) Switch(ctx context.Context, req *adminpb.SwitchRequest, tell func(*adminpb.SwitchProgress) error) error {
+	return a.node.runSwitch(ctx, req, admin.Asker(ctx), tell)
 }

@@ -72,7 +72,7 @@ type Config struct {
 type Network struct {
 	Dial   func(cluster string) func(ctx context.Context, network, address string) (net.Conn, error)
 	Listen func(network, address string) (net.Listener, error)
-	Door   func(ctx context.Context, network, address string) (net.Conn, error) // to instances of routers on other nodes
+	Door   func(ctx context.Context, network, address string) (net.Conn, error) // to other nodes: their routers, and their API
 	Gossip func(*gossip.Config)
 }
 
@@ -146,6 +146,9 @@ func New(cfg Config) (_ *Node, err error) {
 	n.fabric.begin(n.set, n.doors.look)
 	api := admin.Config{GRPC: cfg.Self.GRPC, HTTP: cfg.Self.HTTP, Insecure: cfg.Insecure, Name: cfg.Self.Name, Access: cfg.Topology.Admin,
 		Keys: n.fabric.pool.Keys, Events: &n.fabric.witness.Events, Metrics: n.registry, Listen: cfg.Network.Listen}
+	if door := cfg.Network.Door; door != nil {
+		api.DialPeer = func(ctx context.Context, address string) (net.Conn, error) { return door(ctx, "tcp", address) }
+	}
 	if n.server, err = admin.NewServer(api, &answers{node: n, name: cfg.Self.Name}, cfg.Log); err != nil {
 		return nil, err
 	}

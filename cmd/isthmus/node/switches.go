@@ -1,0 +1,169 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/isthmus-project/isthmus/admin/adminpb"
+	"github.com/isthmus-project/isthmus/broker"
+	"github.com/isthmus-project/isthmus/mirror"
+	"github.com/isthmus-project/isthmus/router/coordinator"
+	"github.com/isthmus-project/isthmus/router/gate"
+	"github.com/isthmus-project/isthmus/router/generation"
+	"github.com/isthmus-project/isthmus/router/switchover"
+	"github.com/isthmus-project/isthmus/router/timeline"
+	"github.com/isthmus-project/isthmus/topology"
+)
+
+// askPatience bounds one question to all instances of a router: one that is silent must not keep the others waiting.
+const askPatience = time.Second
+
+// clock is that of the process.
+var clock = generation.Clock()
+
+// generationsOf is the store of a router's generations.
+func generationsOf(topo *topology.Topology, router, self string, clusters *opened) (*generation.Store, error) {
+	controls, err := clusters.list(topo.Controls())
+	if err != nil {
+		return nil, err
+	}
+	return generation.NewStore(controls, generation.Config{Router: router, Node: self, Unique: rand.Text, Now: clock}), nil
+}
+
+// coordinator makes the coordinator of a router. end closes what it has opened.
+func (n *Node) coordinator(topo *topology.Topology, router string) (c *coordinator.Coordinator, end func(), err error) {
+	clusters := newOpened(topo, n.open)
+	store, err := generationsOf(topo, router, n.doors.self, clusters)
+	if err != nil {
+		clusters.close()
+		return nil, nil, err
+	}
+	end = func() {
+		store.Close()
+		clusters.close()
+	}
+	c, err = coordinator.New(topo, router, n.coordinates(topo, router, store, clusters.get))
+	if err != nil {
+		end()
+		return nil, nil, err
+	}
+	return c, end, nil
+}
+
+// coordinates is what a coordinator works with.
+func (n *Node) coordinates(topo *topology.Topology, router string, store *generation.Store, cluster func(string) (*broker.Cluster, error)) coordinator.Deps {
+	return coordinator.Deps{
+		Store: store, Cluster: cluster, Mirror: func() coordinator.Mirror { return copied{n.set.Look()} }, Unique: rand.Text, Now: clock, Log: n.log,
+		Salted: func(id, generation int64) (int64, error) { return gate.Salted(topo, id, generation) },
+		Instances: func(ctx context.Context, set string) ([]coordinator.Standing, []string) {
+			return n.standings(ctx, topo, router, set)
+		},
+	}
+}
+
+// standings asks all instances of a router how they do in a set.
+func (n *Node) standings(ctx context.Context, topo *topology.Topology, router, set string) (all []coordinator.Standing, missing []string) {
+	ctx, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
+	res, err := n.server.AskRouters(ctx, router)
+	for _, r := range topo.Routers {
+		if r.Name == router {
+			missing = append(missing, r.Node)
+		}
+	}
+	if err != nil {
+		return nil, missing
+	}
+	for _, r := range res.GetRouters() {
+		for _, s := range r.GetSets() {
+			if s.GetSet() != set {
+				continue
+			}
+			missing = slices.DeleteFunc(missing, func(node string) bool { return node == r.GetNode() })
+			all = append(all, coordinator.Standing{Node: r.GetNode(), Home: s.GetHome(), Generation: s.GetGeneration(), Round: s.GetRound(), Held: s.GetHeld(), Trouble: s.GetTrouble()})
+		}
+	}
+	return all, missing
+}
+
+// copied is what links have copied, as routers ask for it.
+type copied struct{ look *mirror.Look }
+
+// Runs implements [arrival.Runs].
+func (c copied) Runs(ctx context.Context, from, at, topic string, partition int32) ([]timeline.Run, error) {
+	all, err := c.look.Runs(ctx, from, at, topic, partition)
+	out := make([]timeline.Run, len(all))
+	for i, r := range all {
+		out[i] = timeline.Run{From: r.Source, To: r.Target, Count: r.Records}
+	}
+	return out, err
+}
+
+// Reached implements [coordinator.Mirror].
+func (c copied) Reached(ctx context.Context, from, to, topic string, partition int32) (int64, error) {
+	return c.look.Durable(ctx, from, to, topic, partition)
+}
+
+// kinds are those of switches.
+var kinds = map[adminpb.SwitchKind]generation.Kind{
+	adminpb.SwitchKind_SWITCH_KIND_PLANNED: generation.Planned, adminpb.SwitchKind_SWITCH_KIND_UNPLANNED: generation.Unplanned, adminpb.SwitchKind_SWITCH_KIND_BACK: generation.Back,
+}
+
+// errNoFailover is why a home that is taken for dead cannot be left yet.
+var errNoFailover = errors.New("a home that cannot be asked cannot be left yet: isthmus switchover leaves one that answers")
+
+// runSwitch runs a switch, or only its checks.
+func (n *Node) runSwitch(ctx context.Context, req *adminpb.SwitchRequest, asker string, tell func(*adminpb.SwitchProgress) error) error {
+	if req.GetKind() == adminpb.SwitchKind_SWITCH_KIND_UNPLANNED {
+		return errNoFailover
+	}
+	topo := n.fabric.runs()
+	if topo == nil {
+		return errors.New("the running configuration is not known yet; try again")
+	}
+	c, end, err := n.coordinator(topo, req.GetRouter())
+	if err != nil {
+		return err
+	}
+	defer end()
+	asked := strings.TrimSpace(asker + ": " + req.GetWhy())
+	o, err := c.Order(ctx, req.GetSet(), req.GetTo(), kinds[req.GetKind()], asked[:min(len(asked), maxAsked)])
+	if err != nil {
+		return err
+	}
+	if req.GetDryRun() {
+		return tell(&adminpb.SwitchProgress{To: o.To, From: o.From, Step: string(switchover.Preflight), Checks: checksOf(c.Checks(ctx, o))})
+	}
+	t := &teller{tell: tell, order: o}
+	last, err := c.Run(ctx, o, t.step)
+	if err != nil {
+		return fmt.Errorf("switch router %s: %w", req.GetRouter(), err)
+	}
+	n.log.Info("a switch has ended", "router", req.GetRouter(), "set", req.GetSet(), "switch", o.Switch, "kind", string(o.Kind), "from", o.From, "to", o.To,
+		"outcome", string(last.Outcome), "why", last.Why, "asked", o.Asked)
+	return nil
+}
+
+// maxAsked bounds what is kept of who wanted a switch, and why.
+const maxAsked = 255
+
+// care ends what others have left open at a router of this node, until ctx ends.
+func (n *Node) care(ctx context.Context, topo *topology.Topology, router string, store *generation.Store, cluster func(string) (*broker.Cluster, error)) error {
+	c, err := coordinator.New(topo, router, n.coordinates(topo, router, store, cluster))
+	if err != nil {
+		return err
+	}
+	var nodes []string
+	for _, r := range topo.Routers {
+		if r.Name == router {
+			nodes = append(nodes, r.Node)
+		}
+	}
+	slices.Sort(nodes)
+	return c.Care(ctx, slices.Index(nodes, n.doors.self))
+}
