@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/isthmus-project/isthmus/broker"
+	"github.com/isthmus-project/isthmus/router/generation"
 	"github.com/isthmus-project/isthmus/router/switchover"
 )
 
@@ -55,8 +56,12 @@ func (c *Coordinator) Checks(ctx context.Context, o switchover.Order) []Check {
 	looks := []func() []Check{
 		func() []Check { return c.checkControl(ctx, o) },
 		func() []Check { return c.checkInstances(ctx, o) },
-		func() []Check { return c.checkTopics(ctx, o, from, to) },
 		func() []Check { return c.checkDelay(ctx, to) },
+	}
+	if o.Kind == generation.Unplanned {
+		looks = append(looks, func() []Check { return c.checkWithout(ctx, o, to) })
+	} else {
+		looks = append(looks, func() []Check { return c.checkTopics(ctx, o, from, to) })
 	}
 	out := make([][]Check, len(looks))
 	var all sync.WaitGroup
@@ -99,6 +104,9 @@ func (c *Coordinator) checkInstances(ctx context.Context, o switchover.Order) []
 		if i.Trouble != "" {
 			no = append(no, i.Node+": "+i.Trouble)
 		}
+	}
+	if len(no) > 0 && o.Kind == generation.Unplanned && len(all) > 0 {
+		return []Check{{Name: "instances", OK: true, Warning: true, Text: some(no) + "; they are waited for until no lease of theirs is good"}}
 	}
 	if len(no) > 0 {
 		return []Check{{Name: "instances", Text: some(no) + "; bring them back, or take them out of the topology"}}
@@ -145,6 +153,24 @@ func (c *Coordinator) checkTopics(ctx context.Context, o switchover.Order, from,
 		err = fmt.Errorf("the mirror is %d records behind, at %s among others; clients would wait too long: try again when it has caught up", n, where)
 	}
 	return append(out, found("lag", err, fmt.Sprintf("%d records are not durably mirrored yet", n)))
+}
+
+// checkWithout looks at the new home alone: the other is presumed dead.
+func (c *Coordinator) checkWithout(ctx context.Context, o switchover.Order, to *broker.Cluster) []Check {
+	there, err := c.topics(ctx, to, o.Set)
+	if err != nil {
+		return []Check{{Name: "topics", Text: err.Error()}}
+	}
+	topics, others := c.carried(o.From, o.To, there)
+	if len(topics) == 0 {
+		return []Check{{Name: "topics", Text: fmt.Sprintf("%s has no topic of the set that a link brings from %s", o.To, o.From)}}
+	}
+	out := []Check{{Name: "topics", OK: true, Text: fmt.Sprintf("%d topics are at %s", len(topics), o.To)},
+		{Name: "tail", OK: true, Warning: true, Text: fmt.Sprintf("what %s acknowledged and did not get to %s is missing until it comes back", o.From, o.To)}}
+	if len(others) > 0 {
+		out = append(out, Check{Name: "others", OK: true, Warning: true, Text: fmt.Sprintf("no link brings %s from %s: clients find at %s what was written there", some(others), o.From, o.To)})
+	}
+	return out
 }
 
 // checkDelay warns of brokers that let new groups wait.

@@ -142,14 +142,15 @@ func (c *Coordinator) Order(ctx context.Context, set, to string, kind generation
 // attempt is one attempt at a switch.
 type attempt struct {
 	*Coordinator
-	state  switchover.State
-	events chan switchover.Event
-	work   work // of the step that runs
-	plans  chan generation.Plan
-	seq    int64                   // of the plan
-	wrote  time.Duration           // when, by Now().Mono
-	checks atomic.Pointer[[]Check] // nil before they are made
-	tell   Tell
+	state    switchover.State
+	events   chan switchover.Event
+	work     work // of the step that runs
+	plans    chan generation.Plan
+	seq      int64                   // of the plan
+	wrote    time.Duration           // when, by Now().Mono
+	answered map[string]bool         // instances that did, before the round was opened; of the steps behind that
+	checks   atomic.Pointer[[]Check] // nil before they are made
+	tell     Tell
 }
 
 // work is the action of a step.

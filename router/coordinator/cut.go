@@ -11,6 +11,7 @@ import (
 	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/router/arrival"
 	"github.com/isthmus-project/isthmus/router/generation"
+	"github.com/isthmus-project/isthmus/router/reserve"
 	"github.com/isthmus-project/isthmus/router/switchover"
 )
 
@@ -62,6 +63,9 @@ func (a *attempt) cut(ctx context.Context, s switchover.State) switchover.Event 
 }
 
 func (a *attempt) makeCut(ctx context.Context, s switchover.State) (none generation.CutRef, err error) {
+	if s.Kind == generation.Unplanned {
+		return a.cutOff(ctx, s)
+	}
 	from, to, err := a.clusters(s)
 	if err != nil {
 		return none, err
@@ -106,6 +110,56 @@ func (a *attempt) makeCut(ctx context.Context, s switchover.State) (none generat
 		return none, err
 	}
 	return a.deps.Store.WriteCut(ctx, s.Set, written)
+}
+
+// cutOff writes where the new home goes on when the one that is left cannot be asked: above all that was reserved, behind what the mirror had brought.
+func (a *attempt) cutOff(ctx context.Context, s switchover.State) (none generation.CutRef, err error) {
+	to, err := a.deps.Cluster(s.To)
+	if err != nil {
+		return none, err
+	}
+	all, err := a.topics(ctx, to, s.Set)
+	if err != nil {
+		return none, err
+	}
+	topics, _ := a.carried(s.From, s.To, all)
+	mirror := a.deps.Mirror()
+	before, err := a.history(s)
+	if err != nil {
+		return none, err
+	}
+	r, err := a.request(s.Set, before)
+	if err != nil {
+		return none, err
+	}
+	timelines, err := arrival.Timelines(ctx, r, mirror)
+	if err != nil {
+		return none, err
+	}
+	own := make(map[string][]int64)
+	if len(topics) > 0 {
+		if own, err = to.LogEnds(ctx, topics...); err != nil {
+			return none, err
+		}
+	}
+	bounds := a.deps.Store.Bounds(s.Set)
+	var out []generation.CutTopic
+	for _, topic := range topics {
+		t := generation.CutTopic{Topic: topic, Real: own[topic]}
+		for p := range own[topic] {
+			left, err := mirror.Reached(ctx, s.From, s.To, topic, int32(p))
+			if err != nil {
+				return none, fmt.Errorf("how much of %s:%d is at %s: %w", topic, p, s.To, err)
+			}
+			end := left
+			if lines := timelines[topic]; p < len(lines) && lines[p] != nil {
+				end = max(lines[p].Now().Virtual(left), lines[p].Now().First)
+			}
+			t.Left, t.Virtual = append(t.Left, left), append(t.Virtual, reserve.First(bounds[topic], p, end))
+		}
+		out = append(out, t)
+	}
+	return a.deps.Store.WriteCut(ctx, s.Set, out)
 }
 
 // mirrored waits until the mirror has brought everything below the ends of the home that is left, as far as is durable.

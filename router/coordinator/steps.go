@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +14,11 @@ import (
 
 // prepare opens the round.
 func (a *attempt) prepare(ctx context.Context, s switchover.State) switchover.Event {
+	all, _ := a.deps.Instances(ctx, s.Set)
+	a.answered = make(map[string]bool, len(all))
+	for _, i := range all {
+		a.answered[i.Node] = true
+	}
 	p, err := a.deps.Store.Prepare(ctx, s.Set)
 	switch {
 	case errors.Is(err, generation.ErrBeaten):
@@ -36,10 +42,14 @@ func (a *attempt) decide(ctx context.Context, s switchover.State) switchover.Eve
 	return switchover.Event{Happening: switchover.Unsure, Why: err.Error()}
 }
 
-// until asks all instances until every one of them is as wanted, and returns false if ctx ended before. Who does not answer is waited for: the machine knows for how long.
-func (a *attempt) until(ctx context.Context, set string, is func(Standing) bool) bool {
+// until asks all instances until every one of them is as wanted, and returns false if ctx ended before. Who does not answer is waited for: the machine knows for how long. Of an
+// unplanned switch only those are that answered before it began: the others may be as dead as the home.
+func (a *attempt) until(ctx context.Context, s switchover.State, is func(Standing) bool) bool {
 	for {
-		all, missing := a.deps.Instances(ctx, set)
+		all, missing := a.deps.Instances(ctx, s.Set)
+		if s.Kind == generation.Unplanned {
+			missing = slices.DeleteFunc(missing, func(node string) bool { return !a.answered[node] })
+		}
 		as := len(missing) == 0
 		for _, i := range all {
 			as = as && is(i)
@@ -59,7 +69,7 @@ func (a *attempt) until(ctx context.Context, set string, is func(Standing) bool)
 
 // hold waits until no instance lets a write through. They drain what is under way before they say so, so that draining ends at once.
 func (a *attempt) hold(ctx context.Context, s switchover.State) switchover.Event {
-	if !a.until(ctx, s.Set, func(i Standing) bool { return i.Held && i.Round == s.Proposal.Round }) {
+	if !a.until(ctx, s, func(i Standing) bool { return i.Held && i.Round == s.Proposal.Round }) {
 		return switchover.Event{}
 	}
 	if s.Step == switchover.Drain {
@@ -70,7 +80,7 @@ func (a *attempt) hold(ctx context.Context, s switchover.State) switchover.Event
 
 // release waits until every instance is at the home that was decided.
 func (a *attempt) release(ctx context.Context, s switchover.State) switchover.Event {
-	if !a.until(ctx, s.Set, a.serves(s)) {
+	if !a.until(ctx, s, a.serves(s)) {
 		return switchover.Event{}
 	}
 	return switchover.Event{Happening: switchover.Released}
@@ -88,7 +98,7 @@ func (a *attempt) serves(s switchover.State) func(Standing) bool {
 // verify looks whether they all serve.
 func (a *attempt) verify(ctx context.Context, s switchover.State) switchover.Event {
 	serves := a.serves(s)
-	if !a.until(ctx, s.Set, func(i Standing) bool { return serves(i) && i.Trouble == "" }) {
+	if !a.until(ctx, s, func(i Standing) bool { return serves(i) && i.Trouble == "" }) {
 		return switchover.Event{}
 	}
 	return switchover.Event{Happening: switchover.Verified}
