@@ -43,7 +43,7 @@ func (r *Router) Clients() []ClientInfo {
 		if slot >= 0 {
 			slot -= numberOf(set, 0)
 		}
-		one := ClientInfo{Address: c.address, Set: r.follow.homes[set].set, Slot: slot, Broker: -1, Who: s.Who(), Principal: s.Principal(), In: s.In.Load(), Out: s.Out.Load(),
+		one := ClientInfo{Address: c.address, Set: r.cfg.setName(set), Slot: slot, Broker: -1, Who: s.Who(), Principal: s.Principal(), In: s.In.Load(), Out: s.Out.Load(),
 			Requests: s.Requests.Load(), Pending: int(s.Pending.Load()), Since: c.since, Subject: c.subject, Throttled: time.Duration(s.Throttled.Load())}
 		if b := c.to.Load(); b != nil {
 			one.Broker = b.ID

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/isthmus-project/isthmus/broker"
+	"github.com/isthmus-project/isthmus/router/arrival"
+	"github.com/isthmus-project/isthmus/router/generation"
 	"github.com/isthmus-project/isthmus/router/relay"
 	"github.com/isthmus-project/isthmus/topology"
 )
@@ -32,9 +34,18 @@ type Config struct {
 	Every time.Duration
 	// Handshake is how long a TLS handshake may take, and how long it may have to wait for its turn before; default 10 seconds.
 	Handshake time.Duration
+	// Isolated says what an instance does that cannot tell what is decided about homes, because too few control clusters answer: "continue" (default) serves on where it is, "hold" takes no
+	// writes, and tells nobody of one, that [generation.Lease] does not cover. It counts where Deps.Generations is set.
+	Isolated string
 	// Drain is over how long the connections of a router that ends are ended, each at a moment of its own; default 1.5 seconds.
 	Drain time.Duration
 }
+
+// What an isolated instance does, see [Config.Isolated].
+const (
+	Continue   = "continue"
+	HoldWrites = "hold"
+)
 
 // Limits bound what clients can make a router hold.
 type Limits struct {
@@ -73,6 +84,18 @@ type Deps struct {
 	Listen func(network, address string) (net.Listener, error)
 	// Dial opens connections to other instances; nil is the machine's own.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Generations has what was decided about homes; nil: the homes that the file names stay. It stays open.
+	Generations *generation.Store
+	// Open opens another cluster that may become a home, for this router alone; the router keeps it and closes it at its end. It dials nothing. nil where Generations is.
+	Open func(cluster string) (*broker.Cluster, error)
+	// Runs tells where the mirror put records; nil where Generations is.
+	Runs arrival.Runs
+	// Salted is [gate.Salted] of the running topology; nil where Generations is.
+	Salted func(id, generation int64) (int64, error)
+	// Clock gives moments; nil is the clock of Generations. It must be the same: moments of two clocks cannot be compared.
+	Clock func() generation.Moment
+	// Arrive says what is to be known of a home; nil is [arrival.Build].
+	Arrive func(ctx context.Context, r arrival.Request, runs arrival.Runs) (arrival.Arrived, error)
 	// Log may be nil.
 	Log *slog.Logger
 }
@@ -87,6 +110,10 @@ func (c *Config) complete(d *Deps) error {
 		return errors.New("new router: it needs a home and unique texts")
 	case wayOf(c.Router, 0).room() == 0:
 		return fmt.Errorf("new router %q: slots is empty", c.Router.Name)
+	case d.Generations != nil && (d.Open == nil || d.Salted == nil || d.Runs == nil && d.Arrive == nil):
+		return fmt.Errorf("new router %q: who follows generations needs a way to open clusters, runs of the mirror and salted ids", c.Router.Name)
+	case c.Isolated != "" && c.Isolated != Continue && c.Isolated != HoldWrites:
+		return fmt.Errorf("new router %q: isolated = %q: it is %q or %q", c.Router.Name, c.Isolated, Continue, HoldWrites)
 	case c.Router.SNI != "" && c.Router.TLS == nil:
 		return fmt.Errorf("new router %q: sni needs tls: clients say the name in their handshake", c.Router.Name)
 	}
@@ -109,6 +136,12 @@ func (c *Config) complete(d *Deps) error {
 	if d.Dial == nil {
 		d.Dial = new(net.Dialer).DialContext
 	}
+	if d.Clock == nil && d.Generations != nil {
+		d.Clock = d.Generations.Now
+	}
+	if d.Arrive == nil {
+		d.Arrive = arrival.Build
+	}
 	if d.Rand == nil {
 		d.Rand = rand.Float64
 	}
@@ -130,6 +163,22 @@ func (c *Config) complete(d *Deps) error {
 	c.Every = cmp.Or(c.Every, time.Second)
 	c.Drain = cmp.Or(c.Drain, 1500*time.Millisecond)
 	return nil
+}
+
+// setName is the name of a set; that of what no set names is empty.
+func (c *Config) setName(set int) string {
+	if set == 0 {
+		return ""
+	}
+	return c.Router.Sets[set-1].Name
+}
+
+// homeName is the cluster that the file names for a set.
+func (c *Config) homeName(set int) string {
+	if set == 0 {
+		return c.Router.Home
+	}
+	return c.Router.Sets[set-1].Home
 }
 
 // count is how many slots an instance has.

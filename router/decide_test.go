@@ -110,7 +110,7 @@ func TestDraw_AnotherHome(t *testing.T) {
 		t.Errorf("without a slot are %v", got)
 	}
 	s := p.sides[0]
-	if s.gone(upstream{broker.Broker{ID: 9}, 0, 0}) || !s.gone(upstream{broker.Broker{ID: 9}, 0, 1}) || s.gone(upstream{m.Brokers[1], 0, 1}) {
+	if s.gone(upstream{Broker: broker.Broker{ID: 9}}) || !s.gone(upstream{Broker: broker.Broker{ID: 9}, generation: 1}) || s.gone(upstream{Broker: m.Brokers[1], generation: 1}) {
 		t.Error("which connections are to end")
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/isthmus-project/isthmus/router/members"
 	"github.com/isthmus-project/isthmus/router/relay"
 	"github.com/isthmus-project/isthmus/router/rewrite"
 )
@@ -137,10 +136,9 @@ func (d *door) relay(ctx context.Context, c net.Conn, slot int) {
 			return up, standIn, nil
 		},
 	}
-	cfg.Stage = func() relay.Stage { return r.stages.of(own.set()) }
-	cfg.Members = func() *members.Book { return r.stages.members(own.set()) }
+	cfg.Moving = r.relayed(own)
 	if r.users != nil {
-		cfg.Terminate = &relay.Terminate{Users: r.users.Now, Private: private(c, r.cfg.Router.Listen), Home: func() string { return r.follow.homes[own.set()].cluster.Name() }}
+		cfg.Terminate = &relay.Terminate{Users: r.users.Now, Private: private(c, r.cfg.Router.Listen), Home: func() string { return own.to.Load().home }}
 	}
 	if r.apart != nil {
 		cfg.Sets = func() relay.Sets { return r.apart.of(own.set(), r.now.Load) }

@@ -25,7 +25,6 @@ type follow struct {
 	began    time.Time       // of followLoop
 	homes    []*home         // by set
 	versions apis.Versions
-	said     map[string]string // what was logged last, by what it is about
 }
 
 // home is what is known of the home of a set.
@@ -317,19 +316,13 @@ func (r *Router) redraw(ctx context.Context) error {
 // errNoPicture says that clients cannot be told anything yet.
 var errNoPicture = errors.New("the home, its versions or its identity are not known yet")
 
-// tell logs what is wrong, once until it is something else, and that it is over.
+// tell logs what is wrong, once until it is something else, and that it is over. Any goroutine may call it, one for each of what it is about.
 func (r *Router) tell(ctx context.Context, about, msg string, err error) {
-	said := r.follow.said
-	if ctx.Err() == nil {
-		r.news.trouble(about, err)
-	}
 	switch {
-	case ctx.Err() != nil:
-	case err == nil && said[about] != "":
-		delete(said, about)
+	case ctx.Err() != nil || !r.news.trouble(about, err):
+	case err == nil:
 		r.log.Info("over: " + msg)
-	case err != nil && said[about] != err.Error():
-		said[about] = err.Error()
+	default:
 		r.log.Error(msg, "error", err)
 	}
 }

@@ -152,7 +152,7 @@ func (r *Router) toldOf() (slots map[int]string, brokers []string) {
 
 // label names a slot or a broker of a set.
 func (r *Router) label(set, n int) string {
-	if name := r.follow.homes[set].set; name != "" {
+	if name := r.cfg.setName(set); name != "" {
 		return name + "/" + strconv.Itoa(n)
 	}
 	return strconv.Itoa(n)

@@ -28,6 +28,9 @@ type Home struct {
 	Producers *gate.Book
 	// Members are those of groups at the home that is left, by group; nil where nobody could be asked.
 	Members map[string][]string
+	// Round, if it is not 0, is one that is open already when the set comes here: then nothing is let through before it is decided, as by [Router.Hold] with Phase.
+	Round int64
+	Phase hold.Phase
 }
 
 // Hold sets what clients of a set may do while its home is about to move, [hold.Serving] if it is not any more. It counts from the next request of each connection on; see
@@ -37,15 +40,20 @@ func (r *Router) Hold(set string, phase hold.Phase) error {
 	if err != nil {
 		return err
 	}
-	r.stages.set(i, func(s *staging) { s.Phase = phase })
+	r.stages.set(i, func(s *staging) { s.Phase, s.round = phase, 0 })
 	if phase == hold.Held {
-		for _, c := range r.open.list() {
-			if c.set() == i && c.seen.Writes.Load() > 0 {
-				c.relay.Flush()
-			}
-		}
+		r.flush(i)
 	}
 	return nil
+}
+
+// flush has the home say what of all that was sent there it has served, also where clients want no answer.
+func (r *Router) flush(set int) {
+	for _, c := range r.open.list() {
+		if c.set() == set && c.seen.Writes.Load() > 0 {
+			c.relay.Flush()
+		}
+	}
 }
 
 // Writes is how many requests of clients may still change something at the home of a set. Once it is 0 behind [Router.Hold] it stays that.
@@ -54,12 +62,16 @@ func (r *Router) Writes(set string) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	return r.writes(i), nil
+}
+
+func (r *Router) writes(set int) (n int) {
 	for _, c := range r.open.list() {
-		if c.set() == i {
+		if c.set() == set {
 			n += int(c.seen.Writes.Load())
 		}
 	}
-	return n, nil
+	return n
 }
 
 // Move takes a set to another home and lets its clients go on there. It returns when they do, or with the reason why the home could not be asked for its brokers: then all is as before, and it
@@ -90,8 +102,11 @@ func (r *Router) setNamed(name string) (int, error) {
 
 // moving is what takes sets to other homes.
 type moving struct {
-	stages stages
-	moves  *moves
+	stages    stages
+	moves     *moves
+	followers []*follower // by set
+	clusters  *clusters
+	asked     chan struct{} // somebody knows of news in the logs of generations
 }
 
 // stages are where the homes of all sets stand.
@@ -99,11 +114,13 @@ type stages struct {
 	now []*atomic.Pointer[staging]
 }
 
-// staging is a stage, how it ends, and what there is to know of members of groups since the home moved; nil for nothing.
+// staging is a stage and where it is, how it ends, the open round that it is held for, and what there is to know of members of groups since the home moved; nil for nothing.
 type staging struct {
 	relay.Stage
-	over chan struct{}
-	book *members.Book
+	home  string
+	over  chan struct{}
+	round int64 // 0 for none
+	book  *members.Book
 }
 
 // members is the book of a set, nil if it is not needed any more.
@@ -114,11 +131,11 @@ func (s stages) members(set int) *members.Book {
 	return nil
 }
 
-func newStages(sets int) (s stages) {
-	for range sets {
+func newStages(homes []*home) (s stages) {
+	for _, h := range homes {
 		first := new(atomic.Pointer[staging])
 		over := make(chan struct{})
-		first.Store(&staging{relay.Stage{Over: over}, over, nil})
+		first.Store(&staging{Stage: relay.Stage{Over: over}, home: h.cluster.Name(), over: over})
 		s.now = append(s.now, first)
 	}
 	return s
@@ -209,12 +226,15 @@ func (r *Router) take(ctx context.Context, m *move) error {
 	err := r.arrive(ctx, h)
 	if err != nil {
 		f.homes[m.set] = before
+		r.followers[m.set].failed.Add(1)
 		return fmt.Errorf("move %s of router %s to %s: %w", h.about("home"), r.cfg.Router.Name, m.to.Cluster.Name(), err)
 	}
 	r.apart.moved(m.set)
 	r.stages.set(m.set, func(s *staging) {
-		s.Generation, s.Phase, s.Producers, s.book = m.to.Generation, hold.Serving, m.to.Producers, members.New(time.Now(), m.to.Members)
+		s.Generation, s.home, s.Phase, s.round = m.to.Generation, m.to.Cluster.Name(), m.to.Phase, m.to.Round
+		s.Producers, s.book = m.to.Producers, members.New(time.Now(), m.to.Members)
 	})
+	r.followers[m.set].moved.Add(1)
 	r.log.Info("home moved", "set", h.set, "home", m.to.Cluster.Name(), "generation", m.to.Generation, "brokers", len(h.last.Brokers))
 	return nil
 }
@@ -226,6 +246,11 @@ func (r *Router) arrive(ctx context.Context, h *home) error {
 	var err error
 	if h.last, err = h.brokers(ctx); err != nil {
 		return err
+	}
+	if told := r.follow.versions; told != nil {
+		if _, err := h.speaks(ctx, told); err != nil {
+			return err
+		}
 	}
 	if err := r.claim(ctx); err != nil {
 		return err

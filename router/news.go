@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// news is what followLoop lets others know of its work.
+// news is what those who follow the homes let others know of it.
 type news struct {
 	mu       sync.Mutex
 	heard    time.Time         // when the home last said who its brokers are
@@ -28,18 +28,27 @@ func (n *news) hear(now time.Time) {
 	n.heard = now
 }
 
-// trouble notes what is wrong; nil is nothing.
-func (n *news) trouble(about string, err error) {
+// trouble notes what is wrong, nil for nothing, and reports whether that was something else before.
+func (n *news) trouble(about string, err error) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	before := n.troubles[about]
 	if err == nil {
 		delete(n.troubles, about)
-		return
+		return before != ""
 	}
 	if n.troubles == nil {
 		n.troubles = make(map[string]string)
 	}
 	n.troubles[about] = err.Error()
+	return before != err.Error()
+}
+
+// about is what is wrong with something; empty for nothing.
+func (n *news) about(what string) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.troubles[what]
 }
 
 // claimed counts a round of claims.

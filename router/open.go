@@ -42,6 +42,7 @@ type upstream struct {
 	broker.Broker
 	set        int
 	generation int64
+	home       string
 }
 
 // set is the set whose home it goes to.

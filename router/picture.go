@@ -111,6 +111,11 @@ func (s side) has(b broker.Broker) bool {
 	return slices.ContainsFunc(s.brokers, func(o broker.Broker) bool { return o.ID == b.ID && o.Host == b.Host && o.Port == b.Port })
 }
 
+// upstream is a broker of the home of a set.
+func (s side) upstream(set int, b broker.Broker) upstream {
+	return upstream{b, set, s.generation, s.cluster.Name()}
+}
+
 // gone reports whether a broker of this home, not of one before it, is not there any more.
 func (s side) gone(to upstream) bool { return to.generation == s.generation && !s.has(to.Broker) }
 

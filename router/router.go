@@ -11,6 +11,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
+	"github.com/isthmus-project/isthmus/router/generation"
 	"github.com/isthmus-project/isthmus/router/identity"
 	"github.com/isthmus-project/isthmus/router/quota"
 	"github.com/isthmus-project/isthmus/router/users"
@@ -55,13 +58,19 @@ func New(cfg Config, deps Deps) (_ *Router, err error) {
 	if deps.ProducerID != nil {
 		r.ids = &producers{id: deps.ProducerID}
 	}
+	var others func(key, value []byte) bool
+	if deps.Generations != nil {
+		others = generation.Owns(cfg.Router.Name)
+	}
 	r.follow = follow{
-		store: identity.NewStore(deps.Home, cfg.Router.Name, cfg.Router.Node, deps.Unique, nil),
+		store: identity.NewStore(deps.Home, cfg.Router.Name, cfg.Router.Node, deps.Unique, others),
 		homes: newHomes(cfg.Router, deps),
-		said:  make(map[string]string),
 	}
 	r.apart = newApart(cfg.Router)
-	r.moving = moving{newStages(len(r.follow.homes)), &moves{queue: make(chan *move)}}
+	r.moving = moving{stages: newStages(r.follow.homes), moves: &moves{queue: make(chan *move)}, clusters: newClusters(cfg.Router.Home, deps), asked: make(chan struct{}, 1)}
+	for set := range r.follow.homes {
+		r.followers = append(r.followers, &follower{r: r, set: set, name: cfg.setName(set), wake: make(chan struct{}, 1)})
+	}
 	defer func() {
 		if err != nil {
 			r.Close()
@@ -119,17 +128,31 @@ func (r *Router) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	defer r.follow.store.Close()
+	defer r.clusters.close()
 	var all sync.WaitGroup
 	for _, d := range r.doors {
 		all.Go(func() { d.serve(ctx) })
 	}
-	err := r.followLoop(ctx)
+	err := r.begin(ctx)
+	if err == nil {
+		err = r.followAll(ctx)
+	}
 	stop()
 	for _, d := range r.doors {
 		_ = d.ear.Close()
 	}
 	all.Wait()
 	return err
+}
+
+// followAll follows the homes, and what is decided about them, until ctx ends, or one of both cannot go on.
+func (r *Router) followAll(ctx context.Context) error {
+	all, ctx := errgroup.WithContext(ctx)
+	all.Go(func() error { return r.followLoop(ctx) })
+	if r.deps.Generations != nil {
+		all.Go(func() error { return r.followGenerations(ctx) })
+	}
+	return all.Wait()
 }
 
 // dialTry is how long bootstrap waits for one broker before it tries the next.
@@ -153,7 +176,7 @@ func (r *Router) dial(ctx context.Context, slot int, news bool) (c net.Conn, to 
 	if ok {
 		c, err = s.cluster.DialThrough(ctx, b)
 		if r.open.dialled(r.label(set, int(b.ID)), err); err == nil {
-			return c, upstream{b, set, s.generation}, false, nil
+			return c, s.upstream(set, b), false, nil
 		}
 	}
 	left := !ok && s.claimed[place] && !p.tells(set, place)
@@ -180,7 +203,7 @@ func (r *Router) dialAny(ctx context.Context, p *picture, from, to int) (net.Con
 			cancel()
 			r.open.dialled(r.label(set, int(b.ID)), err)
 			if err == nil {
-				return c, upstream{b, set, s.generation}, nil
+				return c, s.upstream(set, b), nil
 			}
 			if errs = append(errs, err); ctx.Err() != nil {
 				return nil, upstream{}, errors.Join(errs...)

@@ -73,7 +73,7 @@ func (r *Router) Status() Status {
 	told := slices.SortedFunc(slices.Values(p.told), func(a, b told) int { return numberOf(a.set, a.index) - numberOf(b.set, b.index) })
 	for _, t := range told {
 		_, there := p.sides[t.set].bySlot[t.index]
-		s.Slots = append(s.Slots, SlotStatus{Set: r.follow.homes[t.set].set, Index: t.index, ID: t.ID, Broker: t.Node, There: there,
+		s.Slots = append(s.Slots, SlotStatus{Set: r.cfg.setName(t.set), Index: t.index, ID: t.ID, Broker: t.Node, There: there,
 			Address: net.JoinHostPort(t.Host, strconv.Itoa(int(t.Port))), Instance: t.instance, Live: r.lives(t.instance), Connections: open[numberOf(t.set, t.index)]})
 	}
 	return s

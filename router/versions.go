@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -87,6 +88,52 @@ func offer(homes []*home, before apis.Versions) (apis.Versions, error) {
 		return now, err
 	}
 	return narrow(before, now), nil
+}
+
+// Speaks says why a cluster cannot be a home of this router now: its brokers do not say what they speak, or not speak all that clients were told, which they go on to use.
+func (r *Router) Speaks(ctx context.Context, c *broker.Cluster) error {
+	p := r.now.Load()
+	if p == nil {
+		return fmt.Errorf("router %s: %w", r.cfg.Router.Name, errNoPicture)
+	}
+	h := newHome(known{cluster: c}, way{})
+	var err error
+	if h.last, err = h.brokers(ctx); err != nil {
+		return err
+	}
+	silent, err := h.speaks(ctx, p.versions)
+	return errors.Join(append(silent, err)...)
+}
+
+// speaks asks the brokers of a home what they speak. silent is of those that did not say; the error names what others do not speak of what clients were told. Where nobody says
+// anything there is one too.
+func (h *home) speaks(ctx context.Context, told apis.Versions) (silent []error, err error) {
+	silent = h.spoken.look(ctx, h.cluster, h.last)
+	if len(h.spoken.known) == 0 {
+		return silent, fmt.Errorf("no broker of cluster %s says what it speaks: %w", h.cluster.Name(), errors.Join(silent...))
+	}
+	var errs []error
+	for _, id := range slices.Sorted(maps.Keys(h.spoken.known)) {
+		name := fmt.Sprintf("broker %d of %s", id, h.cluster.Name())
+		can, err := apis.Offer([]apis.Broker{{Name: name, Versions: h.spoken.known[id]}})
+		if err != nil {
+			errs = append(errs, err)
+		} else if less := lacking(told, can); less != "" {
+			errs = append(errs, fmt.Errorf("%s does not speak what clients were told of (%s), and they go on to use it; upgrade it", name, less))
+		}
+	}
+	return silent, errors.Join(errs...)
+}
+
+// lacking is, for people, what of told cannot be done; empty for nothing.
+func lacking(told, can apis.Versions) string {
+	missing := make(apis.Versions)
+	for key, was := range told {
+		if is, ok := can[key]; !ok || is.Min > was.Min || is.Max < was.Max {
+			missing[key] = was
+		}
+	}
+	return missing.String()
 }
 
 // narrow is before, less what is not in now any more. It is before itself where nothing is missing.

@@ -143,6 +143,9 @@ func (s *Store) enough(done int, gone []away) error {
 	return fmt.Errorf("%d of %d control clusters answer, %d are needed; %s: %w: %w", done, of, majority(of), hint, ErrNoMajority, errors.Join(all...))
 }
 
+// Now is the moment by the clock of the store: leases are to be asked by the same.
+func (s *Store) Now() Moment { return s.cfg.Now() }
+
 // Reading is how many of the control clusters were read to their ends, from Began on.
 type Reading struct {
 	Began    Moment

@@ -27,15 +27,20 @@ type owed struct {
 	ticket       uint64              // set by push
 	answer       []byte              // of local: the whole frame
 	edit         func(kmsg.Response) // of forward: puts what is of other sets into the answer; nil: nothing
-	writes       bool                // of forward: counted in Seen.Writes
-	generation   int64               // of forward: of the home that it went to
-	places       *places             // of a Fetch: where it was asked for; nil where offsets are the home's own
-	clears       bool                // of forward: behind a request without an answer that is counted
-	after        <-chan struct{}     // of forward: the answer is held back until it is closed, for a while
-	claim        *claim              // of a request that may end a login
-	reply        *reply              // of a request of our own: who waits for the answer
-	account      *quota.Account
-	wait         time.Duration // that the client is told, because of the request
+	effect
+	places  *places         // of a Fetch: where it was asked for; nil where offsets are the home's own
+	after   <-chan struct{} // of forward: the answer is held back until it is closed, for a while
+	claim   *claim          // of a request that may end a login
+	reply   *reply          // of a request of our own: who waits for the answer
+	account *quota.Account
+	wait    time.Duration // that the client is told, because of the request
+}
+
+// effect is what a request that is forwarded may do at the home.
+type effect struct {
+	writes     bool  // it is counted in Seen.Writes
+	clears     bool  // it is behind a request without an answer that is counted
+	generation int64 // of the home
 }
 
 // counted is how much of Seen.Writes the answer ends.

@@ -39,6 +39,7 @@ type world struct {
 	log  strings.Builder
 	id   atomic.Int64
 	rand func() float64 // nil is the machine's own
+	deps func(instance int, d *router.Deps)
 }
 
 func inWorld(t *testing.T, brokers int, fn func(t *testing.T, w *world), opts ...kfake.Opt) {
@@ -126,9 +127,13 @@ func (w *world) startAs(i, of int, change func(*router.Config), login sasl.Mecha
 	if change != nil {
 		change(&cfg)
 	}
-	r, err := router.New(cfg, router.Deps{Home: home, Live: w, Listen: w.net.Listen, Rand: w.rand, Log: slog.New(slog.NewTextHandler(w, nil)),
+	deps := router.Deps{Home: home, Live: w, Listen: w.net.Listen, Rand: w.rand, Log: slog.New(slog.NewTextHandler(w, nil)),
 		Unique:     func() string { return fmt.Sprint("proposal-", w.id.Add(1)) },
-		ProducerID: func(counter uint32) int64 { return 1<<62 + int64(counter) }})
+		ProducerID: func(counter uint32) int64 { return 1<<62 + int64(counter) }}
+	if w.deps != nil {
+		w.deps(i, &deps)
+	}
+	r, err := router.New(cfg, deps)
 	if err != nil {
 		home.Close()
 		w.t.Fatal(err)
