@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/router/arrival"
@@ -62,7 +65,15 @@ func (f *follower) build(ctx context.Context, st generation.State, left *broker.
 		Router: f.r.cfg.Router.Name, Set: f.name, First: f.r.cfg.homeName(f.set), Switches: st.History, Cut: f.r.cut, Left: left, Now: time.Now(),
 		Salted: func(id int64) (int64, error) { return f.r.deps.Salted(id, st.Generation) },
 	}
-	got, err := f.r.deps.Arrive(ctx, request, f.r.deps.Runs)
+	if request.There, err = f.there(ctx, cluster); err != nil {
+		return failed(err)
+	}
+	request.Earlier = f.earlier(st, left)
+	var runs arrival.Runs
+	if f.r.deps.Runs != nil {
+		runs = f.r.deps.Runs()
+	}
+	got, err := f.r.deps.Arrive(ctx, request, runs)
 	if err != nil {
 		if ctx.Err() != nil {
 			err = fmt.Errorf("%w (%w)", err, context.Cause(ctx))
@@ -70,6 +81,37 @@ func (f *follower) build(ctx context.Context, st generation.State, left *broker.
 		return failed(err)
 	}
 	return Home{Generation: st.Generation, Cluster: cluster, Positions: got.Positions, Producers: got.Producers}, nil
+}
+
+// there is how many partitions each topic has at a cluster.
+func (f *follower) there(ctx context.Context, at *broker.Cluster) (map[string]int, error) {
+	m, err := at.Metadata(ctx)
+	if err != nil {
+		return nil, err
+	}
+	there := make(map[string]int, len(m.Topics))
+	for name, t := range m.Topics {
+		if t.Err != nil && !errors.Is(t.Err, kerr.UnknownTopicOrPartition) {
+			return nil, fmt.Errorf("topic %s of %s: %w", name, at.Name(), t.Err)
+		}
+		there[name] = len(t.Partitions)
+	}
+	return there, nil
+}
+
+// earlier are the other clusters that were home.
+func (f *follower) earlier(st generation.State, left *broker.Cluster) (all []*broker.Cluster) {
+	names := []string{f.r.cfg.homeName(f.set)}
+	for _, v := range st.History {
+		names = append(names, v.Home)
+	}
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		if c, err := f.r.clusters.of(name); err == nil && c != left {
+			all = append(all, c)
+		}
+	}
+	return all
 }
 
 // cut is a cut that was decided on. Its chunks are in a majority of the logs, so in one of any majority that was read to the end.

@@ -34,18 +34,9 @@ type Config struct {
 	Every time.Duration
 	// Handshake is how long a TLS handshake may take, and how long it may have to wait for its turn before; default 10 seconds.
 	Handshake time.Duration
-	// Isolated says what an instance does that cannot tell what is decided about homes, because too few control clusters answer: "continue" (default) serves on where it is, "hold" takes no
-	// writes, and tells nobody of one, that [generation.Lease] does not cover. It counts where Deps.Generations is set.
-	Isolated string
 	// Drain is over how long the connections of a router that ends are ended, each at a moment of its own; default 1.5 seconds.
 	Drain time.Duration
 }
-
-// What an isolated instance does, see [Config.Isolated].
-const (
-	Continue   = "continue"
-	HoldWrites = "hold"
-)
 
 // Limits bound what clients can make a router hold.
 type Limits struct {
@@ -88,8 +79,8 @@ type Deps struct {
 	Generations *generation.Store
 	// Open opens another cluster that may become a home, for this router alone; the router keeps it and closes it at its end. It dials nothing. nil where Generations is.
 	Open func(cluster string) (*broker.Cluster, error)
-	// Runs tells where the mirror put records; nil where Generations is.
-	Runs arrival.Runs
+	// Runs tells where the mirror has put records by now; nil where Generations is.
+	Runs func() arrival.Runs
 	// Salted is [gate.Salted] of the running topology; nil where Generations is.
 	Salted func(id, generation int64) (int64, error)
 	// Clock gives moments; nil is the clock of Generations. It must be the same: moments of two clocks cannot be compared.
@@ -112,8 +103,6 @@ func (c *Config) complete(d *Deps) error {
 		return fmt.Errorf("new router %q: slots is empty", c.Router.Name)
 	case d.Generations != nil && (d.Open == nil || d.Salted == nil || d.Runs == nil && d.Arrive == nil):
 		return fmt.Errorf("new router %q: who follows generations needs a way to open clusters, runs of the mirror and salted ids", c.Router.Name)
-	case c.Isolated != "" && c.Isolated != Continue && c.Isolated != HoldWrites:
-		return fmt.Errorf("new router %q: isolated = %q: it is %q or %q", c.Router.Name, c.Isolated, Continue, HoldWrites)
 	case c.Router.SNI != "" && c.Router.TLS == nil:
 		return fmt.Errorf("new router %q: sni needs tls: clients say the name in their handshake", c.Router.Name)
 	}

@@ -22,9 +22,10 @@ const (
 
 // follower takes a set to where it was decided to be. Requests are held at once by whoever learns that they are to be; what takes time is done by run.
 type follower struct {
-	r    *Router
-	set  int
-	name string
+	r      *Router
+	set    int
+	name   string
+	strict bool // it takes no writes without a lease
 
 	lease         atomic.Pointer[generation.Lease] // the newest that was good
 	moved, failed atomic.Int64                     // how often the set went to another home, and could not

@@ -146,10 +146,13 @@ func (r *Router) beginAt(ctx context.Context) bool {
 
 // lease is what a connection asks before it writes; nil where nothing has to be asked.
 func (r *Router) lease(c *connection) func(generation int64) bool {
-	if r.deps.Generations == nil || r.cfg.Isolated != HoldWrites {
+	if r.deps.Generations == nil {
 		return nil
 	}
-	return func(generation int64) bool { return r.followers[c.set()].leased(generation) }
+	return func(generation int64) bool {
+		f := r.followers[c.set()]
+		return !f.strict || f.leased(generation)
+	}
 }
 
 // dropAll hangs up on who waits for the home of a set, which is lost.

@@ -63,13 +63,14 @@ func New(cfg Config, deps Deps) (_ *Router, err error) {
 		others = generation.Owns(cfg.Router.Name)
 	}
 	r.follow = follow{
-		store: identity.NewStore(deps.Home, cfg.Router.Name, cfg.Router.Node, deps.Unique, others),
+		store: identityOf(cfg, deps, others),
 		homes: newHomes(cfg.Router, deps),
 	}
 	r.apart = newApart(cfg.Router)
 	r.moving = moving{stages: newStages(r.follow.homes), moves: &moves{queue: make(chan *move)}, clusters: newClusters(cfg.Router.Home, deps), asked: make(chan struct{}, 1)}
 	for set := range r.follow.homes {
-		r.followers = append(r.followers, &follower{r: r, set: set, name: cfg.setName(set), wake: make(chan struct{}, 1)})
+		name := cfg.setName(set)
+		r.followers = append(r.followers, &follower{r: r, set: set, name: name, strict: cfg.Router.Isolation(name) == topology.HoldIsolated, wake: make(chan struct{}, 1)})
 	}
 	defer func() {
 		if err != nil {
@@ -99,6 +100,36 @@ func New(cfg Config, deps Deps) (_ *Router, err error) {
 		}
 	}
 	return r, nil
+}
+
+// identityOf is the store of what clients are told for ever: where homes may change it is in all control clusters, since the first home may be lost.
+func identityOf(cfg Config, deps Deps, others func(key, value []byte) bool) *identity.Store {
+	at := identity.NewStore(deps.Home, cfg.Router.Name, cfg.Router.Node, deps.Unique, others)
+	if deps.Generations == nil {
+		return at
+	}
+	return identity.NewShared(claims{deps.Generations}, at)
+}
+
+// claims are the notes of an identity.
+type claims struct{ store *generation.Store }
+
+// identityLog is the log of notes that they are in.
+const identityLog = "@identity"
+
+func (c claims) Read(ctx context.Context) error {
+	_, err := c.store.Read(ctx)
+	return err
+}
+
+func (c claims) Notes() ([]string, error) { return c.store.Notes(identityLog) }
+
+func (c claims) Note(ctx context.Context, text string) error {
+	err := c.store.Note(ctx, identityLog, text)
+	if errors.Is(err, generation.ErrBeaten) {
+		return fmt.Errorf("%w: %w", identity.ErrBeaten, err)
+	}
+	return err
 }
 
 // listen binds the listener of a slot, by what a field says.

@@ -478,7 +478,7 @@ func TestGenerations_Away(t *testing.T) {
 func TestGenerations_Isolated(t *testing.T) {
 	inFabric(t, func(t *testing.T, f *fabric) {
 		on := f.start(0, 1, nil)
-		off := f.start(1, 1, func(c *router.Config) { c.Isolated, c.Instances = router.HoldWrites, nil })
+		off := f.start(1, 1, func(c *router.Config) { c.Router.Isolated, c.Instances = topology.HoldIsolated, nil })
 		time.Sleep(3 * time.Second)
 		goes, stops := f.writes("orders", 0), f.writes("orders", 1)
 		time.Sleep(time.Second)
@@ -533,7 +533,7 @@ func (f *fabric) some(cl *kgo.Client) int {
 // TestGenerations_LateAnswer: a write whose answer comes when the lease is over is not acknowledged; its connection ends.
 func TestGenerations_LateAnswer(t *testing.T) {
 	inFabric(t, func(t *testing.T, f *fabric) {
-		d := f.start(0, 1, func(c *router.Config) { c.Isolated = router.HoldWrites })
+		d := f.start(0, 1, func(c *router.Config) { c.Router.Isolated = topology.HoldIsolated })
 		time.Sleep(3 * time.Second)
 		cl := f.client([]int{0}, kgo.DefaultProduceTopic("orders"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 		defer cl.Close()

@@ -17,13 +17,13 @@ func (a *answers) Routers(_ context.Context, name string) (out []*adminpb.Router
 		case d.Serves == nil:
 			out = append(out, &adminpb.Router{Name: r.Name, Node: r.Node, Listen: r.Listen, Home: r.Home, ProducerIds: -1, Troubles: []string{someLines(d.Trouble)}})
 		default:
-			out = append(out, routerStatus(d.Serves.Status()))
+			out = append(out, routerStatus(d.Serves.Status(), d.Serves.Standings()))
 		}
 	}
 	return out, nil
 }
 
-func routerStatus(s router.Status) *adminpb.Router {
+func routerStatus(s router.Status, sets []router.Standing) *adminpb.Router {
 	out := &adminpb.Router{Name: s.Name, Node: s.Node, Listen: s.Listen, Home: s.Home, Ready: s.Ready, Heard: moment(s.Heard), Cluster: text([]byte(s.Cluster)),
 		Connections: int64(s.Connections), Bootstrap: int64(s.Bootstrap), Opened: s.Opened, ProducerIds: int64(s.IDs)}
 	for _, t := range s.Troubles {
@@ -32,6 +32,10 @@ func routerStatus(s router.Status) *adminpb.Router {
 	for _, slot := range s.Slots {
 		out.Slots = append(out.Slots, &adminpb.RouterSlot{Set: slot.Set, Index: int32(slot.Index), Id: slot.ID, Broker: slot.Broker, There: slot.There, Address: slot.Address,
 			Instance: slot.Instance, Live: slot.Live, Connections: int64(slot.Connections)})
+	}
+	for _, at := range sets {
+		out.Sets = append(out.Sets, &adminpb.RouterSet{Set: at.Set, Home: at.Home, Generation: at.Generation, Phase: at.Phase.String(), Round: at.Round, Writes: int64(at.Writes),
+			Held: at.Held, Leased: at.Leased, Trouble: someLines(at.Trouble)})
 	}
 	for _, reason := range slices.Sorted(maps.Keys(s.Refused)) {
 		out.Refused = append(out.Refused, &adminpb.RouterRefused{Reason: reason, Count: s.Refused[reason]})
@@ -68,4 +72,11 @@ func routerClient(name string, c router.ClientInfo) *adminpb.RouterClient {
 }
 
 // Hurry implements [admin.Node].
-func (a *answers) Hurry(string) { a.node.set.Flush() }
+func (a *answers) Hurry(router string) {
+	for _, r := range a.node.doors.routers() {
+		if r.Name() == router {
+			r.Look()
+		}
+	}
+	a.node.set.Flush()
+}

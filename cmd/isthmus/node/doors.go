@@ -15,6 +15,9 @@ import (
 
 	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/router"
+	"github.com/isthmus-project/isthmus/router/arrival"
+	"github.com/isthmus-project/isthmus/router/gate"
+	"github.com/isthmus-project/isthmus/router/generation"
 	"github.com/isthmus-project/isthmus/topology"
 )
 
@@ -40,6 +43,8 @@ type doors struct {
 	listen  func(network, address string) (net.Listener, error)
 	dial    func(ctx context.Context, network, address string) (net.Conn, error)
 	log     *slog.Logger
+	runs    func() arrival.Runs
+	care    func(ctx context.Context, topo *topology.Topology, router string, store *generation.Store, cluster func(string) (*broker.Cluster, error)) error
 	changed chan struct{} // 1 token: look at what runs
 	all     sync.WaitGroup
 
@@ -52,6 +57,8 @@ type doorSpec struct {
 	Router topology.Router
 	Home   topology.Cluster
 	Others []topology.Cluster // homes of sets, each once
+	// Controls are the clusters that decide where homes are.
+	Controls []topology.Cluster
 }
 
 // door is one router of a node.
@@ -91,6 +98,10 @@ func doorsOf(topo *topology.Topology, self string) (specs map[string]doorSpec, i
 func specOf(topo *topology.Topology, r topology.Router) doorSpec {
 	spec := doorSpec{Router: r}
 	spec.Home, _ = topo.Cluster(r.Home)
+	for _, name := range topo.Controls() {
+		c, _ := topo.Cluster(name)
+		spec.Controls = append(spec.Controls, c)
+	}
 	for _, s := range r.Sets {
 		known := s.Home == r.Home || slices.ContainsFunc(spec.Others, func(c topology.Cluster) bool { return c.Name == s.Home })
 		if c, ok := topo.Cluster(s.Home); ok && !known {
@@ -239,11 +250,29 @@ func (o *door) serve(ctx context.Context, d *doors) error {
 		defer c.Close()
 		others[spec.Name] = c
 	}
+	topo := d.running()
+	if topo == nil {
+		return errors.New("the running configuration is not known yet")
+	}
+	clusters := newOpened(topo, d.open)
+	defer clusters.close()
+	store, err := generationsOf(topo, o.spec.Router.Name, d.self, clusters)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
 	o.mu.Lock()
 	instances := o.instances
 	o.mu.Unlock()
 	r, err := router.New(router.Config{Router: o.spec.Router, Instances: instances, Login: o.spec.Home.SASL != nil},
-		router.Deps{Home: home, Others: others, Live: d.live, ProducerID: o.id, Unique: rand.Text, Listen: d.listen, Dial: d.dial, Log: d.log})
+		router.Deps{Home: home, Others: others, Live: d.live, ProducerID: o.id, Unique: rand.Text, Listen: d.listen, Dial: d.dial, Log: d.log,
+			Generations: store, Runs: d.runs, Open: func(name string) (*broker.Cluster, error) {
+				c, ok := topo.Cluster(name)
+				if !ok {
+					return nil, fmt.Errorf("the topology has no cluster %q", name)
+				}
+				return d.open(c)
+			}, Salted: func(id, generation int64) (int64, error) { return gate.Salted(topo, id, generation) }, Clock: clock})
 	if err != nil {
 		return err
 	}
@@ -252,7 +281,19 @@ func (o *door) serve(ctx context.Context, d *doors) error {
 	o.mu.Lock()
 	r.SetInstances(o.instances)
 	o.mu.Unlock()
-	return r.Run(ctx)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var care sync.WaitGroup
+	defer care.Wait()
+	care.Go(func() {
+		defer stop()
+		if err := d.care(ctx, topo, o.spec.Router.Name, store, clusters.get); err != nil {
+			d.log.Error("switches that are left open are not ended", "router", o.spec.Router.Name, "error", err)
+		}
+	})
+	err = r.Run(ctx)
+	stop()
+	return err
 }
 
 // is notes what the router does.

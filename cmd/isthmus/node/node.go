@@ -17,6 +17,7 @@ import (
 	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/mirror"
 	"github.com/isthmus-project/isthmus/router"
+	"github.com/isthmus-project/isthmus/router/arrival"
 	"github.com/isthmus-project/isthmus/topology"
 	"github.com/isthmus-project/isthmus/topology/gossip"
 )
@@ -142,7 +143,7 @@ func New(cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n.doors = &doors{self: cfg.Self.Name, open: n.open, running: n.fabric.runs, live: n.fabric, listen: cfg.Network.Listen, dial: cfg.Network.Door, log: cfg.Log,
-		changed: make(chan struct{}, 1), by: make(map[string]*door)}
+		runs: func() arrival.Runs { return copied{n.set.Look()} }, care: n.care, changed: make(chan struct{}, 1), by: make(map[string]*door)}
 	n.fabric.begin(n.set, n.doors.look)
 	api := admin.Config{GRPC: cfg.Self.GRPC, HTTP: cfg.Self.HTTP, Insecure: cfg.Insecure, Name: cfg.Self.Name, Access: cfg.Topology.Admin,
 		Keys: n.fabric.pool.Keys, Events: &n.fabric.witness.Events, Metrics: n.registry, Listen: cfg.Network.Listen}
