@@ -115,8 +115,12 @@ func (s *service) runSwitch(ctx context.Context, w write, order *adminpb.SwitchR
 		}
 	})
 	gone := ctx.Done()
+	told := time.NewTicker(progressEvery)
+	defer told.Stop()
 	for {
 		select {
+		case <-told.C:
+			t.goesOn()
 		case e := <-ended:
 			if e.err != nil {
 				return s.code(w.verb, e.err)
