@@ -218,7 +218,10 @@ func switchTarget(req *adminpb.SwitchRequest) string {
 
 // switchNote is what the audit says of the end of a switch.
 func switchNote(last *adminpb.SwitchProgress) string {
-	text := fmt.Sprintf("switch %s from %s, generation %d", last.GetId(), last.GetFrom(), last.GetGeneration())
+	text := fmt.Sprintf("from %s, generation %d", last.GetFrom(), last.GetGeneration())
+	if last.GetId() != "" {
+		text = "switch " + last.GetId() + " " + text
+	}
 	if last.GetWhy() != "" {
 		text += ": " + last.GetWhy()
 	}
