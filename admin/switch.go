@@ -115,8 +115,12 @@ func (s *service) runSwitch(ctx context.Context, w write, order *adminpb.SwitchR
 		}
 	})
 	gone := ctx.Done()
+	told := time.NewTicker(progressEvery)
+	defer told.Stop()
 	for {
 		select {
+		case <-told.C:
+			t.goesOn()
 		case e := <-ended:
 			if e.err != nil {
 				return s.code(w.verb, e.err)
@@ -214,7 +218,10 @@ func switchTarget(req *adminpb.SwitchRequest) string {
 
 // switchNote is what the audit says of the end of a switch.
 func switchNote(last *adminpb.SwitchProgress) string {
-	text := fmt.Sprintf("switch %s from %s, generation %d", last.GetId(), last.GetFrom(), last.GetGeneration())
+	text := fmt.Sprintf("from %s, generation %d", last.GetFrom(), last.GetGeneration())
+	if last.GetId() != "" {
+		text = "switch " + last.GetId() + " " + text
+	}
 	if last.GetWhy() != "" {
 		text += ": " + last.GetWhy()
 	}

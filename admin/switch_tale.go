@@ -57,6 +57,13 @@ func (t *tale) tell(news *adminpb.SwitchProgress) error {
 	}
 }
 
+// goesOn tells that nothing is new, but that a step takes longer.
+func (t *tale) goesOn() {
+	if t.known().GetStep() != "" {
+		_ = t.tell(&adminpb.SwitchProgress{}) // who has gone is not told
+	}
+}
+
 // known is what is known by now.
 func (t *tale) known() *adminpb.SwitchProgress {
 	t.mu.Lock()

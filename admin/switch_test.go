@@ -242,7 +242,10 @@ func TestSwitch_GoesOnWithoutItsReader(t *testing.T) {
 			}
 			time.Sleep(2 * time.Second)
 			told <- tell(&adminpb.SwitchProgress{Step: "commit"})
-			return errors.Join(ctx.Err(), tell(&adminpb.SwitchProgress{Outcome: "committed"}))
+			if ctx.Err() != nil {
+				t.Error("it is told to end")
+			}
+			return tell(&adminpb.SwitchProgress{Outcome: "committed"})
 		}})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -276,6 +279,42 @@ func TestSwitch_EndsWithItsServer(t *testing.T) {
 			t.Errorf("one that never ends: %v after %v", err, time.Since(began))
 		}
 	})
+}
+
+// TestSwitch_AStepThatTakesLong: who listens sees that it goes on, though the node tells nothing new.
+func TestSwitch_AStepThatTakesLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := aService(switching{newFake("a"), func(_ context.Context, _ *adminpb.SwitchRequest, tell func(*adminpb.SwitchProgress) error) error {
+			if err := tell(&adminpb.SwitchProgress{Step: "mirror", Doing: "3 records to go"}); err != nil {
+				return err
+			}
+			time.Sleep(5*time.Second + progressEvery/2)
+			return tell(&adminpb.SwitchProgress{Step: "idle", Outcome: "committed"})
+		}})
+		to := &keptSink{sink: sink{ctx: withCaller(t.Context(), caller{name: "ana", role: topology.Operator}), left: 100}}
+		if err := s.Switch(&adminpb.SwitchRequest{Router: "shop", To: "us", Kind: planned}, &grpc.GenericServerStream[adminpb.SwitchRequest, adminpb.SwitchProgress]{ServerStream: to}); err != nil {
+			t.Fatal(err)
+		}
+		if len(to.got) != 12 { // the first, ten while it takes long, the last
+			t.Errorf("%d messages", len(to.got))
+		}
+		for i, m := range to.got {
+			if seconds := float64(i) / 2; i < 11 && (m.GetSteps()[0].GetSeconds() != seconds || m.GetDoing() != "3 records to go") {
+				t.Errorf("message %d: %v", i, m)
+			}
+		}
+	})
+}
+
+// keptSink keeps what it is sent.
+type keptSink struct {
+	sink
+	got []*adminpb.SwitchProgress
+}
+
+func (s *keptSink) SendMsg(m any) error {
+	s.got = append(s.got, m.(*adminpb.SwitchProgress))
+	return s.sink.SendMsg(m)
 }
 
 // TestSwitch_ASlowReaderHoldsNobodyUp: who does not read keeps neither the switch nor its place.

@@ -108,3 +108,31 @@ func TestStay_IsKeptByFilesAppliesAndHomes(t *testing.T) {
 		})
 	}
 }
+
+// TestMayBeHome: what a rule keeps must not move with its set, nor with what no set names where no set has it.
+func TestMayBeHome(t *testing.T) {
+	alone, _, _ := strings.Cut(residencyRouter, "[[router.set]]")
+	for _, tc := range []struct {
+		text, set, cluster string
+		may                bool
+	}{
+		{residencyRouter, "files", "us", false},
+		{residencyRouter, "files", "fr", true},
+		{residencyRouter, "", "us", true}, // the set has what is kept
+		{residencyRouter, "files", "mars", true},
+		{alone, "", "us", false},
+		{alone, "", "fr", true},
+	} {
+		top, err := Parse("r.toml", []byte(residency+tc.text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = top.MayBeHome("clinic", tc.set, tc.cluster)
+		if (err == nil) != tc.may || err != nil && !strings.Contains(err.Error(), `[[stay]] keeps "patients-*" in frankfurt, paris, and cluster "us" is in virginia`) {
+			t.Errorf("set %q to %s: %v", tc.set, tc.cluster, err)
+		}
+		if err := top.MayBeHome("mars", tc.set, tc.cluster); err != nil {
+			t.Errorf("of no router: %v", err)
+		}
+	}
+}
