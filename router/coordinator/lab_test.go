@@ -10,9 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/router/generation"
@@ -107,50 +105,51 @@ func inLab(t *testing.T, fn func(t *testing.T, l *lab)) {
 
 func (l *lab) fill(at, topic string, partition int32, n int) {
 	l.t.Helper()
-	cl := l.client(at, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DisableIdempotentWrite(), kgo.RequiredAcks(kgo.LeaderAck()))
-	defer cl.Close()
+	p, err := l.at(at).Producer(broker.ProducerOptions{ManualPartition: true})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer p.Close()
 	for range n {
-		if err := cl.ProduceSync(l.t.Context(), &kgo.Record{Topic: topic, Partition: partition, Value: []byte("x")}).FirstErr(); err != nil {
+		if _, err := p.Produce(l.t.Context(), broker.Record{Topic: topic, Partition: partition, Value: []byte("x")}); err != nil {
 			l.t.Fatal(err)
 		}
 	}
 }
 
-func (l *lab) client(at string, opts ...kgo.Opt) *kgo.Client {
+// at is a cluster that is there.
+func (l *lab) at(name string) *broker.Cluster {
 	l.t.Helper()
-	c, _ := l.topo.Cluster(at)
-	cl, err := kgo.NewClient(append(opts, kgo.SeedBrokers(c.Bootstrap...), kgo.Dialer(l.network.DialContext))...)
+	c, err := l.cluster(name)
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	return cl
+	return c
 }
 
 // commit sets where a group is at eu.
 func (l *lab) commit(group string, at map[int32]int64) {
 	l.t.Helper()
-	cl := l.client("eu")
-	defer cl.Close()
-	var os kadm.Offsets
+	var all []broker.GroupOffset
 	for p, o := range at {
-		os.AddOffset("orders", p, o, -1)
+		all = append(all, broker.GroupOffset{TopicPartition: broker.TopicPartition{Topic: "orders", Partition: p}, Offset: o, LeaderEpoch: -1})
 	}
-	if err := kadm.NewClient(cl).CommitAllOffsets(l.t.Context(), group, os); err != nil {
-		l.t.Fatal(err)
+	if refused, err := l.at("eu").CommitGroup(l.t.Context(), group, all); err != nil || len(refused) > 0 {
+		l.t.Fatal(refused, err)
 	}
 }
 
 // committed is where a group is.
 func (l *lab) committed(at, group string) map[int32]int64 {
 	l.t.Helper()
-	cl := l.client(at)
-	defer cl.Close()
-	os, err := kadm.NewClient(cl).FetchOffsets(l.t.Context(), group)
-	if err != nil {
-		l.t.Fatal(err)
+	got := l.at(at).GroupOffsets(l.t.Context(), group)[group]
+	if got.Err != nil {
+		l.t.Fatal(got.Err)
 	}
 	out := map[int32]int64{}
-	os.Each(func(o kadm.OffsetResponse) { out[o.Partition] = o.At })
+	for _, o := range got.Offsets {
+		out[o.Partition] = o.Offset
+	}
 	return out
 }
 
