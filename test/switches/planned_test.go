@@ -1,0 +1,73 @@
+package switches
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/isthmus-project/isthmus/admin/adminpb"
+	"github.com/isthmus-project/isthmus/test/clients"
+	"github.com/isthmus-project/isthmus/test/clients/oracle"
+	"github.com/isthmus-project/isthmus/test/kafka"
+	"github.com/isthmus-project/isthmus/test/node"
+)
+
+// switchesWanted is how many there are; ISTHMUS_SWITCHES is another number.
+func switchesWanted(t *testing.T) int {
+	if text := os.Getenv("ISTHMUS_SWITCHES"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			t.Fatalf("ISTHMUS_SWITCHES is %q", text)
+		}
+		return n
+	}
+	return node.Pick(4, 20)
+}
+
+// TestPlanned moves the router to and fro under load: nothing is lost, doubled, out of order or read twice, and no client is told of any error.
+func TestPlanned(t *testing.T) {
+	kafka.Require(t)
+	l := newLab(t)
+	n := switchesWanted(t)
+	records := rate * (15 + 5*n)
+	for _, e := range wanted() {
+		for _, mode := range []clients.Feature{clients.Eager, clients.Cooperative} {
+			if e.Has(mode) {
+				l.starts(t, e, mode, records)
+			}
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(2+n)*time.Minute)
+	defer cancel()
+	for _, c := range l.clients {
+		if err := c.history.Wait(ctx, "to read", func([]oracle.Event) bool { return c.count(oracle.Read, "first", "second") >= rate }); err != nil {
+			t.Fatalf("%s: %v", c.topic, err)
+		}
+	}
+	var gaps []time.Duration
+	for i := range n {
+		to := []string{"us", "eu"}[i%2]
+		p := l.goes(l.nodes[i%len(l.nodes)], adminpb.SwitchKind_SWITCH_KIND_PLANNED, to)
+		if p.GetOutcome() != "committed" {
+			t.Fatalf("%s: %s", p.GetOutcome(), p.GetWhy())
+		}
+		gaps = append(gaps, time.Duration(p.GetGapSeconds()*float64(time.Second)))
+		node.Until(t, 30*time.Second, "all are at "+to, func(ctx context.Context) error { return l.homeIs(ctx, to, int64(i+1)) })
+		at := time.Now()
+		for _, c := range l.clients {
+			read := c.count(oracle.Read, "first", "second")
+			if err := c.history.Wait(ctx, "to go on", func([]oracle.Event) bool { return c.count(oracle.Read, "first", "second") >= read+rate }); err != nil {
+				t.Fatalf("%s: %v", c.topic, err)
+			}
+		}
+		t.Log(fmt.Sprintf("all groups read on %v later", time.Since(at).Round(time.Millisecond)))
+		time.Sleep(2 * time.Second)
+	}
+	for _, c := range l.clients {
+		c.end(ctx, t)
+	}
+	t.Logf("clients stood at switches: p50 %v, p95 %v", quantile(gaps, 0.5).Round(time.Millisecond), quantile(gaps, 0.95).Round(time.Millisecond))
+}
