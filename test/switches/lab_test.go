@@ -121,8 +121,7 @@ type client struct {
 	topic   string
 	mode    clients.Feature
 	history *program.History
-	runs    []*program.Run
-	records int
+	runs    []*program.Run // the producer is the last
 }
 
 // wanted are the clients of this run: a small set, or by ISTHMUS_CLIENTS those of some kinds, or all.
@@ -139,11 +138,11 @@ func wanted() (out []clients.Entry) {
 	return out
 }
 
-// starts has a library's program write n records and read them.
-func (l *lab) starts(t *testing.T, e clients.Entry, mode clients.Feature, n int) *client {
+// starts has a library's program write records until the end, and read them.
+func (l *lab) starts(t *testing.T, e clients.Entry, mode clients.Feature) *client {
 	t.Helper()
 	path := e.Program(t)
-	c := &client{l: l, topic: strings.ReplaceAll(fmt.Sprint("run-", e, "-", mode), " ", "-"), mode: mode, history: &program.History{}, records: n}
+	c := &client{l: l, topic: strings.ReplaceAll(fmt.Sprint("run-", e, "-", mode), " ", "-"), mode: mode, history: &program.History{}}
 	l.sites["eu"].Create(t, c.topic, partitions)
 	l.sites["us"].Create(t, c.topic, partitions)
 	for _, name := range []string{"first", "second"} {
@@ -152,7 +151,7 @@ func (l *lab) starts(t *testing.T, e clients.Entry, mode clients.Feature, n int)
 	if e.Has(clients.Assign) {
 		c.start(t, path, "reader", "", "consume", "mode=assign", "seek=0")
 	}
-	c.start(t, path, "producer", "", "produce", "kind=idempotent", "from=0", fmt.Sprint("records=", n), fmt.Sprint("rate=", rate))
+	c.start(t, path, "producer", "", "produce", "kind=idempotent", "from=0", "records=10000000", fmt.Sprint("rate=", rate))
 	l.clients = append(l.clients, c)
 	return c
 }
@@ -172,15 +171,14 @@ func (c *client) count(kind string, who ...string) (n int) {
 	return n
 }
 
-// end waits until all is written and read, and judges it.
+// end stops the producer, waits until all is read, and judges it.
 func (c *client) end(ctx context.Context, t *testing.T) {
 	t.Helper()
-	err := c.history.Wait(ctx, "all to be sent", func(es []oracle.Event) bool {
-		return slices.ContainsFunc(es, func(e oracle.Event) bool { return e.Run == "producer" && e.Kind == oracle.Done })
-	})
+	c.runs[len(c.runs)-1].Stop()
+	var err error
 	for _, who := range [][]string{{"first", "second"}, {"reader"}} {
 		if err == nil && (len(who) == 2 || len(c.runs) == 4) {
-			err = c.history.Wait(ctx, fmt.Sprint("all to be read by ", who), func([]oracle.Event) bool { return c.count(oracle.Read, who...) >= c.records-c.count(oracle.Failed) })
+			err = c.history.Wait(ctx, fmt.Sprint("all to be read by ", who), func([]oracle.Event) bool { return c.count(oracle.Read, who...) >= c.count(oracle.Acked) })
 		}
 	}
 	for _, r := range c.runs {

@@ -32,11 +32,10 @@ func TestPlanned(t *testing.T) {
 	kafka.Require(t)
 	l := newLab(t)
 	n := switchesWanted(t)
-	records := rate * (15 + 5*n)
 	for _, e := range wanted() {
 		for _, mode := range []clients.Feature{clients.Eager, clients.Cooperative} {
 			if e.Has(mode) {
-				l.starts(t, e, mode, records)
+				l.starts(t, e, mode)
 			}
 		}
 	}
