@@ -177,6 +177,45 @@ func TestRuns_OfBothWaysOnAnyNode(t *testing.T) {
 	})
 }
 
+// What another node copies is known as soon as that node writes its progress down, which it can be told to.
+func TestRuns_OfAnotherNodeAtOnce(t *testing.T) {
+	scenario(t, Options{Topics: []string{"orders"}, Partitions: 1, Mirror: mirror.Config{CheckpointEvery: time.Hour}}, func(t *testing.T, f *Fabric, _ *judge.Log) {
+		team := f.Share(Only("n1"), "n1", "n2")
+		defer team.Stop()
+		several(t, f, "eu", "orders", "eu", 50)
+		end := endOf(t, f, "eu", "orders")
+		eventually(t, 10*time.Second, "the owner has all", func() bool {
+			next, err := team.Node("n1").Set.Reached(t.Context(), "eu", "us", "orders", 0)
+			return err == nil && next == end
+		})
+		other := team.Node("n2")
+		if next, err := other.Set.Reached(t.Context(), "eu", "us", "orders", 0); err != nil || next >= end {
+			t.Errorf("nothing is durable yet, and it has reached %d, %v", next, err)
+		}
+		sameRunsUpTo(t, other, 0)
+		team.Node("n1").Set.Flush()
+		eventually(t, 200*time.Millisecond, "the other knows", func() bool {
+			next, err := other.Set.Reached(t.Context(), "eu", "us", "orders", 0)
+			return err == nil && next == end
+		})
+		sameRuns(t, f, other, "eu", "us")
+		sameRunsUpTo(t, other, end)
+	})
+}
+
+// sameRunsUpTo sees how many records the runs of a node have.
+func sameRunsUpTo(t *testing.T, n *Node, want int64) {
+	t.Helper()
+	runs, err := n.Set.Runs(t.Context(), "eu", "us", "orders", 0)
+	have := int64(0)
+	for _, r := range runs {
+		have += r.Records
+	}
+	if err != nil || have != want {
+		t.Errorf("%s knows of %d records, %v, want %d", n.Name, have, err, want)
+	}
+}
+
 // A topic that a link calls otherwise has no runs.
 func TestRuns_NeedOneName(t *testing.T) {
 	scenario(t, Options{Topics: []string{"orders"}, Partitions: 1, Settings: "naming = \"prefix\"\n"}, func(t *testing.T, f *Fabric, _ *judge.Log) {
