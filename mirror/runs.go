@@ -17,7 +17,7 @@ import (
 //
 // Only what is acknowledged counts, and of partitions that another node copies what is durable: all up to [Set.Reached] of each way, at the
 // time of the call. The topic must have one name at both ends. It returns [ErrNoLink] where neither link takes the topic, and
-// [ErrUnknownPump] while one that does has not begun on this node: later it may.
+// [ErrUnknownPump] while one that does has not begun and nothing is known of it: later it may.
 func (s *Set) Runs(ctx context.Context, from, at, topic string, partition int32) ([]Run, error) {
 	out, err := runsBetween(s.Topology(), func(from, to, topic string, partition int32) (runView, bool, error) {
 		return s.runView(ctx, from, to, topic, partition)
@@ -55,12 +55,36 @@ func (s *Set) reached(ctx context.Context, w way, partition int32) (int64, error
 	if err != nil {
 		return 0, err
 	}
-	p := s.pumpOf(w.from, w.to, w.topic, partition)
-	if p == nil {
+	src, ok := s.copies(w.from, w.to, w.topic, partition)
+	if !ok {
 		return 0, fmt.Errorf("%s→%s: %w", w.from, w.to, ErrUnknownPump)
 	}
-	_, next, err := p.learned(ctx, false)
+	_, next, ok, err := src.learned(ctx, false)
+	if err == nil && !ok {
+		err = fmt.Errorf("%s→%s: %w", w.from, w.to, ErrUnknownPump)
+	}
 	return next, err
+}
+
+// copies is where it is known what of a partition a link has copied: the pump that stands for it, and the store. There is no pump where the source
+// does not have the topic any more, or was never reached by this process; what is durable is at the target.
+type copies struct {
+	id    PumpID
+	pump  *pump // nil: none
+	store *store
+}
+
+// copies finds a link; false: the node has none.
+func (s *Set) copies(from, to, topic string, partition int32) (copies, bool) {
+	if p := s.pumpOf(from, to, topic, partition); p != nil {
+		return copies{p.id, p, p.link.store}, true
+	}
+	for _, l := range s.list() {
+		if _, takes := s.Topology().TargetTopic(l.spec, topic); takes && l.spec.From == from && l.spec.To == to && partition >= 0 {
+			return copies{l.routing().pumpID(l.spec, topic, partition), nil, l.store}, true
+		}
+	}
+	return copies{}, false
 }
 
 // runView is what is known of a pump's copies.
@@ -74,57 +98,69 @@ type runView struct {
 // findRuns is where [runsBetween] finds what the pump from → to of a topic of from has copied; false: no pump stands for the partition.
 type findRuns func(from, to, topic string, partition int32) (runView, bool, error)
 
-// runView finds what a pump has copied, and how else its target got records.
+// runView finds what a link has copied, and how else its target got records.
 func (s *Set) runView(ctx context.Context, from, to, topic string, partition int32) (runView, bool, error) {
-	p := s.pumpOf(from, to, topic, partition)
-	if p == nil {
+	src, ok := s.copies(from, to, topic, partition)
+	if !ok {
 		return runView{}, false, nil
 	}
-	runs, _, err := p.learned(ctx, true)
-	if err != nil {
+	runs, _, ok, err := src.learned(ctx, true)
+	if err != nil || !ok {
 		return runView{}, false, err
 	}
 	topo := s.Topology()
-	before := p.inherits(func(origin string) bool {
+	before := src.store.inheritances(src.id, func(origin string) bool {
 		route := topo.Route(origin, to, topic)
 		return len(route) > 0 && route[len(route)-1].From == from
 	})
 	return runView{runs: runs, before: before, beside: func(from string) ([]Run, bool, error) {
-		other := p.id
+		other := src.id
 		other.From = from
-		runs, _, ok, err := p.link.store.durableRuns(other)
+		runs, _, ok, err := src.store.durableRuns(other)
 		return runs, ok, err
 	}}, true, nil
 }
 
-// learned is what is known of a pump's copies, here or where another node copies: its runs, if they are wanted, and the source offset before
-// which they are all.
-func (p *pump) learned(ctx context.Context, wanted bool) (runs []Run, next int64, err error) {
+// learned is what is known of a link's copies, here or where another node copies: its runs, if they are wanted, and the source offset before
+// which they are all; false: there is neither a pump nor anything durable.
+func (c copies) learned(ctx context.Context, wanted bool) (runs []Run, next int64, ok bool, err error) {
+	here, sure := false, false
+	var acked Checkpoint
+	if c.pump != nil {
+		if runs, acked, here, sure, err = c.pump.live(wanted); err != nil || sure {
+			return runs, acked.SourceNext, true, err
+		}
+	}
+	if err := c.store.refresh(ctx); err != nil {
+		return nil, 0, false, err // what was read before may be much too old
+	}
+	best, ok := c.store.best(c.id)
+	switch {
+	case here && (!ok || !best.ahead(acked)):
+		return runs, acked.SourceNext, true, nil
+	case !ok:
+		return nil, 0, c.pump != nil, nil // nothing was copied yet
+	case !wanted:
+		return nil, max(0, best.SourceNext), true, nil
+	}
+	runs, next, _, err = c.store.durableRuns(c.id)
+	return runs, next, true, err
+}
+
+// live is what a pump knows itself, if it is here; sure: nobody else can know more.
+func (p *pump) live(wanted bool) (runs []Run, acked Checkpoint, here, sure bool, err error) {
 	p.mu.Lock()
-	here, sure, unread := p.born && !p.gone, p.state == StateRunning, p.unread
-	acked := p.acked.clone()
-	if here && wanted && unread == nil {
+	defer p.mu.Unlock()
+	if !p.born || p.gone {
+		return nil, Checkpoint{}, false, false, nil
+	}
+	if p.unread != nil {
+		return nil, Checkpoint{}, true, false, p.unread
+	}
+	if wanted {
 		runs = p.offsets.list()
 	}
-	p.mu.Unlock()
-	switch {
-	case here && unread != nil:
-		return nil, 0, unread
-	case here && sure:
-		return runs, acked.SourceNext, nil
-	}
-	if err := p.link.store.refresh(ctx); err != nil {
-		return nil, 0, err // what was read before may be much too old
-	}
-	best, ok := p.link.store.best(p.id)
-	if here && (!ok || !best.ahead(acked)) {
-		return runs, acked.SourceNext, nil
-	}
-	if !ok || !wanted {
-		return nil, max(0, best.SourceNext), nil
-	}
-	runs, next, _, err = p.link.store.durableRuns(p.id)
-	return runs, next, err
+	return runs, p.acked.clone(), true, p.state == StateRunning, nil
 }
 
 // durableRuns is what the store says that a pump has copied, up to a source offset; false: the pump has not begun.

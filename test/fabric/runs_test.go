@@ -12,8 +12,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/mirror"
 	"github.com/isthmus-project/isthmus/test/judge"
+	"github.com/isthmus-project/isthmus/topology"
 )
 
 // several writes records of their own to the first partition of a topic.
@@ -200,6 +202,36 @@ func TestRuns_OfAnotherNodeAtOnce(t *testing.T) {
 		})
 		sameRuns(t, f, other, "eu", "us")
 		sameRunsUpTo(t, other, end)
+	})
+}
+
+// A node that never reached the source knows by what is durable at the target, as it has to when the source is lost.
+func TestRuns_OfASourceThatIsAway(t *testing.T) {
+	scenario(t, Options{Topics: []string{"orders"}, Partitions: 1}, func(t *testing.T, f *Fabric, _ *judge.Log) {
+		first := f.Start("n1")
+		several(t, f, "eu", "orders", "eu", 50)
+		if err := CaughtUp(time.Minute, first); err != nil {
+			t.Fatal(err)
+		}
+		first.Stop()
+		n := f.Run("n2", func(d *mirror.SetDeps) {
+			open := d.Open
+			d.Open = func(c topology.Cluster) (*broker.Cluster, error) {
+				if c.Name == "eu" {
+					c.Bootstrap = []string{"127.0.0.1:1"}
+				}
+				return open(c)
+			}
+		})
+		defer n.Stop()
+		if next, err := n.Set.Reached(t.Context(), "eu", "us", "orders", 0); err != nil || next != 50 {
+			t.Errorf("it has reached %d, %v", next, err)
+		}
+		sameRuns(t, f, n, "eu", "us")
+		sameRunsUpTo(t, n, 50)
+		if _, err := n.Set.Runs(t.Context(), "eu", "us", "orders", 1); !errors.Is(err, mirror.ErrUnknownPump) {
+			t.Errorf("a partition that nobody copied: %v", err)
+		}
 	})
 }
 
