@@ -17,7 +17,7 @@ import (
 //
 // Only what is acknowledged counts, and of partitions that another node copies what is durable: all up to [Set.Reached] of each way, at the
 // time of the call. The topic must have one name at both ends. It returns [ErrNoLink] where neither link takes the topic, and
-// [ErrUnknownPump] while one that does has not begun and nothing is known of it: later it may.
+// [ErrUnknownPump] where this node has not got one that does.
 func (s *Set) Runs(ctx context.Context, from, at, topic string, partition int32) ([]Run, error) {
 	out, err := runsBetween(s.Topology(), func(from, to, topic string, partition int32) (runView, bool, error) {
 		return s.runView(ctx, from, to, topic, partition)
@@ -59,10 +59,7 @@ func (s *Set) reached(ctx context.Context, w way, partition int32) (int64, error
 	if !ok {
 		return 0, fmt.Errorf("%s→%s: %w", w.from, w.to, ErrUnknownPump)
 	}
-	_, next, ok, err := src.learned(ctx, false)
-	if err == nil && !ok {
-		err = fmt.Errorf("%s→%s: %w", w.from, w.to, ErrUnknownPump)
-	}
+	_, next, err := src.learned(ctx, false)
 	return next, err
 }
 
@@ -104,8 +101,8 @@ func (s *Set) runView(ctx context.Context, from, to, topic string, partition int
 	if !ok {
 		return runView{}, false, nil
 	}
-	runs, _, ok, err := src.learned(ctx, true)
-	if err != nil || !ok {
+	runs, _, err := src.learned(ctx, true)
+	if err != nil {
 		return runView{}, false, err
 	}
 	topo := s.Topology()
@@ -122,29 +119,27 @@ func (s *Set) runView(ctx context.Context, from, to, topic string, partition int
 }
 
 // learned is what is known of a link's copies, here or where another node copies: its runs, if they are wanted, and the source offset before
-// which they are all; false: there is neither a pump nor anything durable.
-func (c copies) learned(ctx context.Context, wanted bool) (runs []Run, next int64, ok bool, err error) {
+// which they are all. Whoever copies has written a beginning first, so where nothing is durable nothing was copied.
+func (c copies) learned(ctx context.Context, wanted bool) (runs []Run, next int64, err error) {
 	here, sure := false, false
 	var acked Checkpoint
 	if c.pump != nil {
 		if runs, acked, here, sure, err = c.pump.live(wanted); err != nil || sure {
-			return runs, acked.SourceNext, true, err
+			return runs, acked.SourceNext, err
 		}
 	}
 	if err := c.store.refresh(ctx); err != nil {
-		return nil, 0, false, err // what was read before may be much too old
+		return nil, 0, err // what was read before may be much too old
 	}
 	best, ok := c.store.best(c.id)
 	switch {
 	case here && (!ok || !best.ahead(acked)):
-		return runs, acked.SourceNext, true, nil
-	case !ok:
-		return nil, 0, c.pump != nil, nil // nothing was copied yet
-	case !wanted:
-		return nil, max(0, best.SourceNext), true, nil
+		return runs, acked.SourceNext, nil
+	case !ok || !wanted:
+		return nil, max(0, best.SourceNext), nil
 	}
 	runs, next, _, err = c.store.durableRuns(c.id)
-	return runs, next, true, err
+	return runs, next, err
 }
 
 // live is what a pump knows itself, if it is here; sure: nobody else can know more.
