@@ -346,9 +346,6 @@ func composed(a, b []Run) (out []Run) {
 			if n.Source >= r.targetEnd() {
 				break
 			}
-			if n.Origin != r.Origin {
-				continue
-			}
 			first, end := max(n.Source, r.Target), min(n.sourceEnd(), r.targetEnd())
 			out = append(out, Run{Source: r.Source + first - r.Target, Target: n.Target + first - n.Source, Records: end - first, Origin: r.Origin})
 		}
