@@ -56,9 +56,9 @@ func (k *Look) refresh(ctx context.Context, s *store) error {
 // turned round; before a link took a relay's place what came over that; and what both had from a third cluster, where this node
 // knows the maps of both ways. Where it does not, that is left out. Epoch and Count mean nothing.
 //
-// Only what is acknowledged counts, and of partitions that another node copies what is durable: all up to [Set.Reached] of each way, at the
+// Only what is acknowledged counts, and of partitions that another node copies what is durable: all up to [Look.Reached] of each way, at the
 // time of the look. The topic must have one name at both ends. It returns [ErrNoLink] where neither link takes the topic, and
-// [ErrUnknownPump] while one that does has not begun on this node: later it may.
+// [ErrUnknownPump] where this node has not got one that does.
 func (k *Look) Runs(ctx context.Context, from, at, topic string, partition int32) ([]Run, error) {
 	out, err := runsBetween(k.set.Topology(), func(from, to, topic string, partition int32) (runView, bool, error) {
 		return k.runView(ctx, from, to, topic, partition)
@@ -73,10 +73,10 @@ func (k *Look) Runs(ctx context.Context, from, at, topic string, partition int32
 // copy: markers, and what other links bring. Of a partition that another node copies it is what is durable, which is up to a second old; 0 if nothing is.
 // Its errors are those of [Look.Runs].
 func (k *Look) Reached(ctx context.Context, from, to, topic string, partition int32) (int64, error) {
-	p, err := k.taking(way{from, to, topic, topic}, partition)
+	src, err := k.taking(way{from, to, topic, topic}, partition)
 	var next int64
 	if err == nil {
-		_, next, err = p.learned(ctx, k, false)
+		_, next, err = src.learned(ctx, k, false)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("find how much of %s:%d of %s is at %s: %w", topic, partition, from, to, err)
@@ -84,33 +84,62 @@ func (k *Look) Reached(ctx context.Context, from, to, topic string, partition in
 	return next, nil
 }
 
+// Flush has the progress of what this node copies written down soon, for other nodes that wait for [Look.Durable]; by itself that is done every second.
+// It waits for nothing, and costs nothing where nothing has moved.
+func (s *Set) Flush() {
+	for _, l := range s.list() {
+		nudge(l.flush)
+	}
+}
+
 // Durable is Reached as far as any node can find it, also where this one copies the partition itself.
 func (k *Look) Durable(ctx context.Context, from, to, topic string, partition int32) (int64, error) {
-	p, err := k.taking(way{from, to, topic, topic}, partition)
+	src, err := k.taking(way{from, to, topic, topic}, partition)
 	if err == nil {
-		err = k.refresh(ctx, p.link.store)
+		err = k.refresh(ctx, src.store)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("find how much of %s:%d of %s is durably at %s: %w", topic, partition, from, to, err)
 	}
-	best, _ := p.link.store.best(p.id)
+	best, _ := src.store.best(src.id)
 	return max(0, best.SourceNext), nil
 }
 
-// taking is the pump that takes a partition a way.
-func (k *Look) taking(w way, partition int32) (*pump, error) {
+// taking is the link that takes a partition a way.
+func (k *Look) taking(w way, partition int32) (copies, error) {
 	taken, err := takenAs(k.set.Topology(), w)
 	if err == nil && !taken {
 		err = ErrNoLink
 	}
 	if err != nil {
-		return nil, err
+		return copies{}, err
 	}
-	p := k.set.pumpOf(w.from, w.to, w.topic, partition)
-	if p == nil {
-		return nil, fmt.Errorf("%s→%s: %w", w.from, w.to, ErrUnknownPump)
+	src, ok := k.set.copies(w.from, w.to, w.topic, partition)
+	if !ok {
+		return copies{}, fmt.Errorf("%s→%s: %w", w.from, w.to, ErrUnknownPump)
 	}
-	return p, nil
+	return src, nil
+}
+
+// copies is where it is known what of a partition a link has copied: the pump that stands for it, and the store. There is no pump where the source
+// does not have the topic any more, or was never reached by this process; what is durable is at the target.
+type copies struct {
+	id    PumpID
+	pump  *pump // nil: none
+	store *store
+}
+
+// copies finds a link; false: the node has none.
+func (s *Set) copies(from, to, topic string, partition int32) (copies, bool) {
+	if p := s.pumpOf(from, to, topic, partition); p != nil {
+		return copies{p.id, p, p.link.store}, true
+	}
+	for _, l := range s.list() {
+		if _, takes := s.Topology().TargetTopic(l.spec, topic); takes && l.spec.From == from && l.spec.To == to && partition >= 0 {
+			return copies{l.routing().pumpID(l.spec, topic, partition), nil, l.store}, true
+		}
+	}
+	return copies{}, false
 }
 
 // runView is what is known of a pump's copies.
@@ -124,57 +153,67 @@ type runView struct {
 // findRuns is where [runsBetween] finds what the pump from → to of a topic of from has copied; false: no pump stands for the partition.
 type findRuns func(from, to, topic string, partition int32) (runView, bool, error)
 
-// runView finds what a pump has copied, and how else its target got records.
+// runView finds what a link has copied, and how else its target got records.
 func (k *Look) runView(ctx context.Context, from, to, topic string, partition int32) (runView, bool, error) {
-	p := k.set.pumpOf(from, to, topic, partition)
-	if p == nil {
+	src, ok := k.set.copies(from, to, topic, partition)
+	if !ok {
 		return runView{}, false, nil
 	}
-	runs, _, err := p.learned(ctx, k, true)
+	runs, _, err := src.learned(ctx, k, true)
 	if err != nil {
 		return runView{}, false, err
 	}
 	topo := k.set.Topology()
-	before := p.inherits(func(origin string) bool {
+	before := src.store.inheritances(src.id, func(origin string) bool {
 		route := topo.Route(origin, to, topic)
 		return len(route) > 0 && route[len(route)-1].From == from
 	})
 	return runView{runs: runs, before: before, beside: func(from string) ([]Run, bool, error) {
-		other := p.id
+		other := src.id
 		other.From = from
-		runs, _, ok, err := p.link.store.durableRuns(other)
+		runs, _, ok, err := src.store.durableRuns(other)
 		return runs, ok, err
 	}}, true, nil
 }
 
-// learned is what is known of a pump's copies, here or where another node copies: its runs, if they are wanted, and the source offset before
-// which they are all.
-func (p *pump) learned(ctx context.Context, look *Look, wanted bool) (runs []Run, next int64, err error) {
-	p.mu.Lock()
-	here, sure, unread := p.born && !p.gone, p.state == StateRunning, p.unread
-	acked := p.acked.clone()
-	if here && wanted && unread == nil {
-		runs = p.offsets.list()
+// learned is what is known of a link's copies, here or where another node copies: its runs, if they are wanted, and the source offset before
+// which they are all. Whoever copies has written a beginning first, so where nothing is durable nothing was copied.
+func (c copies) learned(ctx context.Context, look *Look, wanted bool) (runs []Run, next int64, err error) {
+	here, sure := false, false
+	var acked Checkpoint
+	if c.pump != nil {
+		if runs, acked, here, sure, err = c.pump.live(wanted); err != nil || sure {
+			return runs, acked.SourceNext, err
+		}
 	}
-	p.mu.Unlock()
-	switch {
-	case here && unread != nil:
-		return nil, 0, unread
-	case here && sure:
-		return runs, acked.SourceNext, nil
-	}
-	if err := look.refresh(ctx, p.link.store); err != nil {
+	if err := look.refresh(ctx, c.store); err != nil {
 		return nil, 0, err // what was read before may be much too old
 	}
-	best, ok := p.link.store.best(p.id)
-	if here && (!ok || !best.ahead(acked)) {
+	best, ok := c.store.best(c.id)
+	switch {
+	case here && (!ok || !best.ahead(acked)):
 		return runs, acked.SourceNext, nil
-	}
-	if !ok || !wanted {
+	case !ok || !wanted:
 		return nil, max(0, best.SourceNext), nil
 	}
-	runs, next, _, err = p.link.store.durableRuns(p.id)
+	runs, next, _, err = c.store.durableRuns(c.id)
 	return runs, next, err
+}
+
+// live is what a pump knows itself, if it is here; sure: nobody else can know more.
+func (p *pump) live(wanted bool) (runs []Run, acked Checkpoint, here, sure bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.born || p.gone {
+		return nil, Checkpoint{}, false, false, nil
+	}
+	if p.unread != nil {
+		return nil, Checkpoint{}, true, false, p.unread
+	}
+	if wanted {
+		runs = p.offsets.list()
+	}
+	return runs, p.acked.clone(), true, p.state == StateRunning, nil
 }
 
 // durableRuns is what the store says that a pump has copied, up to a source offset; false: the pump has not begun.
@@ -364,9 +403,6 @@ func composed(a, b []Run) (out []Run) {
 		for _, n := range b[k:] {
 			if n.Source >= r.targetEnd() {
 				break
-			}
-			if n.Origin != r.Origin {
-				continue
 			}
 			first, end := max(n.Source, r.Target), min(n.sourceEnd(), r.targetEnd())
 			out = append(out, Run{Source: r.Source + first - r.Target, Target: n.Target + first - n.Source, Records: end - first, Origin: r.Origin})

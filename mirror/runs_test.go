@@ -161,3 +161,25 @@ func TestRuns_SaysWhatIsMissing(t *testing.T) {
 		t.Errorf("turned round: %v, %v", got, err)
 	}
 }
+
+// Both links between two clusters and a third that sent to both: a thousand runs in each map.
+func BenchmarkRuns(b *testing.B) {
+	topo := fabricOf(b, "eu>us", "us>eu", "eu>ap", "ap>eu", "us>ap", "ap>us")
+	maps := make(map[string]*OffsetMap)
+	for _, l := range topo.Links {
+		m := &OffsetMap{}
+		for i := range int64(1000) {
+			m.Add(Run{Source: 100*i + int64(len(l.To)), Target: 90 * i, Records: 40, Origin: l.From, Count: 40 * i})
+		}
+		maps[l.From+">"+l.To] = m
+	}
+	get := func(from, to, _ string, _ int32) (runView, bool, error) {
+		return runView{runs: maps[from+">"+to].list()}, true, nil
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := runsBetween(topo, get, way{"eu", "us", "orders", "orders"}, 0); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -297,13 +297,6 @@ func (s *Set) Drain(ctx context.Context) {
 	}
 }
 
-// Flush has all links make durable now what they have copied: a switch of a router waits for it.
-func (s *Set) Flush() {
-	for _, l := range s.list() {
-		nudge(l.flush)
-	}
-}
-
 // HangUp ends all connections of the links to one cluster: the path to it was found dead, and what waits for answers over it would
 // do so for long after the path is back.
 func (s *Set) HangUp(cluster string) {

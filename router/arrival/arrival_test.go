@@ -136,6 +136,45 @@ func TestBuild_UnplannedIsTheSameLater(t *testing.T) {
 	}
 }
 
+// Of generations in which nothing was written nobody is asked; of one home only once.
+func TestBuild_AsksForWhatItNeeds(t *testing.T) {
+	for name, c := range map[string]struct {
+		asked int
+		cuts  []any
+	}{
+		"nothing written": {0, []any{cut("t", [3]int64{0, 7, 0}), cut("t", [3]int64{0, 0, 7}), cut("t", [3]int64{0, 7, 0})}},
+		"one home twice":  {1, []any{cut("t", [3]int64{5, 7, 5}), cut("t", [3]int64{5, 5, 7}), cut("t", [3]int64{9, 20, 9})}},
+	} {
+		asked := &asking{}
+		if _, err := Build(t.Context(), request(c.cuts, "planned b", "back a", "planned b"), asked); err != nil || asked.n != c.asked {
+			t.Errorf("%s: asked %d times, want %d: %v", name, asked.n, c.asked, err)
+		}
+	}
+}
+
+// asking counts questions.
+type asking struct{ n int }
+
+func (a *asking) Runs(context.Context, string, string, string, int32) ([]timeline.Run, error) {
+	a.n++
+	return []timeline.Run{{From: 0, To: 2, Count: 5}}, nil
+}
+
+func TestWithin_IsWhatAGenerationNeeds(t *testing.T) {
+	runs := []timeline.Run{{From: 2, To: 2, Count: 3}, {From: 5, To: 6, Count: 2}, {From: 9, To: 9, Count: 1}}
+	for _, c := range []struct {
+		from, to int64
+		want     []timeline.Run
+	}{{0, 100, runs}, {4, 6, runs[:2]}, {5, 9, runs[1:2]}, {7, 9, []timeline.Run{}}, {10, 20, []timeline.Run{}}, {9, 10, runs[2:]}, {0, 2, []timeline.Run{}}} {
+		if got := within(runs, c.from, c.to); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%d to %d: %v, want %v", c.from, c.to, got, c.want)
+		}
+	}
+	if got := within(nil, 0, 5); got == nil || len(got) != 0 {
+		t.Errorf("of nothing: %#v", got)
+	}
+}
+
 func TestBuild_SaysWhatDoesNotFit(t *testing.T) {
 	one := cut("t", [3]int64{10, 1000, 10})
 	for name, c := range map[string]struct {
@@ -203,7 +242,7 @@ func TestBuild_IsBounded(t *testing.T) { synctest.Test(t, isBounded) }
 
 func isBounded(t *testing.T) {
 	b := &busy{}
-	if _, err := Build(t.Context(), request([]any{many(1000)}, "planned b"), b); err != nil || b.asked != 1000 || b.most != atOnce {
+	if _, err := Build(t.Context(), request([]any{many(3000)}, "planned b"), b); err != nil || b.asked != 3000 || b.most != atOnce {
 		t.Errorf("%d asked, %d at a time: %v", b.asked, b.most, err)
 	}
 	b = &busy{err: errTest}

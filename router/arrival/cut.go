@@ -11,9 +11,15 @@ import (
 )
 
 // Cut makes the cut of a planned switch to a cluster: before are the timelines of the generation that ends (see [Timelines]), nil in generation 0; left and real are the ends
-// of the logs of all partitions that there are at the home that is left, and of the same at the new one, by topic and partition. Writing must have
-// stopped before left was asked for, and the mirror must have caught up before real was. Partitions that only the new home has are left out. It
-// sees to it that the timelines can go on so, because once it is decided there is no way back: its error names the partitions, and wraps
+// of the logs of all partitions that there are at the home that is left, and of the same at the new one, by topic and partition. Partitions that only
+// the new home has are left out.
+//
+// All below left must be at the new home below real, and all below real that the new home had from elsewhere must be at the left one below left:
+// what is in only one of them would be seen again, or by nobody. So, when routers write no more: ask for the end of the new log, wait until the mirror has brought all
+// before that to the left home, ask for the left end, wait until the mirror has brought all before that to the new home, and ask for the end of the new log again. If
+// that is the one from the beginning, or the new home is written to by routers only, these are the ends; else once more.
+//
+// Cut sees to it that the timelines can go on so, because once it is decided there is no way back: its error names the partitions, and wraps
 // [timeline.ErrImpossible] where a log was cut off or made anew since its generation began.
 func Cut(before map[string][]timeline.Timeline, to string, left, real map[string][]int64) ([]generation.CutTopic, error) {
 	var out []generation.CutTopic

@@ -13,7 +13,7 @@ import (
 const (
 	// atOnce is how many partitions are asked about at a time. Of those that other nodes copy the mirror reads what is new of the maps, once for all
 	// that wait for it: so the more ask, the less is read.
-	atOnce = 64
+	atOnce = 1024
 	// mostErrors is how many partitions an error names. Then no more are begun.
 	mostErrors = 16
 )
