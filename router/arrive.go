@@ -23,7 +23,10 @@ const (
 
 // arrive takes the set to the newest home that was decided.
 func (f *follower) arrive(ctx context.Context) error {
-	st, err := f.r.deps.Generations.State(f.name)
+	st, err := f.learn() // which ends ctx where it is news
+	if err == nil {
+		err = ctx.Err()
+	}
 	if err != nil {
 		return err
 	}

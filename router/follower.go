@@ -45,21 +45,37 @@ type gathered struct {
 	members    map[string][]string
 }
 
-// learn takes what the logs say now.
-func (f *follower) learn(g goal) {
-	f.mu.Lock()
-	changed := g != f.goal
-	if changed && f.leave != nil && (!f.arriving || g.generation != f.goal.generation) {
-		f.leave()
+// learn takes what the logs say now, and returns it.
+func (f *follower) learn() (generation.State, error) {
+	st, changed, err := f.look()
+	if err != nil {
+		return st, err
 	}
-	if f.goal = g; changed && g.round != 0 {
-		f.held = 0
-	}
-	f.mu.Unlock()
 	f.keep()
 	if changed {
 		f.again()
 	}
+	return st, nil
+}
+
+// look looks what the logs say, and reports whether that is another goal. Under the mutex, so that nobody takes what they said before for news.
+func (f *follower) look() (st generation.State, changed bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if st, err = f.r.deps.Generations.State(f.name); err != nil {
+		return st, false, err
+	}
+	g := goalOf(st, f.r.deps.Generations.Plans(f.name))
+	if g == f.goal {
+		return st, false, nil
+	}
+	if f.leave != nil && (!f.arriving || g.generation != f.goal.generation) {
+		f.leave()
+	}
+	if f.goal = g; g.round != 0 {
+		f.held = 0
+	}
+	return st, true, nil
 }
 
 // again has run look at the goal.

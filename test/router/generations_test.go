@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/isthmus-project/isthmus/router"
@@ -334,6 +335,8 @@ func TestGenerations_Sets(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		rest, fast := f.writes("orders", 0), f.writes("payments-1", 0)
 		time.Sleep(time.Second)
+		registry := prometheus.NewPedanticRegistry()
+		registry.MustRegister(router.NewMetrics(func() []*router.Router { return []*router.Router{d.router} }))
 		p := f.prepare("fast")
 		d.until(t, 1, "held", held(1))
 		if s := d.router.Standings(); s[0].Phase != hold.Serving || s[0].Set != "" || s[1].Set != "fast" {
@@ -343,6 +346,9 @@ func TestGenerations_Sets(t *testing.T) {
 		time.Sleep(time.Second)
 		if rest.count() == n {
 			t.Error("another set is held")
+		}
+		if got := samples(t, registry); got["held_requests fast"] < 1 || got["held_requests "] != 0 || got["phase held fast"] != 1 {
+			t.Errorf("%v", got)
 		}
 		f.decide(p, generation.Planned, "eu", "us")
 		d.until(t, 1, "at its new home", serving(1, "us"))
@@ -355,6 +361,15 @@ func TestGenerations_Sets(t *testing.T) {
 		at := []int64{f.records(seeds["eu"], "payments-1"), f.records(seeds["us"], "payments-1")}
 		if int(at[0]+at[1]) != b || slices.Contains(at, 0) {
 			t.Errorf("%d records of the set were acknowledged, the homes have %v", b, at)
+		}
+		got := samples(t, registry)
+		for name, want := range map[string]float64{"held_requests fast": 0, "generation fast": 1, "generation ": 0, "home us fast": 1, "home eu ": 1, "moves_total fast": 1, "moves_total ": 0, "move_failures_total fast": 0} {
+			if got[name] != want {
+				t.Errorf("%s is %v, want %v", name, got[name], want)
+			}
+		}
+		if got["waited_seconds_total"] < 1 {
+			t.Errorf("%v", got)
 		}
 		if a := f.asked(); len(a) != 1 || a[0].Set != "fast" || a[0].First != "eu" {
 			t.Errorf("%+v", a)
