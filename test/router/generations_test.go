@@ -376,3 +376,76 @@ func TestGenerations_Sets(t *testing.T) {
 		}
 	})
 }
+
+// TestGenerations_StartWithFew: an instance that can read some of the logs only begins after a while where they say; one that can read none does not begin.
+func TestGenerations_StartWithFew(t *testing.T) {
+	inFabric(t, func(t *testing.T, f *fabric) {
+		f.decide(f.prepare(""), generation.Planned, "eu", "us")
+		f.part("0", true, "eu", "us", "ap")
+		d := f.start(0, 1, nil)
+		time.Sleep(20 * time.Second)
+		if s := d.router.Status(); s.Ready || len(s.Troubles) == 0 {
+			t.Errorf("no log can be read: %+v", s)
+		}
+		if err := d.end(); err != nil {
+			t.Error(err)
+		}
+		f.part("0", false, "eu", "us", "ap")
+		f.part("0", true, "us", "ap")
+		d = f.start(0, 1, nil)
+		time.Sleep(9 * time.Second)
+		if s := d.router.Status(); s.Ready {
+			t.Errorf("one log of three is believed at once: %+v", s)
+		}
+		d.until(t, 0, "at the home that one log names", func(s router.Standing) bool { return s.Generation == 1 && s.Home == "us" })
+		time.Sleep(3 * time.Second)
+		if s := d.router.Status(); !s.Ready || s.Home != "us" || s.Sets[0].Leased || s.Sets[0].Trouble == "" {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// TestGenerations_NextIsOpen: who comes late to a home behind which a round is open already lets nothing through there.
+func TestGenerations_NextIsOpen(t *testing.T) {
+	inFabric(t, func(t *testing.T, f *fabric) {
+		d := f.start(0, 1, nil)
+		time.Sleep(3 * time.Second)
+		one := f.writes("orders", 0)
+		f.part("0", true, "eu", "us", "ap")
+		f.decide(f.prepare(""), generation.Planned, "eu", "us")
+		p := f.prepare("")
+		time.Sleep(time.Second)
+		f.part("0", false, "eu", "us", "ap")
+		d.until(t, 0, "held at the second home", func(s router.Standing) bool { return held(2)(s) && s.Generation == 1 && s.Home == "us" })
+		f.decide(p, generation.Planned, "us", "ap")
+		d.until(t, 0, "at the third home", serving(2, "ap"))
+		time.Sleep(time.Second)
+		n, _ := one.end(t)
+		at := []int64{f.records(seeds["eu"], "orders"), f.records(seeds["us"], "orders"), f.records(seeds["ap"], "orders")}
+		if at[1] != 0 || int(at[0]+at[2]) != n {
+			t.Errorf("%d records were acknowledged, the homes have %v", n, at)
+		}
+	})
+}
+
+// TestGenerations_LeaseBack: who waits for a lease goes on with it, over the same connection.
+func TestGenerations_LeaseBack(t *testing.T) {
+	inFabric(t, func(t *testing.T, f *fabric) {
+		d := f.start(0, 1, func(c *router.Config) { c.Isolated = router.HoldWrites })
+		time.Sleep(3 * time.Second)
+		one := f.writes("orders", 0)
+		time.Sleep(time.Second)
+		opened := d.router.Status().Opened
+		f.part("0", true, "us", "ap")
+		time.Sleep(generation.LeaseLength + time.Second)
+		f.part("0", false, "us", "ap")
+		d.until(t, 0, "leased again", serving(0, "eu"))
+		time.Sleep(time.Second)
+		if n := d.router.Status().Opened; n != opened {
+			t.Errorf("%d connections were opened, before %d", n, opened)
+		}
+		if _, gap := one.end(t); gap < time.Second || gap > hold.Patience {
+			t.Errorf("nothing was acknowledged for %v", gap)
+		}
+	})
+}
