@@ -45,7 +45,6 @@ func (f *follower) arrive(ctx context.Context) error {
 	if f.gathered.generation == at.Generation && st.Generation == at.Generation+1 {
 		home.Members = f.gathered.members
 	}
-	home.Phase, home.Round = f.goal.phase(st.Generation)
 	f.mu.Unlock()
 	return f.r.Move(ctx, f.name, home)
 }

@@ -93,6 +93,16 @@ func (f *follower) keep() {
 	}
 }
 
+// put puts the set at another home, and holds there what the goal asks for, which may be another one by now.
+func (f *follower) put(change func(*staging)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.r.stages.set(f.set, func(s *staging) {
+		change(s)
+		s.Phase, s.round = f.goal.phase(s.Generation)
+	})
+}
+
 // keepPhase returns the phase that begins with it; Serving also where nothing changes. Under the mutex, so that no older goal is the last word.
 func (f *follower) keepPhase() (begins hold.Phase) {
 	f.mu.Lock()
@@ -195,8 +205,7 @@ func (f *follower) pursue(ctx context.Context, g goal) error {
 	var err error
 	if arriving {
 		if err = f.arrive(ctx); err == nil {
-			f.keep() // what was learned on the way
-			f.again()
+			f.again() // a round may be open there
 		}
 	} else {
 		err = f.gather(ctx, g)
