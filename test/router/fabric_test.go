@@ -119,7 +119,7 @@ func (f *fabric) follows(i int, d *router.Deps) {
 		f.t.Fatal(err)
 	}
 	f.t.Cleanup(home.Close)
-	d.Home = home
+	d.Home, d.Dial = home, f.net.DialContext // else each instance takes the other for gone, which the machine's own network does not know
 	d.Generations = f.store(fmt.Sprint(i))
 	d.Salted = func(id, _ int64) (int64, error) { return id + salt, nil }
 	d.Open = func(name string) (*broker.Cluster, error) {

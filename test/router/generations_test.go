@@ -1,6 +1,7 @@
 package router
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -96,6 +97,9 @@ func TestGenerations_Stay(t *testing.T) {
 		d := f.start(0, 1, nil)
 		time.Sleep(3 * time.Second)
 		one := f.writes("orders", 0)
+		in := f.client([]int{0}, kgo.ConsumeTopics("payments-1"), kgo.FetchMaxWait(5*time.Second))
+		defer in.Close()
+		go in.PollFetches(context.Background())
 		time.Sleep(time.Second)
 		p := f.prepare("")
 		d.until(t, 0, "held without being told", held(1))
@@ -104,9 +108,20 @@ func TestGenerations_Stay(t *testing.T) {
 		if now := one.count(); now != n {
 			t.Errorf("%d records were acknowledged while all was held", now-n)
 		}
+		if pending(d) == 0 {
+			t.Error("nobody waits for the home: the test has not tried what comes now")
+		}
+		plan := generation.Plan{Switch: "s1", Kind: generation.Unplanned, From: "eu", To: "us", Round: p.Round, Ballot: p.Ballot, Seq: 1, Step: "hold"}
+		if err := f.coord.WritePlan(t.Context(), "", plan); err != nil {
+			t.Fatal(err)
+		}
+		d.until(t, 0, "held as if the home were lost", func(s router.Standing) bool { return held(1)(s) && s.Phase == hold.Lost })
+		if n := pending(d); n != 0 {
+			t.Errorf("%d answers are due from a home that is presumed dead", n)
+		}
 		f.stay(p, "eu")
 		d.until(t, 0, "on", serving(0, "eu"))
-		time.Sleep(time.Second)
+		time.Sleep(5 * time.Second)
 		if one.count() == n {
 			t.Error("nothing goes on")
 		}
@@ -115,6 +130,14 @@ func TestGenerations_Stay(t *testing.T) {
 			t.Error("another home was asked about")
 		}
 	})
+}
+
+// pending is how many answers are due to clients.
+func pending(d *door) (n int) {
+	for _, c := range d.router.Clients() {
+		n += c.Pending
+	}
+	return n
 }
 
 // TestGenerations_Start: an instance that starts after a switch begins at its home, and one that starts in an open round holds until that is decided.
@@ -144,6 +167,12 @@ func TestGenerations_Start(t *testing.T) {
 		}
 		p := f.prepare("")
 		d = f.start(0, 1, nil)
+		for !d.router.Status().Ready {
+			time.Sleep(time.Millisecond)
+		}
+		if s := d.router.Standings()[0]; s.Phase != hold.Held || s.Round != 2 {
+			t.Errorf("ready in an open round: %+v", s)
+		}
 		d.until(t, 0, "held from the start", held(2))
 		cl := f.client([]int{0}, kgo.DefaultProduceTopic("orders"))
 		defer cl.Close()
