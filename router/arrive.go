@@ -26,7 +26,10 @@ const (
 
 // arrive takes the set to the newest home that was decided.
 func (f *follower) arrive(ctx context.Context) error {
-	st, err := f.r.deps.Generations.State(f.name)
+	st, err := f.learn() // which ends ctx where it is news
+	if err == nil {
+		err = ctx.Err()
+	}
 	if err != nil {
 		return err
 	}
@@ -45,7 +48,6 @@ func (f *follower) arrive(ctx context.Context) error {
 	if f.gathered.generation == at.Generation && st.Generation == at.Generation+1 {
 		home.Members = f.gathered.members
 	}
-	home.Phase, home.Round = f.goal.phase(st.Generation)
 	f.mu.Unlock()
 	return f.r.Move(ctx, f.name, home)
 }

@@ -16,4 +16,9 @@
 // identity). Any instance serves any slot; which one clients are sent to follows from who is live (spread.go). A broker that joins the home gets the
 // next free slot; one that has left keeps his. What clients are told of versions never grows while this process runs, and shrinks only
 // when a broker joins that speaks less.
+//
+// # Homes that change
+//
+// With Deps.Generations the home of each set is the one that was decided last (package generation), and the router begins only when it knows which. It holds at a round that is open, goes to what is
+// decided, and goes on where a round decides to stay; nobody has to tell it, but [Router.Look] makes it faster. [Router.Standings] says how far it is.
 package router

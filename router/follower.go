@@ -46,21 +46,37 @@ type gathered struct {
 	members    map[string][]string
 }
 
-// learn takes what the logs say now.
-func (f *follower) learn(g goal) {
-	f.mu.Lock()
-	changed := g != f.goal
-	if changed && f.leave != nil && (!f.arriving || g.generation != f.goal.generation) {
-		f.leave()
+// learn takes what the logs say now, and returns it.
+func (f *follower) learn() (generation.State, error) {
+	st, changed, err := f.look()
+	if err != nil {
+		return st, err
 	}
-	if f.goal = g; changed && g.round != 0 {
-		f.held = 0
-	}
-	f.mu.Unlock()
 	f.keep()
 	if changed {
 		f.again()
 	}
+	return st, nil
+}
+
+// look looks what the logs say, and reports whether that is another goal. Under the mutex, so that nobody takes what they said before for news.
+func (f *follower) look() (st generation.State, changed bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if st, err = f.r.deps.Generations.State(f.name); err != nil {
+		return st, false, err
+	}
+	g := goalOf(st, f.r.deps.Generations.Plans(f.name))
+	if g == f.goal {
+		return st, false, nil
+	}
+	if f.leave != nil && (!f.arriving || g.generation != f.goal.generation) {
+		f.leave()
+	}
+	if f.goal = g; g.round != 0 {
+		f.held = 0
+	}
+	return st, true, nil
 }
 
 // again has run look at the goal.
@@ -76,6 +92,16 @@ func (f *follower) keep() {
 	if f.keepPhase() == hold.Held {
 		f.r.flush(f.set)
 	}
+}
+
+// put puts the set at another home, and holds there what the goal asks for, which may be another one by now.
+func (f *follower) put(change func(*staging)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.r.stages.set(f.set, func(s *staging) {
+		change(s)
+		s.Phase, s.round = f.goal.phase(s.Generation)
+	})
 }
 
 // keepPhase returns the phase that begins with it; Serving also where nothing changes. Under the mutex, so that no older goal is the last word.
@@ -180,8 +206,7 @@ func (f *follower) pursue(ctx context.Context, g goal) error {
 	var err error
 	if arriving {
 		if err = f.arrive(ctx); err == nil {
-			f.keep() // what was learned on the way
-			f.again()
+			f.again() // a round may be open there
 		}
 	} else {
 		err = f.gather(ctx, g)

@@ -95,11 +95,8 @@ const aboutLogs = "generations"
 // learnAll has all sets act on what was read.
 func (r *Router) learnAll(ctx context.Context) {
 	for _, f := range r.followers {
-		st, err := r.deps.Generations.State(f.name)
+		_, err := f.learn()
 		r.tell(ctx, aboutLogs+" of set "+f.name, "the logs of generations cannot be right; a set stays where it is", err)
-		if err == nil {
-			f.learn(goalOf(st, r.deps.Generations.Plans(f.name)))
-		}
 	}
 }
 

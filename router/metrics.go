@@ -17,7 +17,7 @@ import (
 // By router:
 //
 //	isthmus_router_ready, isthmus_router_picture_age_seconds, isthmus_router_pending_answers, isthmus_router_held_bytes,
-//	isthmus_router_producer_ids, isthmus_router_full_seconds_total, isthmus_router_throttled_seconds_total
+//	isthmus_router_producer_ids, isthmus_router_full_seconds_total, isthmus_router_throttled_seconds_total, isthmus_router_waited_seconds_total
 //	isthmus_router_refused_connections_total{reason}, isthmus_router_ends_total{side}
 //	isthmus_router_requests_total{key}, isthmus_router_answers_total{key}, isthmus_router_local_answers_total{key}
 //	isthmus_router_dials_total{broker}, isthmus_router_dial_failures_total{broker}
@@ -25,6 +25,10 @@ import (
 //
 // By router and slot, of which bootstrap is one, and other are all that clients are not told of: isthmus_router_connections, isthmus_router_opened_connections_total,
 // isthmus_router_bytes_total{direction="in"|"out"}, which is from and to clients.
+//
+// By router and set, whose label is empty for what no set names:
+//
+//	isthmus_router_generation, isthmus_router_home{home}, isthmus_router_phase{phase}, isthmus_router_held_requests, isthmus_router_moves_total, isthmus_router_move_failures_total
 //
 // Labels are bounded: by the slots that a file names, the brokers of a home, and the keys of requests that this build knows.
 type Metrics struct {
@@ -63,7 +67,7 @@ var (
 // Describe implements [prometheus.Collector].
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descReady, descAge, descPending, descHeld, descIDs, descFull, descThrottled, descRefused, descEnds, descRequests, descAnswers, descLocal,
-		descDials, descDialFails, descClaims, descOpen, descOpened, descBytes} {
+		descDials, descDialFails, descClaims, descOpen, descOpened, descBytes, descGeneration, descHome, descPhase, descHolds, descMoves, descMoveFails, descWaited} {
 		ch <- d
 	}
 }
@@ -77,6 +81,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	for name, r := range byName {
 		s := sink{ch, name}
 		r.collect(s)
+		r.collectSets(s)
 		slots, brokers := r.toldOf()
 		r.open.collect(s, slots, brokers)
 		s.keys(&r.open.keys)
@@ -195,16 +200,17 @@ func (s *connections) collect(to sink, slots map[int]string, brokers []string) {
 	}
 	to.gauge(descPending, float64(pending))
 	to.gauge(descHeld, float64(held))
-	var full, throttled time.Duration
+	var full, throttled, waited time.Duration
 	for slot, all := range at {
 		to.gauge(descOpen, float64(all.open), slot)
 		to.counter(descOpened, float64(all.opened), slot)
 		to.counter(descBytes, float64(all.in), slot, "in")
 		to.counter(descBytes, float64(all.out), slot, "out")
-		full, throttled = full+all.full, throttled+all.throttled
+		full, throttled, waited = full+all.full, throttled+all.throttled, waited+all.waited
 	}
 	to.counter(descFull, full.Seconds())
 	to.counter(descThrottled, throttled.Seconds())
+	to.counter(descWaited, waited.Seconds())
 	for _, reason := range append([]string{otherReason}, words...) {
 		to.counter(descRefused, float64(s.refused[reason]), reason)
 	}

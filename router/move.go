@@ -28,9 +28,6 @@ type Home struct {
 	Producers *gate.Book
 	// Members are those of groups at the home that is left, by group; nil where nobody could be asked.
 	Members map[string][]string
-	// Round, if it is not 0, is one that is open already when the set comes here: then nothing is let through before it is decided, as by [Router.Hold] with Phase.
-	Round int64
-	Phase hold.Phase
 }
 
 // Hold sets what clients of a set may do while its home is about to move, [hold.Serving] if it is not any more. It counts from the next request of each connection on; see
@@ -230,8 +227,8 @@ func (r *Router) take(ctx context.Context, m *move) error {
 		return fmt.Errorf("move %s of router %s to %s: %w", h.about("home"), r.cfg.Router.Name, m.to.Cluster.Name(), err)
 	}
 	r.apart.moved(m.set)
-	r.stages.set(m.set, func(s *staging) {
-		s.Generation, s.home, s.Phase, s.round = m.to.Generation, m.to.Cluster.Name(), m.to.Phase, m.to.Round
+	r.followers[m.set].put(func(s *staging) {
+		s.Generation, s.home = m.to.Generation, m.to.Cluster.Name()
 		s.Producers, s.book = m.to.Producers, members.New(time.Now(), m.to.Members)
 	})
 	r.followers[m.set].moved.Add(1)

@@ -72,11 +72,12 @@ type connections struct {
 type taken struct {
 	in, out         int64 // bytes
 	full, throttled time.Duration
+	waited          time.Duration // held, because a home was changing
 }
 
 // plus adds what others took.
 func (t taken) plus(o taken) taken {
-	return taken{t.in + o.in, t.out + o.out, t.full + o.full, t.throttled + o.throttled}
+	return taken{t.in + o.in, t.out + o.out, t.full + o.full, t.throttled + o.throttled, t.waited + o.waited}
 }
 
 // add adds what one connection took.
@@ -85,6 +86,7 @@ func (t taken) add(s *relay.Seen) taken {
 	t.out += s.Out.Load()
 	t.full += time.Duration(s.Full.Load())
 	t.throttled += time.Duration(s.Throttled.Load())
+	t.waited += time.Duration(s.Waited.Load())
 	return t
 }
 

@@ -20,6 +20,8 @@ type Status struct {
 	Heard time.Time
 	// Cluster is the id that clients are told.
 	Cluster string
+	// Sets are where the sets stand, what no set names first.
+	Sets []Standing
 	// Slots are what clients are told of brokers, in the order of sets and places.
 	Slots []SlotStatus
 	// Connections are those that are open, and Bootstrap those of them that came by Listen; Opened counts them since the start.
@@ -52,6 +54,7 @@ func (r *Router) Status() Status {
 	own := r.cfg.Router
 	s := Status{Name: own.Name, Node: own.Node, Listen: own.Listen, Home: r.deps.Home.Name(), IDs: -1}
 	s.Heard, s.Troubles = r.news.told()
+	s.Sets = r.Standings()
 	if r.ids != nil {
 		s.IDs = r.ids.left()
 	}

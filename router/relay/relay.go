@@ -94,6 +94,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	r.fail(asked)
 	r.answers.Wait()
 	r.seen.Writes.Store(0) // nobody is told any more what became of them
+	r.seen.Pending.Store(0)
 	r.stopLast()
 	err := r.cause()
 	e, ok := err.(*Error)

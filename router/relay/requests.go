@@ -333,7 +333,7 @@ func (r *Relay) connect(ctx context.Context, key int16) error {
 	case r.up != nil:
 		return nil
 	}
-	dialling, cancel := context.WithTimeout(ctx, r.cfg.Timeouts.Dial)
+	dialling, cancel := r.whileOn(ctx, r.cfg.Timeouts.Dial)
 	defer cancel()
 	c, standIn, err := r.cfg.Dial(dialling, isNews(key))
 	if err != nil {
@@ -360,6 +360,19 @@ func (r *Relay) connect(ctx context.Context, key int16) error {
 		return err
 	}
 	return nil
+}
+
+// whileOn is a context that ends after d, or when the connection has failed: nobody waits for a home that was given up.
+func (r *Relay) whileOn(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	go func() {
+		select {
+		case <-r.over:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
 }
 
 // owe notes an answer that the broker will give.

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -289,6 +290,31 @@ func TestStage_Drop(t *testing.T) {
 			t.Errorf("the connection to the home: %v, want its end", err)
 		}
 		l.gone(time.Minute) // a pipe has no FIN
+		_ = l.client.Close()
+		l.end(Router, ErrMoved)
+	})
+}
+
+// TestStage_DropDialling: so does one that is being made to a home that does not answer.
+func TestStage_DropDialling(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, _ := newStaging(t, func(c *Config) {
+			c.Dial = func(ctx context.Context, _ bool) (net.Conn, bool, error) {
+				<-ctx.Done()
+				return nil, false, ctx.Err()
+			}
+		})
+		post(l.client, request(1, 9, produce(-1, 100)))
+		synctest.Wait()
+		if n := l.relay.Seen().Writes.Load(); n != 1 {
+			t.Errorf("%d writes may be on their way", n)
+		}
+		l.relay.Drop()
+		synctest.Wait()
+		if n := l.relay.Seen().Writes.Load(); n != 0 {
+			t.Errorf("%d writes wait for an answer", n)
+		}
+		l.gone(time.Minute)
 		_ = l.client.Close()
 		l.end(Router, ErrMoved)
 	})

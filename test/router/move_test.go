@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/router"
@@ -273,8 +274,24 @@ func TestRouter_MoveRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer nobody.Close()
+		c, err := kfake.NewCluster(kfake.ListenFn(w.net.Listen), kfake.Ports(9031), kfake.NumBrokers(1), kfake.MaxVersions(kversion.V2_4_0()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		old, err := broker.Open(broker.Profile{Name: "old", Bootstrap: []string{"127.0.0.1:9031"}, Dial: w.net.DialContext}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer old.Close()
+		for cluster, want := range map[*broker.Cluster]string{us: "", nobody: "nobody", old: "broker 0 of old does not speak what clients were told of (Produce "} {
+			if err := d.router.Speaks(t.Context(), cluster); want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+				t.Errorf("%s: %v", cluster.Name(), err)
+			}
+		}
 		_, before := w.told(0)
 		for name, fails := range map[string]func() error{
+			"no versions":   func() error { return d.router.Move(t.Context(), "", router.Home{Generation: 1, Cluster: old}) },
 			"no home":       func() error { return d.router.Move(t.Context(), "", router.Home{Generation: 1, Cluster: nobody}) },
 			"no set":        func() error { return d.router.Move(t.Context(), "fast", router.Home{Generation: 1, Cluster: us}) },
 			"no generation": func() error { return d.router.Move(t.Context(), "", router.Home{Generation: 0, Cluster: us}) },
