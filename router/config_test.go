@@ -43,7 +43,7 @@ func TestConfig_Limits(t *testing.T) {
 	}
 }
 
-// TestConfig_Generations: who follows generations is given all that it needs for that, and is told what to do when it is isolated.
+// TestConfig_Generations: who follows generations is given all that it needs for that.
 func TestConfig_Generations(t *testing.T) {
 	home, err := broker.Open(broker.Profile{Name: "eu", Bootstrap: []string{"127.0.0.1:1"}}, nil)
 	if err != nil {
@@ -57,19 +57,16 @@ func TestConfig_Generations(t *testing.T) {
 			return arrival.Arrived{}, nil
 		}}
 	for name, tc := range map[string]struct {
-		change   func(*Deps)
-		isolated string
-		want     string
+		change func(*Deps)
+		want   string
 	}{
-		"whole":    {func(*Deps) {}, "", ""},
-		"hold":     {func(*Deps) {}, HoldWrites, ""},
-		"stop":     {func(*Deps) {}, "stop", `isolated = "stop"`},
-		"no runs":  {func(d *Deps) { d.Arrive = nil }, "", "runs of the mirror"},
-		"no way":   {func(d *Deps) { d.Open = nil }, "", "a way to open clusters"},
-		"no salts": {func(d *Deps) { d.Salted = nil }, "", "salted ids"},
-		"no store": {func(d *Deps) { *d = Deps{Home: home, Unique: unique} }, Continue, ""},
+		"whole":    {func(*Deps) {}, ""},
+		"no runs":  {func(d *Deps) { d.Arrive = nil }, "runs of the mirror"},
+		"no way":   {func(d *Deps) { d.Open = nil }, "a way to open clusters"},
+		"no salts": {func(d *Deps) { d.Salted = nil }, "salted ids"},
+		"no store": {func(d *Deps) { *d = Deps{Home: home, Unique: unique} }, ""},
 	} {
-		cfg, deps := Config{Router: instance("eu-1", 9093, 9095), Isolated: tc.isolated}, whole
+		cfg, deps := Config{Router: instance("eu-1", 9093, 9095)}, whole
 		tc.change(&deps)
 		if err := cfg.complete(&deps); tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
 			t.Errorf("%s: %v", name, err)

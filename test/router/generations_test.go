@@ -14,6 +14,7 @@ import (
 	"github.com/isthmus-project/isthmus/router"
 	"github.com/isthmus-project/isthmus/router/generation"
 	"github.com/isthmus-project/isthmus/router/hold"
+	"github.com/isthmus-project/isthmus/topology"
 )
 
 // TestGenerations_Switch: two instances hold at a round that is open, say so when nothing is under way, and go to the home that is decided with all their clients; and back again.
@@ -151,7 +152,7 @@ func TestGenerations_Start(t *testing.T) {
 			t.Errorf("what is to be known of the home is not: %+v", s)
 		}
 		f.breaks(nil)
-		d.until(t, 0, "at the home that was decided", serving(1, "us"))
+		d.until(t, 0, "at the home that was decided", func(s router.Standing) bool { return serving(1, "us")(s) && d.router.Status().Ready })
 		all := f.asked()
 		if a := all[len(all)-1]; a.Left != nil || len(a.Switches) != 1 {
 			t.Errorf("%+v", a)
@@ -465,7 +466,7 @@ func TestGenerations_NextIsOpen(t *testing.T) {
 // TestGenerations_LeaseBack: who waits for a lease goes on with it, over the same connection.
 func TestGenerations_LeaseBack(t *testing.T) {
 	inFabric(t, func(t *testing.T, f *fabric) {
-		d := f.start(0, 1, func(c *router.Config) { c.Isolated = router.HoldWrites })
+		d := f.start(0, 1, func(c *router.Config) { c.Router.Isolated = topology.HoldIsolated })
 		time.Sleep(3 * time.Second)
 		one := f.writes("orders", 0)
 		time.Sleep(time.Second)

@@ -17,13 +17,13 @@ func (a *answers) Routers(_ context.Context, name string) (out []*adminpb.Router
 		case d.Serves == nil:
 			out = append(out, &adminpb.Router{Name: r.Name, Node: r.Node, Listen: r.Listen, Home: r.Home, ProducerIds: -1, Troubles: []string{someLines(d.Trouble)}})
 		default:
-			out = append(out, routerStatus(d.Serves.Status(), d.Serves.Standings()))
+			out = append(out, routerStatus(d.Serves.Status()))
 		}
 	}
 	return out, nil
 }
 
-func routerStatus(s router.Status, sets []router.Standing) *adminpb.Router {
+func routerStatus(s router.Status) *adminpb.Router {
 	out := &adminpb.Router{Name: s.Name, Node: s.Node, Listen: s.Listen, Home: s.Home, Ready: s.Ready, Heard: moment(s.Heard), Cluster: text([]byte(s.Cluster)),
 		Connections: int64(s.Connections), Bootstrap: int64(s.Bootstrap), Opened: s.Opened, ProducerIds: int64(s.IDs)}
 	for _, t := range s.Troubles {
@@ -33,7 +33,7 @@ func routerStatus(s router.Status, sets []router.Standing) *adminpb.Router {
 		out.Slots = append(out.Slots, &adminpb.RouterSlot{Set: slot.Set, Index: int32(slot.Index), Id: slot.ID, Broker: slot.Broker, There: slot.There, Address: slot.Address,
 			Instance: slot.Instance, Live: slot.Live, Connections: int64(slot.Connections)})
 	}
-	for _, at := range sets {
+	for _, at := range s.Sets {
 		out.Sets = append(out.Sets, &adminpb.RouterSet{Set: at.Set, Home: at.Home, Generation: at.Generation, Phase: at.Phase.String(), Round: at.Round, Writes: int64(at.Writes),
 			Held: at.Held, Leased: at.Leased, Trouble: someLines(at.Trouble)})
 	}

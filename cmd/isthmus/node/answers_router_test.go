@@ -54,8 +54,8 @@ func TestRouterClient_IsText(t *testing.T) {
 func TestRouterStatus_IsWhole(t *testing.T) {
 	m := routerStatus(router.Status{Name: "shop", Node: "eu-1", Listen: "0.0.0.0:9092", Home: "eu", Ready: true, Troubles: []string{"slots = \"9093\" are all taken"},
 		Heard: time.Unix(5, 0), Cluster: "abc", Slots: []router.SlotStatus{{Set: "fast", Index: 1, ID: 2, Broker: 3, There: true, Address: "door:9094", Instance: "eu-2", Live: true, Connections: 4}},
-		Connections: 5, Bootstrap: 6, Opened: 7, Refused: map[string]int64{"connections": 8, "address": 9}, IDs: -1},
-		[]router.Standing{{Set: "fast", Home: "eu", Generation: 2, Phase: hold.Held, Round: 3, Writes: 4, Held: true, Leased: true, Trouble: "bad"}})
+		Connections: 5, Bootstrap: 6, Opened: 7, Refused: map[string]int64{"connections": 8, "address": 9}, IDs: -1,
+		Sets: []router.Standing{{Set: "fast", Home: "eu", Generation: 2, Phase: hold.Held, Round: 3, Writes: 4, Held: true, Leased: true, Trouble: "bad"}}})
 	fields := m.ProtoReflect()
 	for i := range fields.Descriptor().Fields().Len() {
 		if f := fields.Descriptor().Fields().Get(i); !fields.Has(f) {
