@@ -3,13 +3,15 @@ package router
 import (
 	"errors"
 	"sync"
+
+	"github.com/isthmus-project/isthmus/router/identity"
 )
 
-// blockSize is how many producer ids an instance claims at a time, and counterMask where their number wraps: it has 24 bits.
-const (
-	blockSize   = 1 << 12
-	counterMask = 1<<24 - 1
-)
+// blockSize is how many producer ids an instance claims at a time: their number has 24 bits.
+const blockSize = counters / identity.Blocks
+
+// counters is how many numbers there are.
+const counters = 1 << 24
 
 // errNoIDs says that more producers came at once than there are ids claimed for.
 var errNoIDs = errors.New("the producer ids that were claimed are used up; more are on their way")
@@ -34,7 +36,7 @@ func (p *producers) next() (int64, error) {
 	if p.used++; p.used == blockSize {
 		p.blocks, p.used = p.blocks[1:], 0
 	}
-	return p.id(uint32(n & counterMask)), nil
+	return p.id(uint32(n % counters)), nil
 }
 
 // left is how many ids can be given before another block is needed.

@@ -119,17 +119,24 @@ const identityLog = "@identity"
 
 func (c claims) Read(ctx context.Context) error {
 	_, err := c.store.Read(ctx)
+	return claimed(err)
+}
+
+// claimed says in words of package identity why notes cannot be read or written.
+func claimed(err error) error {
+	switch {
+	case errors.Is(err, generation.ErrBeaten):
+		return fmt.Errorf("%w: %w", identity.ErrBeaten, err)
+	case errors.Is(err, generation.ErrNoMajority):
+		return fmt.Errorf("%w: %w", identity.ErrTooFew, err)
+	}
 	return err
 }
 
 func (c claims) Notes() ([]string, error) { return c.store.Notes(identityLog) }
 
 func (c claims) Note(ctx context.Context, text string) error {
-	err := c.store.Note(ctx, identityLog, text)
-	if errors.Is(err, generation.ErrBeaten) {
-		return fmt.Errorf("%w: %w", identity.ErrBeaten, err)
-	}
-	return err
+	return claimed(c.store.Note(ctx, identityLog, text))
 }
 
 // listen binds the listener of a slot, by what a field says.

@@ -13,7 +13,7 @@ import (
 
 // Notes is a log that several clusters keep together, so that none of them may be missed; see generation.Store.
 type Notes interface {
-	// Read reads what is new.
+	// Read reads what is new. With ErrTooFew in its error what could be read counts.
 	Read(ctx context.Context) error
 	// Notes are all that were read, in their order, which is the same for everybody.
 	Notes() ([]string, error)
@@ -21,8 +21,13 @@ type Notes interface {
 	Note(ctx context.Context, text string) error
 }
 
-// ErrBeaten says that somebody else's note came first.
-var ErrBeaten = errors.New("another instance was faster")
+// Errors of [Notes].
+var (
+	// ErrBeaten says that somebody else's note came first.
+	ErrBeaten = errors.New("another instance was faster")
+	// ErrTooFew says that too few clusters are there to write. What is known may be read all the same.
+	ErrTooFew = errors.New("too few clusters keep notes")
+)
 
 // noteVersion is that of the notes that are written here.
 const noteVersion = 1
@@ -38,22 +43,35 @@ type shared struct {
 	notes   Notes  // nil: the claims are in the home's own topic
 	home    *Store // that topic
 	applied int
+	few     time.Time // too few clusters kept notes then, before the first note
 }
 
-// NewShared returns a store whose claims are notes. The first note is what the home's own topic had when it was written; what is claimed there afterwards counts no more.
+// fewLasts is for how long that is believed, before the first note: finding out takes as long as a silent cluster is waited for.
+const fewLasts = 10 * time.Second
+
+// NewShared returns a store whose claims are notes. The first note is what the home's own topic had when it was written; what is claimed there afterwards counts no more, but for
+// blocks of producer ids, which have numbers of their own there: they are claimed in that topic as long as too few clusters keep notes. Before there is a first note the topic
+// is all there is.
 func NewShared(notes Notes, home *Store) *Store {
 	return &Store{router: home.router, by: home.by, unique: home.unique, log: home.log, shared: shared{notes: notes, home: home}}
 }
 
 // readNotes reads what is new, and writes the first note if there is none.
 func (s *Store) readNotes(ctx context.Context) error {
+	if s.applied == 0 && time.Since(s.few) < fewLasts {
+		return s.readHome(ctx)
+	}
 	for try := 0; ; try++ {
-		if err := s.notes.Read(ctx); err != nil {
-			return err
+		few := s.notes.Read(ctx)
+		if few != nil && !errors.Is(few, ErrTooFew) {
+			return few
 		}
 		all, err := s.notes.Notes()
 		if err != nil {
 			return err
+		}
+		if s.applied == 0 { // what was read of the topic comes by the first note
+			s.state = State{}
 		}
 		for ; s.applied < len(all); s.applied++ {
 			if err := s.apply(all[s.applied]); err != nil {
@@ -63,6 +81,13 @@ func (s *Store) readNotes(ctx context.Context) error {
 		if len(all) > 0 {
 			return nil
 		}
+		if few != nil {
+			s.few = time.Now()
+			if err := s.readHome(ctx); err != nil {
+				return errors.Join(err, few)
+			}
+			return nil
+		}
 		if err := s.begin(ctx); err != nil && !errors.Is(err, ErrBeaten) {
 			return err
 		}
@@ -70,6 +95,13 @@ func (s *Store) readNotes(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// readHome reads the home's own topic, and takes it for all there is.
+func (s *Store) readHome(ctx context.Context) error {
+	err := s.home.read(ctx)
+	s.state = s.home.state
+	return err
 }
 
 // begin writes the first note: what the home's own topic has.
@@ -133,6 +165,11 @@ func (s *Store) proposeNote(ctx context.Context, c Claim) (won bool, err error) 
 		if err := s.readNotes(ctx); err != nil {
 			return false, err
 		}
+	}
+	if s.applied == 0 {
+		won, err := s.home.propose(ctx, c)
+		s.state = s.home.state
+		return won, err
 	}
 	for try := 0; ; try++ {
 		err := s.note(ctx, []Claim{c})

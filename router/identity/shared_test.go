@@ -44,6 +44,9 @@ func (s *seen) Note(_ context.Context, text string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	beaten := fmt.Errorf("a test: %w", ErrBeaten)
+	if s.away != nil {
+		return s.away
+	}
 	if s.n < len(s.all) || s.rand.IntN(3) == 0 { // of the next round nobody has read, nobody writes
 		return beaten
 	}
@@ -153,6 +156,66 @@ func TestShared_Away(t *testing.T) {
 		}
 		n.all = append(n.all, `what`)
 		if err := one.Read(t.Context()); !errors.Is(err, ErrForeign) {
+			t.Error(err)
+		}
+	})
+}
+
+// TestShared_TooFew: while too few clusters keep notes what is known counts. Before the first note that is the home's own topic; later nothing is claimed but producer ids, which are never
+// those of notes.
+func TestShared_TooFew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		open := home(t)
+		n := &notes{rand: rand.New(rand.NewPCG(1, 1)), away: fmt.Errorf("a test: %w", ErrTooFew)}
+		begin := func(by string) *Store {
+			s := NewShared(&seen{notes: n}, NewStore(open(), "shop", by, namer(by+"."), nil))
+			t.Cleanup(s.Close)
+			if err := s.Read(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			return s
+		}
+		blocks := map[int64]bool{}
+		block := func(s *Store, upper bool) {
+			t.Helper()
+			b, err := s.Block(t.Context())
+			if err != nil || blocks[b] || b >= Blocks || (b >= Blocks/2) != upper {
+				t.Errorf("block %d, %v", b, err)
+			}
+			blocks[b] = true
+		}
+		one := begin("eu-1")
+		if err := one.Cluster(t.Context(), "real"); err != nil {
+			t.Fatal(err)
+		}
+		if left, err := one.Claim(t.Context(), "", 0, []int32{1, 2}, 4); err != nil || len(left) > 0 {
+			t.Fatal(left, err)
+		}
+		block(one, true)
+		two := begin("eu-2")
+		if s := two.State(); s.Cluster != "real" || len(s.Slots) != 2 {
+			t.Errorf("%+v", s)
+		}
+		block(two, true)
+		n.away = nil
+		time.Sleep(fewLasts)
+		for _, s := range []*Store{one, two, begin("eu-3")} {
+			if err := s.Read(t.Context()); err != nil || s.State().Cluster != "real" || len(s.State().Slots) != 2 {
+				t.Errorf("%+v, %v", s.State(), err)
+			}
+			block(s, false)
+		}
+		if _, err := one.Claim(t.Context(), "", 0, []int32{3}, 4); err != nil {
+			t.Fatal(err)
+		}
+		n.away = fmt.Errorf("a test: %w", ErrTooFew)
+		four := begin("eu-4")
+		if s := four.State(); s.Cluster != "real" || len(s.Slots) != 3 {
+			t.Errorf("%+v", s)
+		}
+		block(four, true)
+		block(one, true)
+		if _, err := four.Claim(t.Context(), "", 0, []int32{4}, 4); !errors.Is(err, ErrTooFew) {
 			t.Error(err)
 		}
 	})

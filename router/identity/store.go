@@ -88,8 +88,33 @@ func (s *Store) Claim(ctx context.Context, set string, generation int64, nodes [
 	return left, nil
 }
 
-// Block claims a block of producer ids that nobody had before.
+// Blocks is how many blocks of producer ids there are: numbers begin again behind that.
+const Blocks = 1 << 12
+
+// Block claims a block of producer ids that nobody had lately, below [Blocks]. Where claims are notes the upper half is for those that are claimed while too few clusters keep
+// notes, so that the two cannot be the same.
 func (s *Store) Block(ctx context.Context) (int64, error) {
+	if s.notes == nil {
+		n, err := s.block(ctx)
+		return n % Blocks, err
+	}
+	n, err := s.block(ctx)
+	if err == nil && s.applied > 0 {
+		return n % (Blocks / 2), nil
+	}
+	if err != nil && !errors.Is(err, ErrTooFew) {
+		return 0, err
+	}
+	if err != nil {
+		if n, err = s.home.Block(ctx); err != nil {
+			return 0, err
+		}
+	}
+	return Blocks/2 + n%(Blocks/2), nil
+}
+
+// block is the number of a block that is claimed now.
+func (s *Store) block(ctx context.Context) (int64, error) {
 	for range tries {
 		block := s.state.Block + 1
 		won, err := s.propose(ctx, Claim{Kind: KindProducers, Block: block})

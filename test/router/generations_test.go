@@ -433,7 +433,7 @@ func TestGenerations_StartWithFew(t *testing.T) {
 			t.Errorf("one log of three is believed at once: %+v", s)
 		}
 		d.until(t, 0, "at the home that one log names", func(s router.Standing) bool { return s.Generation == 1 && s.Home == "us" })
-		time.Sleep(3 * time.Second)
+		time.Sleep(20 * time.Second) // who keeps what clients are told is looked for, too
 		if s := d.router.Status(); !s.Ready || s.Home != "us" || s.Sets[0].Leased || s.Sets[0].Trouble == "" {
 			t.Errorf("%+v", s)
 		}

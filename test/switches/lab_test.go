@@ -115,6 +115,22 @@ func (l *lab) goes(n *node.Node, kind adminpb.SwitchKind, to string) *adminpb.Sw
 	return last
 }
 
+// ready waits until a switch may begin.
+func (l *lab) ready() {
+	l.t.Helper()
+	node.Until(l.t, time.Minute, "a switch may begin", func(ctx context.Context) error {
+		var last *adminpb.SwitchProgress
+		err := l.nodes[0].API.Switch(ctx, &adminpb.SwitchRequest{Router: "shop", To: "us", Kind: adminpb.SwitchKind_SWITCH_KIND_PLANNED, DryRun: true}, func(p *adminpb.SwitchProgress) error {
+			last = p
+			return nil
+		})
+		if err == nil && last.GetOutcome() != "ready" {
+			err = errors.New(last.GetWhy())
+		}
+		return err
+	})
+}
+
 // client is a producer, a group of two and a reader of one topic, of one library.
 type client struct {
 	l       *lab

@@ -46,6 +46,7 @@ func TestPlanned(t *testing.T) {
 			t.Fatalf("%s: %v", c.topic, err)
 		}
 	}
+	l.ready()
 	var gaps []time.Duration
 	for i := range n {
 		to := []string{"us", "eu"}[i%2]
