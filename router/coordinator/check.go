@@ -61,7 +61,7 @@ func (c *Coordinator) Checks(ctx context.Context, o switchover.Order) []Check {
 	if o.Kind == generation.Unplanned {
 		looks = append(looks, func() []Check { return c.checkWithout(ctx, o, to) })
 	} else {
-		looks = append(looks, func() []Check { return c.checkTopics(ctx, o, from, to) })
+		looks = append(looks, func() []Check { return c.checkTopics(ctx, o, from, to) }, func() []Check { return c.checkGroups(ctx, o, from, to) })
 	}
 	out := make([][]Check, len(looks))
 	var all sync.WaitGroup
@@ -169,6 +169,35 @@ func (c *Coordinator) checkWithout(ctx context.Context, o switchover.Order, to *
 		{Name: "tail", OK: true, Warning: true, Text: fmt.Sprintf("what %s acknowledged and did not get to %s is missing until it comes back", o.From, o.To)}}
 	if len(others) > 0 {
 		out = append(out, Check{Name: "others", OK: true, Warning: true, Text: fmt.Sprintf("no link brings %s from %s: clients find at %s what was written there", some(others), o.From, o.To)})
+	}
+	return out
+}
+
+// checkGroups looks whether groups can be taken along: positions can be asked for on both sides. It has the connections made that the switch needs for that.
+func (c *Coordinator) checkGroups(ctx context.Context, o switchover.Order, from, to *broker.Cluster) []Check {
+	groups, err := from.Groups(ctx)
+	if err != nil {
+		return []Check{{Name: "groups", Text: err.Error()}}
+	}
+	here := c.here(o.Set)
+	var names, others []string
+	for _, g := range groups {
+		switch {
+		case !here.Group(g.ID):
+		case classic(g):
+			names = append(names, g.ID)
+		default:
+			others = append(others, g.ID)
+		}
+	}
+	for _, at := range []*broker.Cluster{from, to} {
+		if _, err := positions(at.GroupOffsets(ctx, names...), func(*broker.GroupOffset) bool { return true }); err != nil {
+			return []Check{{Name: "groups", Text: fmt.Sprintf("positions at %s: %v", at.Name(), err)}}
+		}
+	}
+	out := []Check{{Name: "groups", OK: true, Text: fmt.Sprintf("the positions of %d are taken along", len(names))}}
+	if len(others) > 0 {
+		out = append(out, Check{Name: "other groups", OK: true, Warning: true, Text: fmt.Sprintf("%s are not classic; no client of the router can be in them, and they stay", some(others))})
 	}
 	return out
 }

@@ -90,12 +90,15 @@ func (a *attempt) empty(ctx context.Context, at *broker.Cluster, here sets.Here)
 		return nil, err
 	}
 	for _, g := range groups {
-		if here.Group(g.ID) && (g.Type == broker.GroupClassic || g.Type == "") {
+		if here.Group(g.ID) && classic(g) {
 			names = append(names, g.ID)
 		}
 	}
 	return names, emptyAll(ctx, at, names)
 }
+
+// classic reports whether a group is of the kind that clients of a router are in.
+func classic(g broker.Group) bool { return g.Type == broker.GroupClassic || g.Type == "" }
 
 // emptyAll takes the members out of those of some groups that have any.
 func emptyAll(ctx context.Context, at *broker.Cluster, names []string) error {
