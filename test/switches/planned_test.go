@@ -68,6 +68,8 @@ func TestPlanned(t *testing.T) {
 // goOn waits until all groups have read a second's worth of records, and says which of them took long.
 func (l *lab) goOn(ctx context.Context, t *testing.T) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
 	at := time.Now()
 	var all sync.WaitGroup
 	for _, c := range l.clients {
