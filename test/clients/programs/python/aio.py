@@ -89,15 +89,17 @@ async def consume():
             c.seek(tp, number("seek"))
             say("started", partition=tp.partition, offset=number("seek"))
     while not stopping.is_set():
-        async with reading:
-            await read(c, mode != "assign")
+        # Outside the lock: behind the beginning of a rebalance getmany waits for its end, and that for on_partitions_revoked.
+        got = await c.getmany(timeout_ms=300)
+        async with reading:  # nobody runs between the two
+            await read(c, got, mode != "assign")
         await asyncio.sleep(0)  # whoever waits for the lock
     await c.stop()
 
 
-async def read(c, commit):
+async def read(c, got, commit):
     ends = {}
-    for tp, records in (await c.getmany(timeout_ms=300)).items():
+    for tp, records in got.items():
         for r in records:
             say("read", partition=r.partition, offset=r.offset, id=int(r.value))
             ends[tp] = r.offset + 1
