@@ -145,7 +145,7 @@ type client struct {
 func wanted() (out []clients.Entry) {
 	want := os.Getenv("ISTHMUS_CLIENTS")
 	for _, e := range clients.Entries {
-		if e.Frail && want != "all" && want != e.Kind {
+		if e.Kind == "kcat" { // its producer writes as fast as it can, and its library is confluent 2.0.2's
 			continue
 		}
 		if want == "all" || want == "" && e.Small || slices.Contains(strings.Split(want, ","), e.Kind) {

@@ -76,13 +76,13 @@ async function consume () {
   await consumer.run({
     autoCommit: false,
     eachBatchAutoResolve: false,
-    eachBatch: async ({ batch, heartbeat, isStale, isRunning }) => {
+    eachBatch: async ({ batch, resolveOffset, heartbeat, isStale, isRunning }) => {
       if (isStale() || !isRunning()) return
       for (const m of batch.messages) say('read', { partition: batch.partition, offset: Number(m.offset), id: Number(m.value.toString()) })
       const next = Number(batch.messages[batch.messages.length - 1].offset) + 1
       await consumer.commitOffsets([{ topic, partition: batch.partition, offset: String(next) }])
       say('committed', { partition: batch.partition, offset: next })
-      consumer.seek({ topic, partition: batch.partition, offset: String(next) })
+      resolveOffset(String(next - 1)) // a seek would be done when the partition comes back after it was lost
       await heartbeat()
     }
   })
