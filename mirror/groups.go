@@ -113,6 +113,9 @@ func (k *groupKeeper) run(ctx context.Context, stop func() bool) {
 
 // pass looks once at all that may have moved, and reports whether anything had.
 func (k *groupKeeper) pass(ctx context.Context) (acted bool) {
+	if k.link.groupsRest() {
+		return false
+	}
 	due := k.due(k.link.now())
 	for some := range slices.Chunk(slices.Sorted(maps.Keys(due)), groupsAtOnce) {
 		k.act(ctx, some, due)
@@ -284,6 +287,10 @@ func (k *groupKeeper) set(ctx context.Context, all []*groupSetting) (notes []gro
 	g.SetLimit(groupSets)
 	for _, s := range all {
 		g.Go(func() error {
+			if k.link.groupsRest() {
+				s.err = errGroupsRest
+				return nil
+			}
 			if len(s.gone) > 0 { // of a group that is gone nothing is set
 				s.refused, s.err = k.ends[s.end].remove(ctx, s.group, s.gone)
 			} else {

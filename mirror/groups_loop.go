@@ -2,7 +2,9 @@ package mirror
 
 import (
 	"context"
+	"errors"
 	"sync"
+	"time"
 
 	"github.com/isthmus-project/isthmus/broker"
 )
@@ -20,6 +22,17 @@ func (l *Link) groupLoop(ctx context.Context) error {
 }
 
 func (l *Link) keepsGroups() bool { return len(l.terms().Groups) > 0 }
+
+// RestGroups has the links of this node leave positions of groups alone for a while: who moves groups to another cluster sets them, and what a link has just asked may be older.
+func (s *Set) RestGroups(d time.Duration) {
+	s.shared.groupsRest.Store(s.shared.now().Add(d).UnixNano())
+}
+
+// groupsRest reports whether positions are left alone.
+func (l *Link) groupsRest() bool { return l.now().UnixNano() < l.shared.groupsRest.Load() }
+
+// errGroupsRest is why a position is not set that was just about to be.
+var errGroupsRest = errors.New("a router moves to another cluster with its groups")
 
 // keepGroups does so until ctx ends or there are none to keep any more.
 func (l *Link) keepGroups(ctx context.Context) {

@@ -23,6 +23,8 @@ type shared struct {
 	// view finds the map of a partition, of whatever link; nil for a link that runs alone.
 	view func(ctx context.Context, from, to, topic string, partition int32) (mapView, bool, error)
 	find func(PumpID) *pump // of any link of this node; nil for a link that runs alone
+	// groupsRest is until when positions of groups are left alone, in ns since 1970; see Set.RestGroups.
+	groupsRest atomic.Int64
 
 	mu       sync.Mutex
 	pictures map[*broker.Cluster]*picture

@@ -83,6 +83,31 @@ func TestGroups_GoAndComeBack(t *testing.T) {
 	})
 }
 
+// TestGroups_Rest: while positions are to be left alone none is set; what moved meanwhile is carried over behind that.
+func TestGroups_Rest(t *testing.T) {
+	scenario(t, Options{Topics: []string{"orders"}, On: []string{"eu", "us"}, Partitions: 1, Settings: "groups = [\"*\"]"}, func(t *testing.T, f *Fabric, log *judge.Log) {
+		write(t, f, log, "eu", judge.Load{Topic: "orders", Partitions: 1, Records: 100, Size: 100, Seed: 1})
+		n := f.Start("n1")
+		defer n.Stop()
+		if err := CaughtUp(time.Minute, n); err != nil {
+			t.Fatal(err)
+		}
+		commit(t, f, "eu", "readers", 40, "")
+		stands(t, f, "us", "readers", 40, "")
+		n.Set.RestGroups(10 * time.Second)
+		commit(t, f, "eu", "readers", 70, "")
+		commit(t, f, "us", "readers", 50, "") // by who moves it
+		time.Sleep(9 * time.Second)
+		stands(t, f, "us", "readers", 50, "")
+		stands(t, f, "eu", "readers", 70, "")
+		commit(t, f, "us", "readers", 80, "")
+		commit(t, f, "eu", "readers", 80, "")
+		time.Sleep(10 * time.Second)
+		commit(t, f, "eu", "readers", 90, "")
+		stands(t, f, "us", "readers", 90, "")
+	})
+}
+
 // TestGroups_NewPartitionsComeBack: a group that has moved, and commits in a partition in which it had no position before, goes on there when it comes
 // back; one that is at the target only stays there.
 func TestGroups_NewPartitionsComeBack(t *testing.T) {

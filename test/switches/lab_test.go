@@ -210,7 +210,9 @@ func (c *client) end(ctx context.Context, t *testing.T) {
 	}
 	events := c.history.Events()
 	t.Logf("%s: %d acknowledged, %d read, %d times given partitions, %d errors reported", c.topic, c.count(oracle.Acked), c.count(oracle.Read), c.count(oracle.Assigned), c.count(oracle.Error))
-	judged := slices.DeleteFunc(slices.Clone(events), func(e oracle.Event) bool { return e.Kind == oracle.Error && c.mode == clients.Cooperative && midRebalance.MatchString(e.Text) })
+	judged := slices.DeleteFunc(slices.Clone(events), func(e oracle.Event) bool {
+		return e.Kind == oracle.Error && c.mode == clients.Cooperative && midRebalance.MatchString(e.Text)
+	})
 	for _, wrong := range oracle.Judge(judged, stored, oracle.Promise{}) {
 		t.Errorf("%s: %s", c.topic, wrong)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/isthmus-project/isthmus/admin/adminpb"
 	"github.com/isthmus-project/isthmus/router"
@@ -79,4 +80,8 @@ func (a *answers) Hurry(router string) {
 		}
 	}
 	a.node.set.Flush()
+	a.node.set.RestGroups(groupsRest)
 }
+
+// groupsRest is for how long links leave positions of groups alone after somebody has moved, or looked whether to move, a router: its coordinator asks all the time.
+const groupsRest = 5 * time.Second
