@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -225,6 +226,7 @@ func consume(ctx context.Context, a args) error {
 	var errs sync.WaitGroup
 	errs.Go(func() {
 		for err := range g.Errors() {
+			troubles.Add(1)
 			say("error", fields{"text": err.Error()})
 		}
 	})
@@ -256,14 +258,22 @@ func (m member) moved(event string, s sarama.ConsumerGroupSession) error {
 	return nil
 }
 
+// troubles counts what the group has reported: Commit itself says nothing of one that failed, which is reported a moment later. telling is longer than that.
+var troubles atomic.Int64
+
+const telling = 20 * time.Millisecond
+
 // ConsumeClaim reads one partition until the session ends, and commits what is there at the time.
 func (m member) ConsumeClaim(s sarama.ConsumerGroupSession, c sarama.ConsumerGroupClaim) error {
 	for r := range c.Messages() {
 		read(r)
 		s.MarkMessage(r, "")
 		if len(c.Messages()) == 0 {
+			before := troubles.Load()
 			s.Commit()
-			say("committed", fields{"partition": r.Partition, "offset": r.Offset + 1})
+			if time.Sleep(telling); troubles.Load() == before {
+				say("committed", fields{"partition": r.Partition, "offset": r.Offset + 1})
+			}
 		}
 	}
 	return nil
