@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/isthmus-project/isthmus/router/generation"
+	"github.com/isthmus-project/isthmus/router/reserve"
 	"github.com/isthmus-project/isthmus/router/switchover"
 )
 
@@ -53,6 +54,39 @@ func TestRun(t *testing.T) {
 		}
 		if got := l.committed("eu", "readers"); !maps.Equal(got, map[int32]int64{1: 4, 2: 20}) {
 			t.Errorf("back, the group is at %v", got)
+		}
+	})
+}
+
+// TestRun_Unplanned: a home that nobody reaches is left without being asked, also while an instance is away: when all leases are over, and above all that may have been shown.
+func TestRun_Unplanned(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		c := l.coordinator("us-1")
+		if err := c.deps.Store.Reserve(t.Context(), "", generation.Bound{Topic: "orders", Offsets: []int64{0, 0, 1 << 30}}); err != nil {
+			t.Fatal(err)
+		}
+		l.mu.Lock()
+		l.lost, l.silent = "127.0.0.1:9100", []string{"eu-2"}
+		l.mu.Unlock()
+		if eu, err := l.cluster("eu"); err == nil {
+			eu.HangUp()
+		}
+		s, steps, took := l.run(t.Context(), c, l.order(c, "us", generation.Unplanned))
+		want := []switchover.Step{switchover.Preflight, switchover.Prepare, switchover.Hold, switchover.Cut, switchover.Commit, switchover.Release, switchover.Verify, switchover.Idle}
+		if s.Outcome != switchover.Committed || !slices.Equal(steps, want) {
+			t.Fatalf("%s (%s) by %v", s.Outcome, s.Why, steps)
+		}
+		if took > 10*time.Second || took < generation.LeaseLength { // the instance that is away may have a lease
+			t.Errorf("it took %v", took)
+		}
+		topics, err := c.deps.Store.Cut(s.Cut)
+		if err != nil || len(topics) != 2 {
+			t.Fatalf("%+v, %v", topics, err)
+		}
+		for _, ct := range topics {
+			if ct.Topic == "orders" && (!slices.Equal(ct.Virtual, []int64{reserve.Free, reserve.Free, 1 << 30}) || !slices.Equal(ct.Left, []int64{0, 9, 19}) || !slices.Equal(ct.Real, []int64{100, 110, 120})) {
+				t.Errorf("%+v", ct)
+			}
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -73,6 +74,7 @@ type lab struct {
 	behind   int64                      // of what eu has is not at us
 	stuck    bool                       // instances neither hold nor go on
 	silent   []string                   // instances that do not answer
+	lost     string                     // the address of a cluster that nobody reaches
 	counted  func(all []Standing)       // what the coordinator was told, if that is to be seen
 	clusters map[string]*broker.Cluster // opened
 }
@@ -172,6 +174,13 @@ func (l *lab) cluster(name string) (*broker.Cluster, error) {
 }
 
 func (l *lab) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	l.mu.Lock()
+	lost := address == l.lost
+	l.mu.Unlock()
+	if lost {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	return l.network.DialContext(ctx, network, address)
 }
 
@@ -225,8 +234,9 @@ func (l *lab) instances(ctx context.Context, s *generation.Store, set string) (a
 		one.Held, one.Round = true, st.Round
 	}
 	for _, node := range []string{"eu-1", "eu-2"} {
-		one.Node = node
-		all = append(all, one)
+		if one.Node = node; !slices.Contains(l.silent, node) {
+			all = append(all, one)
+		}
 	}
 	if l.counted != nil {
 		l.counted(all)
@@ -236,6 +246,15 @@ func (l *lab) instances(ctx context.Context, s *generation.Store, set string) (a
 
 // Reached implements Mirror.
 func (l *lab) Reached(ctx context.Context, from, _, topic string, partition int32) (int64, error) {
+	l.mu.Lock()
+	lost := l.lost
+	l.mu.Unlock()
+	if lost != "" && topic == "orders" { // what is durable is at us
+		return max(0, int64(10*partition)-1), nil
+	}
+	if lost != "" {
+		return 0, nil
+	}
 	c, err := l.cluster(from)
 	if err != nil {
 		return 0, err

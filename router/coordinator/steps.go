@@ -42,12 +42,12 @@ func (a *attempt) decide(ctx context.Context, s switchover.State) switchover.Eve
 	return switchover.Event{Happening: switchover.Unsure, Why: err.Error()}
 }
 
-// until asks all instances until every one of them is as wanted, and returns false if ctx ended before. Who does not answer is waited for: the machine knows for how long. Of an
-// unplanned switch only those are that answered before it began: the others may be as dead as the home.
+// until asks all instances until every one of them is as wanted, and returns false if ctx ended before. Who does not answer is waited for: the machine knows for how long. Behind
+// the decision of an unplanned switch only those are that answered before it began: the others may be as dead as the home, and before it their leases are waited for.
 func (a *attempt) until(ctx context.Context, s switchover.State, is func(Standing) bool) bool {
 	for {
 		all, missing := a.deps.Instances(ctx, s.Set)
-		if s.Kind == generation.Unplanned {
+		if s.Kind == generation.Unplanned && s.Outcome != switchover.Running {
 			missing = slices.DeleteFunc(missing, func(node string) bool { return !a.answered[node] })
 		}
 		as := len(missing) == 0
