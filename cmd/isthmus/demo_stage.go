@@ -165,7 +165,10 @@ func (s *demoStage) hints() string {
 	} {
 		fmt.Fprintf(&b, "  "+line.what+"   # %s\n", program, line.why)
 	}
-	b.WriteString(doorHints(living))
+	if hints := doorHints(living); hints != "" {
+		b.WriteString(hints)
+		fmt.Fprintf(&b, "  %s switchover shop --to us --yes   # clients of the door go on at another cluster; failback shop --yes takes them back\n", program)
+	}
 	fmt.Fprintf(&b, "  %s watch & kill -9 %d   # %s dies, the others take over\n", program, victim.PID, victim.Name)
 	return b.String()
 }

@@ -56,6 +56,50 @@ func door(t *testing.T, said string) {
 	}
 }
 
+// moved runs what README.md says to move the door's clients with, while one reads: it gets each offset once, and goes on behind each move.
+func moved(t *testing.T, said string) {
+	at := strings.Split(doors.FindString(said[strings.Index(said, "kcat"):]), ",")
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(at...), kgo.ConsumeTopics("orders"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer cl.Close()
+	type place struct {
+		partition int32
+		offset    int64
+	}
+	seen := make(map[place]bool)
+	reads := func(when string) {
+		for n := 0; n < 200; {
+			fs := cl.PollFetches(ctx)
+			if err := fs.Err(); err != nil {
+				t.Errorf("%s: %v", when, err)
+				return
+			}
+			fs.EachRecord(func(r *kgo.Record) {
+				if at := (place{r.Partition, r.Offset}); seen[at] {
+					t.Errorf("%s offset %d of partition %d came twice", when, r.Offset, r.Partition)
+				} else {
+					seen[at] = true
+				}
+				n++
+			})
+		}
+	}
+	reads("before the moves")
+	for _, line := range strings.Split(strings.TrimSpace(block(t, "test:switch")), "\n") {
+		cmd := exec.CommandContext(ctx, "bash", "-ec", addresses.FindString(said)+"\n"+line)
+		cmd.Dir = root(t)
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "committed: ") {
+			t.Errorf("%s: %v\n%s", line, err, out)
+		}
+		reads("behind " + line)
+	}
+}
+
 var pidOf = regexp.MustCompile(`(?m)^node eu-1  pid (\d+) `)
 
 // client has a Kafka client work through the door that the demo told of, also when the node of one of its addresses is killed.

@@ -139,6 +139,7 @@ func TestMakeRun(t *testing.T) {
 				mirroring(t, metrics)
 				play(t, script, told)
 				door(t, told)
+				moved(t, told)
 				client(t, told)
 				_ = cmd.Process.Signal(os.Interrupt) // fails only if it ended by itself, which Wait tells
 			}()
