@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/isthmus-project/isthmus/admin/adminpb"
+	"github.com/isthmus-project/isthmus/router/hold"
 	"github.com/isthmus-project/isthmus/test/fabric"
 )
 
@@ -131,6 +133,91 @@ func TestWorld_Switchover(t *testing.T) {
 			}
 		}
 		fresh := w.through(doors[1:], kgo.ConsumeTopics("orders"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+		defer fresh.Close()
+		read(t, fresh, round*each)
+	})
+}
+
+// settledHome is an error while an instance holds, or the instances are not at one home.
+func (w *World) settledHome() (home string, err error) {
+	for _, n := range w.Nodes[:2] {
+		for _, d := range n.Doors() {
+			if d.Serves == nil {
+				return "", errors.New(d.Trouble)
+			}
+			s := d.Serves.Standings()[0]
+			switch {
+			case s.Round != 0 || s.Phase != hold.Serving || !s.Leased || s.Trouble != "":
+				return "", fmt.Errorf("%s: %+v", n.Name, s)
+			case home != "" && home != s.Home:
+				return "", fmt.Errorf("at %s and at %s", home, s.Home)
+			}
+			home = s.Home
+		}
+	}
+	return home, nil
+}
+
+// TestWorld_SwitchCoordinatorDies: the node that runs a switch is killed in one step or another. Another one goes on with it or ends it, soon; clients go on at the one home or the
+// other, and each record is read once.
+func TestWorld_SwitchCoordinatorDies(t *testing.T) {
+	switched(t, func(t *testing.T, w *World) {
+		const each = 100
+		out := w.through(doors, kgo.ProducerLinger(0), kgo.RecordPartitioner(kgo.RoundRobinPartitioner()))
+		defer out.Close()
+		if _, _, err := out.ProducerID(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		write(t, out, 0, each)
+		round, homes := 1, map[string]int{}
+		for _, step := range []string{"prepare", "cut", "commit", "release"} {
+			home, err := w.settledHome()
+			if err != nil {
+				t.Fatal(err)
+			}
+			to := map[string]string{"eu": "us", "us": "eu"}[home]
+			victim := w.Nodes[2]
+			w.Until("it can run a switch", time.Minute, func() error {
+				var last *adminpb.SwitchProgress
+				err := victim.API.Switch(t.Context(), &adminpb.SwitchRequest{Router: "shop", To: to, Kind: adminpb.SwitchKind_SWITCH_KIND_PLANNED, DryRun: true}, func(p *adminpb.SwitchProgress) error {
+					last = p
+					return nil
+				})
+				if err == nil && last.GetOutcome() != "ready" {
+					err = errors.New(last.GetWhy())
+				}
+				return err
+			})
+			reached := make(chan struct{})
+			go func() {
+				var once sync.Once
+				defer once.Do(func() { close(reached) })
+				_ = victim.API.Switch(t.Context(), &adminpb.SwitchRequest{Router: "shop", To: to, Kind: adminpb.SwitchKind_SWITCH_KIND_PLANNED, Why: "a test"}, func(p *adminpb.SwitchProgress) error {
+					if p.GetStep() == step || p.GetStep() == "idle" {
+						once.Do(func() { close(reached) })
+					}
+					return nil
+				})
+			}()
+			<-reached
+			victim.Kill()
+			write(t, out, round*each, (round+1)*each)
+			round++
+			time.Sleep(3 * time.Second) // until all have read what it wrote at the last
+			w.Until("the home is settled behind a kill in step "+step, 30*time.Second, func() error {
+				at, err := w.settledHome()
+				if err == nil {
+					homes[at]++
+				}
+				return err
+			})
+			victim.Start()
+			w.Until("all nodes agree", time.Minute, w.Agreed)
+		}
+		if len(homes) < 2 {
+			t.Errorf("homes behind the kills: %v, want both", homes)
+		}
+		fresh := w.through(doors, kgo.ConsumeTopics("orders"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 		defer fresh.Close()
 		read(t, fresh, round*each)
 	})
