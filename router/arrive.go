@@ -7,8 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kerr"
-
 	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/router/arrival"
 	"github.com/isthmus-project/isthmus/router/generation"
@@ -67,7 +65,7 @@ func (f *follower) build(ctx context.Context, st generation.State, left *broker.
 		Router: f.r.cfg.Router.Name, Set: f.name, First: f.r.cfg.homeName(f.set), Switches: st.History, Cut: f.r.cut, Left: left, Now: time.Now(),
 		Salted: func(id int64) (int64, error) { return f.r.deps.Salted(id, st.Generation) },
 	}
-	if request.There, err = f.there(ctx, cluster); err != nil {
+	if request.There, err = arrival.There(ctx, cluster); err != nil {
 		return failed(err)
 	}
 	request.Earlier = f.earlier(st, left)
@@ -83,22 +81,6 @@ func (f *follower) build(ctx context.Context, st generation.State, left *broker.
 		return failed(err)
 	}
 	return Home{Generation: st.Generation, Cluster: cluster, Positions: got.Positions, Producers: got.Producers}, nil
-}
-
-// there is how many partitions each topic has at a cluster.
-func (f *follower) there(ctx context.Context, at *broker.Cluster) (map[string]int, error) {
-	m, err := at.Metadata(ctx)
-	if err != nil {
-		return nil, err
-	}
-	there := make(map[string]int, len(m.Topics))
-	for name, t := range m.Topics {
-		if t.Err != nil && !errors.Is(t.Err, kerr.UnknownTopicOrPartition) {
-			return nil, fmt.Errorf("topic %s of %s: %w", name, at.Name(), t.Err)
-		}
-		there[name] = len(t.Partitions)
-	}
-	return there, nil
 }
 
 // earlier are the other clusters that were home.

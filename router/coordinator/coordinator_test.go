@@ -58,6 +58,29 @@ func TestRun(t *testing.T) {
 	})
 }
 
+// TestRun_TopicDeleted: a topic that is deleted between two switches is in the cut of the first, and in nobody's way.
+func TestRun_TopicDeleted(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		l.fill("eu", "bills", 0, 3)
+		l.fill("us", "bills", 0, 3)
+		c := l.coordinator("eu-1")
+		if s, _, _ := l.run(t.Context(), c, l.order(c, "us", generation.Planned)); s.Outcome != switchover.Committed {
+			t.Fatalf("%s (%s)", s.Outcome, s.Why)
+		}
+		for _, at := range []string{"eu", "us"} {
+			if err := l.at(at).DeleteTopic(t.Context(), "bills"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l.mu.Lock()
+		l.deleted = "bills"
+		l.mu.Unlock()
+		if s, _, _ := l.run(t.Context(), c, l.order(c, "", generation.Back)); s.Outcome != switchover.Committed {
+			t.Errorf("back: %s (%s)", s.Outcome, s.Why)
+		}
+	})
+}
+
 // TestRun_Unplanned: a home that nobody reaches is left without being asked, also while an instance is away: when all leases are over, and above all that may have been shown.
 func TestRun_Unplanned(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {

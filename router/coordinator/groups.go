@@ -66,6 +66,9 @@ func (a *attempt) takeGroups(ctx context.Context, s switchover.State) error {
 	var there [2]where
 	for i, switches := range [][]generation.Value{before, append(slices.Clone(before), s.Value())} {
 		r, err := a.request(s.Set, switches)
+		if err == nil {
+			r.There, err = arrival.There(ctx, []*broker.Cluster{from, to}[i])
+		}
 		if err != nil {
 			return err
 		}

@@ -74,6 +74,7 @@ type lab struct {
 	behind   int64                      // of what eu has is not at us
 	stuck    bool                       // instances neither hold nor go on
 	silent   []string                   // instances that do not answer
+	deleted  string                     // a topic of which the mirror tells nothing
 	lost     string                     // the address of a cluster that nobody reaches
 	counted  func(all []Standing)       // what the coordinator was told, if that is to be seen
 	clusters map[string]*broker.Cluster // opened
@@ -271,7 +272,12 @@ func (l *lab) Reached(ctx context.Context, from, _, topic string, partition int3
 // Runs implements Mirror: what eu has is at us a hundred offsets further, and back.
 func (l *lab) Runs(_ context.Context, from, at, topic string, partition int32) ([]timeline.Run, error) {
 	n := int64(10 * partition)
+	l.mu.Lock()
+	deleted := topic == l.deleted
+	l.mu.Unlock()
 	switch {
+	case deleted:
+		return nil, errors.New("no such topic")
 	case topic != "orders" || n == 0:
 		return nil, nil
 	case from == "eu" && at == "us":
