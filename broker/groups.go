@@ -42,6 +42,9 @@ type Group struct {
 	Members     int // -1 where it was not asked for: see DescribeGroups
 }
 
+// Classic reports whether its members speak JoinGroup, as those of a router's clients do, or it has none that speak anything else.
+func (g Group) Classic() bool { return g.Type == GroupClassic || g.Type == "" }
+
 // Active reports whether somebody may be at work in the group. Who reads without being a member and only commits is not seen.
 func (g Group) Active() bool {
 	return g.Members > 0 || g.State != GroupEmpty && g.State != GroupDead

@@ -25,10 +25,10 @@ const (
 // request for each 500 of its partitions, one after the other; all leaders are asked at a time, again where they have moved. Partitions that there are not are left
 // out. Any other that cannot be asked is an error, which names some of them.
 func (c *Cluster) ProducersOf(ctx context.Context, partitions map[string][]int32) (map[string]map[int32][]ProducerState, error) {
-	a := inquiry{left: make(map[topicPartition]error), out: make(map[string]map[int32][]ProducerState)}
+	a := inquiry{left: make(map[TopicPartition]error), out: make(map[string]map[int32][]ProducerState)}
 	for topic, ps := range partitions {
 		for _, p := range ps {
-			a.left[topicPartition{topic, p}] = errNoAnswer
+			a.left[TopicPartition{topic, p}] = errNoAnswer
 		}
 	}
 	for try := 0; len(a.left) > 0 && (try == 0 || try < leaderTries && a.passes() && pause(ctx, leaderWait<<(try-1)) == nil); try++ {
@@ -36,27 +36,21 @@ func (c *Cluster) ProducersOf(ctx context.Context, partitions map[string][]int32
 			return nil, c.failed(ctx, "describe producers", c.profile.denied(err, "READ", "topics"))
 		}
 	}
-	maps.DeleteFunc(a.left, func(_ topicPartition, err error) bool { return errors.Is(err, kerr.UnknownTopicOrPartition) })
+	maps.DeleteFunc(a.left, func(_ TopicPartition, err error) bool { return errors.Is(err, kerr.UnknownTopicOrPartition) })
 	if len(a.left) > 0 {
 		return nil, c.failed(ctx, "describe producers", a.refusals())
 	}
 	return a.out, nil
 }
 
-// topicPartition is one partition.
-type topicPartition struct {
-	topic     string
-	partition int32
-}
-
-func (t topicPartition) compare(o topicPartition) int {
-	return cmp.Or(cmp.Compare(t.topic, o.topic), cmp.Compare(t.partition, o.partition))
+func comparePartitions(a, b TopicPartition) int {
+	return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
 }
 
 // inquiry is how far many partitions have been asked.
 type inquiry struct {
 	mu   sync.Mutex
-	left map[topicPartition]error // what is not answered, and why
+	left map[TopicPartition]error // what is not answered, and why
 	out  map[string]map[int32][]ProducerState
 }
 
@@ -73,13 +67,13 @@ func (a *inquiry) passes() bool {
 
 // refusals is why what is left was not answered.
 func (a *inquiry) refusals() error {
-	all := slices.SortedFunc(maps.Keys(a.left), topicPartition.compare)
+	all := slices.SortedFunc(maps.Keys(a.left), comparePartitions)
 	var named []error
 	for _, at := range all[:min(len(all), refusalsNamed)] {
 		err := a.left[at]
 		var told *PartitionError
 		if !errors.As(err, &told) {
-			err = fmt.Errorf("%s:%d: %w", at.topic, at.partition, err)
+			err = fmt.Errorf("%s:%d: %w", at.Topic, at.Partition, err)
 		}
 		named = append(named, err)
 	}
@@ -93,31 +87,31 @@ func (a *inquiry) refusals() error {
 func (c *Cluster) askProducers(ctx context.Context, a *inquiry) error {
 	topics := make(map[string]bool)
 	for at := range a.left {
-		topics[at.topic] = true
+		topics[at.Topic] = true
 	}
 	m, err := c.Metadata(ctx, slices.Sorted(maps.Keys(topics))...)
 	if err != nil {
 		return err
 	}
-	leaders := make(map[int32][]topicPartition)
+	leaders := make(map[int32][]TopicPartition)
 	for at := range a.left {
-		t := m.Topics[at.topic]
+		t := m.Topics[at.Topic]
 		switch {
 		case t.Err != nil:
 			a.left[at] = t.Err
-		case at.partition < 0 || int(at.partition) >= len(t.Partitions):
+		case at.Partition < 0 || int(at.Partition) >= len(t.Partitions):
 			a.left[at] = kerr.UnknownTopicOrPartition
-		case t.Partitions[at.partition].Leader < 0:
+		case t.Partitions[at.Partition].Leader < 0:
 			a.left[at] = kerr.LeaderNotAvailable
 		default:
-			id := t.Partitions[at.partition].Leader
+			id := t.Partitions[at.Partition].Leader
 			leaders[id] = append(leaders[id], at)
 		}
 	}
 	var all sync.WaitGroup
 	for id, list := range leaders {
 		all.Go(func() {
-			slices.SortFunc(list, topicPartition.compare)
+			slices.SortFunc(list, comparePartitions)
 			for part := range slices.Chunk(list, producersAtOnce) {
 				if err := c.askLeader(ctx, id, part, a); err != nil {
 					a.note(list, err)
@@ -131,7 +125,7 @@ func (c *Cluster) askProducers(ctx context.Context, a *inquiry) error {
 }
 
 // note says why those of a leader's partitions that have no answer have none.
-func (a *inquiry) note(list []topicPartition, err error) {
+func (a *inquiry) note(list []TopicPartition, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, at := range list {
@@ -142,18 +136,18 @@ func (a *inquiry) note(list []topicPartition, err error) {
 }
 
 // askLeader asks one broker about partitions that it leads.
-func (c *Cluster) askLeader(ctx context.Context, id int32, list []topicPartition, a *inquiry) error {
+func (c *Cluster) askLeader(ctx context.Context, id int32, list []TopicPartition, a *inquiry) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, leaderPatience, errSilent)
 	defer cancel()
 	req := kmsg.NewPtrDescribeProducersRequest()
 	for _, at := range list {
-		if n := len(req.Topics); n == 0 || req.Topics[n-1].Topic != at.topic {
+		if n := len(req.Topics); n == 0 || req.Topics[n-1].Topic != at.Topic {
 			rt := kmsg.NewDescribeProducersRequestTopic()
-			rt.Topic = at.topic
+			rt.Topic = at.Topic
 			req.Topics = append(req.Topics, rt)
 		}
 		rt := &req.Topics[len(req.Topics)-1]
-		rt.Partitions = append(rt.Partitions, at.partition)
+		rt.Partitions = append(rt.Partitions, at.Partition)
 	}
 	b := c.client.Broker(int(id))
 	resp, err := askOf[*kmsg.DescribeProducersResponse](ctx, b, req)
@@ -166,7 +160,7 @@ func (c *Cluster) askLeader(ctx context.Context, id int32, list []topicPartition
 		t := &resp.Topics[i]
 		for k := range t.Partitions {
 			p := &t.Partitions[k]
-			a.takeLocked(topicPartition{t.Topic, p.Partition}, p)
+			a.takeLocked(TopicPartition{t.Topic, p.Partition}, p)
 		}
 	}
 	return nil
@@ -184,19 +178,19 @@ func whyNot(ctx context.Context, b *kgo.Broker, key int16, err error) error {
 }
 
 // takeLocked takes the answer of one partition.
-func (a *inquiry) takeLocked(at topicPartition, p *kmsg.DescribeProducersResponseTopicPartition) {
+func (a *inquiry) takeLocked(at TopicPartition, p *kmsg.DescribeProducersResponseTopicPartition) {
 	if _, asked := a.left[at]; !asked {
 		return
 	}
-	if err := partitionError(at.topic, at.partition, p.ErrorCode, orEmpty(p.ErrorMessage), "READ"); err != nil {
+	if err := partitionError(at.Topic, at.Partition, p.ErrorCode, orEmpty(p.ErrorMessage), "READ"); err != nil {
 		a.left[at] = err
 		return
 	}
 	delete(a.left, at)
-	if a.out[at.topic] == nil {
-		a.out[at.topic] = make(map[int32][]ProducerState)
+	if a.out[at.Topic] == nil {
+		a.out[at.Topic] = make(map[int32][]ProducerState)
 	}
-	a.out[at.topic][at.partition] = producerStates(p)
+	a.out[at.Topic][at.Partition] = producerStates(p)
 }
 
 func producerStates(p *kmsg.DescribeProducersResponseTopicPartition) []ProducerState {

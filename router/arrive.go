@@ -164,7 +164,7 @@ func membersOf(ctx context.Context, c *broker.Cluster, all *sets.Map, set int) (
 	}
 	var ask []string
 	for _, g := range groups {
-		if all.OfGroup(g.ID) == set && (g.Type == broker.GroupClassic || g.Type == "") && g.State != broker.GroupEmpty && g.State != broker.GroupDead {
+		if all.OfGroup(g.ID) == set && g.Classic() && g.State != broker.GroupEmpty && g.State != broker.GroupDead {
 			ask = append(ask, g.ID)
 		}
 	}

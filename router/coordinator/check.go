@@ -201,20 +201,9 @@ func (c *Coordinator) checkWithout(ctx context.Context, o switchover.Order, to *
 
 // checkGroups looks whether groups can be taken along: positions can be asked for on both sides. It has the connections made that the switch needs for that.
 func (c *Coordinator) checkGroups(ctx context.Context, o switchover.Order, from, to *broker.Cluster) []Check {
-	groups, err := from.Groups(ctx)
+	names, others, err := groupsOf(ctx, from, c.here(o.Set))
 	if err != nil {
 		return []Check{{Name: "groups", Text: err.Error()}}
-	}
-	here := c.here(o.Set)
-	var names, others []string
-	for _, g := range groups {
-		switch {
-		case !here.Group(g.ID):
-		case classic(g):
-			names = append(names, g.ID)
-		default:
-			others = append(others, g.ID)
-		}
 	}
 	for _, at := range []*broker.Cluster{from, to} {
 		if _, err := positions(at.GroupOffsets(ctx, names...), func(*broker.GroupOffset) bool { return true }); err != nil {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -13,6 +14,7 @@ import (
 	"github.com/isthmus-project/isthmus/router/generation"
 	"github.com/isthmus-project/isthmus/router/reserve"
 	"github.com/isthmus-project/isthmus/router/switchover"
+	"github.com/isthmus-project/isthmus/router/timeline"
 )
 
 const (
@@ -51,6 +53,19 @@ func (a *attempt) request(set string, switches []generation.Value) (arrival.Requ
 func (a *attempt) history(s switchover.State) ([]generation.Value, error) {
 	st, err := a.deps.Store.State(s.Set)
 	return st.History, err
+}
+
+// timelines are those of the generation that ends.
+func (a *attempt) timelines(ctx context.Context, s switchover.State, mirror Mirror) (map[string][]timeline.Timeline, error) {
+	before, err := a.history(s)
+	if err != nil {
+		return nil, err
+	}
+	r, err := a.request(s.Set, before)
+	if err != nil {
+		return nil, err
+	}
+	return arrival.Timelines(ctx, r, mirror)
 }
 
 // cut finds where the home that is left ends, waits until the mirror has brought all of it, and writes down where the new home goes on.
@@ -93,15 +108,7 @@ func (a *attempt) makeCut(ctx context.Context, s switchover.State) (none generat
 	if err != nil {
 		return none, err
 	}
-	before, err := a.history(s)
-	if err != nil {
-		return none, err
-	}
-	r, err := a.request(s.Set, before)
-	if err != nil {
-		return none, err
-	}
-	timelines, err := arrival.Timelines(ctx, r, a.deps.Mirror())
+	timelines, err := a.timelines(ctx, s, a.deps.Mirror())
 	if err != nil {
 		return none, err
 	}
@@ -124,15 +131,7 @@ func (a *attempt) cutOff(ctx context.Context, s switchover.State) (none generati
 	}
 	topics, _ := a.carried(s.From, s.To, all)
 	mirror := a.deps.Mirror()
-	before, err := a.history(s)
-	if err != nil {
-		return none, err
-	}
-	r, err := a.request(s.Set, before)
-	if err != nil {
-		return none, err
-	}
-	timelines, err := arrival.Timelines(ctx, r, mirror)
+	timelines, err := a.timelines(ctx, s, mirror)
 	if err != nil {
 		return none, err
 	}
@@ -173,11 +172,7 @@ func (a *attempt) mirrored(ctx context.Context, s switchover.State, left map[str
 		case behind == 0:
 			return nil
 		}
-		timer := time.NewTimer(mirrorEvery)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !pause(ctx, mirrorEvery) {
 			return fmt.Errorf("%d records are not mirrored yet, the first of %s: %w", behind, where, ctx.Err())
 		}
 	}
@@ -185,37 +180,29 @@ func (a *attempt) mirrored(ctx context.Context, s switchover.State, left map[str
 
 // behind is how many offsets below some ends the mirror has not brought yet, and in which partition some of them are.
 func (c *Coordinator) behind(ctx context.Context, from, to string, left map[string][]int64) (n int64, where string, err error) {
-	type lag struct {
-		records int64
-		where   string
-	}
-	lags := make(chan lag)
 	ask, ctx := errgroup.WithContext(ctx)
 	ask.SetLimit(partitionsAtOnce)
 	mirror := c.deps.Mirror()
-	go func() {
-		defer close(lags)
-		for topic, ends := range left {
-			for p, end := range ends {
-				if end == 0 {
-					continue
-				}
-				ask.Go(func() error {
-					at, err := mirror.Reached(ctx, from, to, topic, int32(p))
-					if err != nil {
-						return fmt.Errorf("how far %s:%d is mirrored from %s to %s: %w", topic, p, from, to, err)
-					}
-					if at < end {
-						lags <- lag{end - at, fmt.Sprintf("%s:%d", topic, p)}
-					}
-					return nil
-				})
+	var mu sync.Mutex
+	for topic, ends := range left {
+		for p, end := range ends {
+			if end == 0 {
+				continue
 			}
+			ask.Go(func() error {
+				at, err := mirror.Reached(ctx, from, to, topic, int32(p))
+				if err != nil {
+					return fmt.Errorf("how far %s:%d is mirrored from %s to %s: %w", topic, p, from, to, err)
+				}
+				if at < end {
+					mu.Lock()
+					defer mu.Unlock()
+					n, where = n+end-at, cmp.Or(where, fmt.Sprintf("%s:%d", topic, p))
+				}
+				return nil
+			})
 		}
-		err = ask.Wait()
-	}()
-	for l := range lags {
-		n, where = n+l.records, cmp.Or(where, l.where)
 	}
+	err = ask.Wait()
 	return n, where, err
 }

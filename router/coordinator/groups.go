@@ -55,7 +55,10 @@ func (a *attempt) takeGroups(ctx context.Context, s switchover.State) error {
 		return err
 	}
 	here := a.here(s.Set)
-	names, err := a.empty(ctx, from, here)
+	names, _, err := groupsOf(ctx, from, here)
+	if err == nil {
+		err = emptyAll(ctx, from, names)
+	}
 	if err != nil {
 		return err
 	}
@@ -86,22 +89,20 @@ func (a *attempt) takeGroups(ctx context.Context, s switchover.State) error {
 	return setAll(ctx, to, wanted)
 }
 
-// empty takes the members out of all groups of a set, and returns the groups. Those whose members speak what no router lets through are nobody's here.
-func (a *attempt) empty(ctx context.Context, at *broker.Cluster, here sets.Here) (names []string, err error) {
+// groupsOf are the groups of a set at a cluster: those that clients of a router can be in, and the others.
+func groupsOf(ctx context.Context, at *broker.Cluster, here sets.Here) (names, others []string, err error) {
 	groups, err := at.Groups(ctx)
-	if err != nil {
-		return nil, err
-	}
 	for _, g := range groups {
-		if here.Group(g.ID) && classic(g) {
+		switch {
+		case !here.Group(g.ID):
+		case g.Classic():
 			names = append(names, g.ID)
+		default:
+			others = append(others, g.ID)
 		}
 	}
-	return names, emptyAll(ctx, at, names)
+	return names, others, err
 }
-
-// classic reports whether a group is of the kind that clients of a router are in.
-func classic(g broker.Group) bool { return g.Type == broker.GroupClassic || g.Type == "" }
 
 // emptyAll takes the members out of those of some groups that have any.
 func emptyAll(ctx context.Context, at *broker.Cluster, names []string) error {

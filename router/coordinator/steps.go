@@ -57,13 +57,21 @@ func (a *attempt) until(ctx context.Context, s switchover.State, is func(Standin
 		if as {
 			return true
 		}
-		timer := time.NewTimer(askEvery)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !pause(ctx, askEvery) {
 			return false
 		}
+	}
+}
+
+// pause waits, and tells whether ctx did not end meanwhile.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
