@@ -69,6 +69,22 @@ func (k *Look) Runs(ctx context.Context, from, at, topic string, partition int32
 	return out, nil
 }
 
+// Copied is that of Runs which the link from → at has copied itself, and before it a relay whose place it took. Of the clusters only that at the end is asked, so that it is known also while
+// the other is away. Its errors are those of Runs.
+func (k *Look) Copied(ctx context.Context, from, at, topic string, partition int32) ([]Run, error) {
+	m := runMaker{k.set.Topology(), func(from, to, topic string, partition int32) (runView, bool, error) {
+		return k.runView(ctx, from, to, topic, partition)
+	}, partition}
+	out, some, err := m.direct(way{from, at, topic, topic})
+	if err == nil && !some {
+		err = ErrNoLink
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find what of %s:%d of %s was copied to %s: %w", topic, partition, from, at, err)
+	}
+	return out, nil
+}
+
 // Reached is the source offset behind everything that the link from → to has read of a partition and that the target has acknowledged, or that needs no
 // copy: markers, and what other links bring. Of a partition that another node copies it is what is durable, which is up to a second old; 0 if nothing is.
 // Its errors are those of [Look.Runs].

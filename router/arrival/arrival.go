@@ -22,6 +22,8 @@ type Runs interface {
 	// until the call, by the link from → at, and, turned round, by the link at → from. They are in the order of From and do not overlap. No link either
 	// way is an error.
 	Runs(ctx context.Context, from, at, topic string, partition int32) ([]timeline.Run, error)
+	// Copied is that of it which the link from → at has brought itself: nobody but cluster at is asked. No such link is an error.
+	Copied(ctx context.Context, from, at, topic string, partition int32) ([]timeline.Run, error)
 }
 
 // Request is a home that was decided on.
@@ -59,10 +61,11 @@ func Build(ctx context.Context, r Request, runs Runs) (Arrived, error) {
 	if len(r.Switches) == 0 {
 		return Arrived{}, nil
 	}
-	f, err := fold(ctx, r, runs)
+	f, err := fold(ctx, r)
 	if err != nil {
 		return Arrived{}, r.failed(err)
 	}
+	f.runs = runs
 	var a Arrived
 	both, ctx := errgroup.WithContext(ctx)
 	both.Go(func() error {
@@ -112,23 +115,49 @@ func (f *folded) place(ctx context.Context) (map[string][]*timeline.Map, error) 
 
 // mapOf makes the map of one partition.
 func (f *folded) mapOf(ctx context.Context, s spot, line timeline.Timeline) (*timeline.Map, error) {
+	runs, err := f.runsOf(ctx, s, line)
+	if err != nil {
+		return nil, err
+	}
+	return timeline.Build(line, runs)
+}
+
+// runsOf finds what [timeline.Build] needs.
+func (f *folded) runsOf(ctx context.Context, s spot, line timeline.Timeline) (map[int64][]timeline.Run, error) {
 	home := line.Now().Home
-	runs, found := make(map[int64][]timeline.Run), make(map[string][]timeline.Run)
+	runs, found := make(map[int64][]timeline.Run), make(map[source][]timeline.Run)
 	for _, g := range line[:len(line)-1] {
 		if g.Home == home || g.End == g.First {
 			continue
 		}
-		all, known := found[g.Home]
+		from := source{g.Home, f.reduced(g)}
+		all, known := found[from]
 		if !known {
+			find := f.runs.Runs
+			if from.reduced {
+				find = f.runs.Copied
+			}
 			var err error
-			if all, err = f.runs.Runs(ctx, g.Home, home, s.topic, s.partition); err != nil {
+			if all, err = find(ctx, g.Home, home, s.topic, s.partition); err != nil {
 				return nil, err
 			}
-			found[g.Home] = all
+			found[from] = all
 		}
 		runs[g.Number] = within(all, g.Real, g.At(g.End))
 	}
-	return timeline.Build(line, runs)
+	return runs, nil
+}
+
+// source is where runs of a generation come from.
+type source struct {
+	home    string
+	reduced bool
+}
+
+// reduced reports whether all that a generation still has was brought from its home by links alone: so it is since a home that did not wait for it, and had nothing else to go by. Its own
+// home may be away since then.
+func (f *folded) reduced(g timeline.Generation) bool {
+	return g.Number < f.cutOff && g.Home != f.homes[f.cutOff]
 }
 
 // within is those of runs that have something from one offset up to and without to another; it is never nil. Runs are in the order of From, without

@@ -26,6 +26,10 @@ func (m told) Runs(_ context.Context, from, at, _ string, _ int32) ([]timeline.R
 	return runs, nil
 }
 
+func (m told) Copied(ctx context.Context, from, at, topic string, partition int32) ([]timeline.Run, error) {
+	return m.Runs(ctx, "only "+from, at, topic, partition)
+}
+
 // request is one of switches like "planned b" from a on, and of their cuts.
 func request(cuts []any, switches ...string) Request {
 	r := Request{Router: "r", Set: "s", First: "a", Now: time.Unix(1, 0), Salted: func(id int64) (int64, error) { return id, nil }}
@@ -69,7 +73,7 @@ func TestBuild_Generation0HasNothing(t *testing.T) {
 func TestTimelines_PartitionsThatComeAndGo(t *testing.T) {
 	old, late, late2 := cut("old", [3]int64{10, 1000, 10}), cut("late", [3]int64{5, 700, 5}), cut("late", [3]int64{7, 5, 702})
 	r := request([]any{old, append(cut("old", [3]int64{12, 10, 1002}, [3]int64{0, 0, 0}), late...), append(cut("old", [3]int64{12, 1002, 10}), late2...)}, "planned b", "back a", "planned b")
-	got, err := Timelines(t.Context(), r, nil)
+	got, err := Timelines(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,51 +92,86 @@ func TestTimelines_PartitionsThatComeAndGo(t *testing.T) {
 		t.Errorf("%+v\nwant\n%+v", got, want)
 	}
 	without := request([]any{cut("x", [3]int64{10, 1000, 10}), cut("y", [3]int64{3, 4, 3}), cut("x", [3]int64{2, 2000, 2})}, "planned b", "back a", "planned b")
-	if got, err = Timelines(t.Context(), without, nil); err != nil || len(got) != 1 || !reflect.DeepEqual(got["x"], []timeline.Timeline{{g(2, "a", 0, 0, 2), g(3, "b", 2, 2000, timeline.Running)}}) {
+	if got, err = Timelines(t.Context(), without); err != nil || len(got) != 1 || !reflect.DeepEqual(got["x"], []timeline.Timeline{{g(2, "a", 0, 0, 2), g(3, "b", 2, 2000, timeline.Running)}}) {
 		t.Errorf("deleted, and there again: %+v, %v", got, err)
 	}
 	r.There = map[string]int{"late": 1}
-	if got, err = Timelines(t.Context(), r, nil); err != nil || len(got) != 1 || !reflect.DeepEqual(got["late"], want["late"]) {
+	if got, err = Timelines(t.Context(), r); err != nil || len(got) != 1 || !reflect.DeepEqual(got["late"], want["late"]) {
 		t.Errorf("what is not there any more: %+v, %v", got, err)
 	}
 }
 
-// What the new home had at an unplanned switch is the same whenever it is asked for, also when the tail has come: that has offsets of the new generation.
-func TestBuild_UnplannedIsTheSameLater(t *testing.T) {
-	cuts := []any{cut("t", [3]int64{130, 1060, 100}), cut("t", [3]int64{170, 100, 1100})}
-	// a had 100 records; b had 0 to 49 and 53 to 59, at 1000 and 1050, when it became home. Then it got 30 of its own, and the tail: 50 to 52 and 60 to 99.
-	then := []timeline.Run{{From: 0, To: 1000, Count: 50}, {From: 53, To: 1053, Count: 7}}
-	later := []timeline.Run{then[0], {From: 50, To: 1090, Count: 3}, then[1], {From: 60, To: 1093, Count: 40}}
+// reaching is a mirror that has reached some offsets, by "from to".
+type reaching struct {
+	told
+	reached map[string]int64
+}
+
+func (m reaching) Reached(_ context.Context, from, to, _ string, _ int32) (int64, error) {
+	at, ok := m.reached[from+" "+to]
+	if !ok {
+		return 0, fmt.Errorf("no link from %s to %s", from, to)
+	}
+	return at, nil
+}
+
+// What the new home had at an unplanned switch is written down, so that it is the same whenever it is asked for, also when the tail has come: that has offsets of the new generation.
+func TestCutOff_IsTheSameLater(t *testing.T) {
+	// a had 100 records; b had 0 to 49 and 53 to 59, at 1000 and 1050, when it became home, and 62 and 63, which nobody had written down. Then it got 30 of its own, and the tail.
+	then := []timeline.Run{{From: 0, To: 1000, Count: 50}, {From: 53, To: 1053, Count: 7}, {From: 62, To: 1060, Count: 2}}
+	later := []timeline.Run{then[0], {From: 50, To: 1092, Count: 3}, then[1], {From: 60, To: 1095, Count: 2}, then[2], {From: 64, To: 1097, Count: 36}}
+	lost := Lost{From: "a", To: "b", Own: map[string][]int64{"t": {1062}}, First: func(_ string, _ int, end int64) int64 { return end + 70 }, Back: func(string) bool { return false }}
+	got, err := CutOff(t.Context(), nil, lost, reaching{told{"only a b": then}, map[string]int64{"a b": 60}})
+	want := []generation.CutTopic{{Topic: "t", Virtual: []int64{130}, Real: []int64{1062}, Left: []int64{60}, Had: []generation.Had{{End: 60, From: 1050, Missing: []int64{50, 53}}}}}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Fatalf("%+v, %v", got, err)
+	}
 	var first []timeline.Timeline
 	for name, runs := range map[string][]timeline.Run{"at once": then, "when the tail is there": later} {
-		r := request(cuts, "unplanned b")
-		got, err := Timelines(t.Context(), r, told{"a b": runs})
+		r := request([]any{got}, "unplanned b")
+		lines, err := Timelines(t.Context(), r)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
-		}
-		line := got["t"][0]
-		if line[0].End != 60 || line[0].Bound != 130 || !reflect.DeepEqual(line[0].Missing, []timeline.Span{{First: 50, End: 53}}) || line[1].First != 130 || line[1].Real != 1060 {
-			t.Errorf("%s: %+v", name, line)
 		}
 		if first == nil {
-			first = got["t"]
+			first = lines["t"]
 		}
-		a, err := Build(t.Context(), r, told{"a b": runs})
+		if !reflect.DeepEqual(lines["t"], first) {
+			t.Errorf("%s: %+v", name, lines)
+		}
+		a, err := Build(t.Context(), r, told{"only a b": runs}) // the lost home's maps cannot be asked for
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		for v, real := range map[int64]int64{0: 1000, 49: 1049, 50: 1053, 59: 1059, 60: 1060, 130: 1060, 160: 1090} {
+		for v, real := range map[int64]int64{0: 1000, 49: 1049, 50: 1053, 53: 1053, 59: 1059, 60: 1050, 140: 1060, 142: 1062, 160: 1080} {
 			if p, _ := a.Positions.Place("t", 0, v); p.Real != real {
 				t.Errorf("%s: virtual offset %d is at %+v, want %d", name, v, p, real)
 			}
 		}
 	}
-	r := request(cuts, "unplanned b", "back a")
-	if _, err := Timelines(t.Context(), r, nil); err == nil || !strings.Contains(err.Error(), "topic t, partition 0") {
+	if _, err := Build(t.Context(), request([]any{cut("t", [3]int64{130, 1060, 100})}, "unplanned b"), told{}); !errors.Is(err, ErrCut) {
+		t.Errorf("a cut that does not say what b had: %v", err)
+	}
+	if _, err := CutOff(t.Context(), nil, lost, reaching{told{}, map[string]int64{"a b": 60}}); err == nil || !strings.Contains(err.Error(), "topic t, partition 0") {
 		t.Errorf("without runs: %v", err)
 	}
-	if got, err := Timelines(t.Context(), r, told{"a b": later}); err != nil || len(got["t"][0]) != 3 || !reflect.DeepEqual(got["t"][0][0], first[0][0]) {
-		t.Errorf("one more switch: %+v, %v", got, err)
+	back := append(got, []generation.CutTopic(nil)...)
+	if lines, err := Timelines(t.Context(), request([]any{back, cut("t", [3]int64{172, 100, 1092})}, "unplanned b", "back a")); err != nil || len(lines["t"][0]) != 3 || !reflect.DeepEqual(lines["t"][0][0], first[0][0]) {
+		t.Errorf("one more switch: %+v, %v", lines, err)
+	}
+}
+
+// A home is gone to when it has what all homes before it wrote, also those before the one that is left.
+func TestNeeded(t *testing.T) {
+	lines, err := Timelines(t.Context(), request([]any{cut("t", [3]int64{10, 1000, 10}, [3]int64{0, 0, 0}), cut("t", [3]int64{17, 5, 1007}, [3]int64{4, 9, 4})}, "planned b", "planned c"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := Needed(lines, "a"); !reflect.DeepEqual(got, map[string]map[string][]int64{"b": {"t": {1007, 4}}}) {
+		t.Errorf("%v", got)
+	}
+	if got := Needed(lines, "d"); !reflect.DeepEqual(got, map[string]map[string][]int64{"a": {"t": {10, 0}}, "b": {"t": {1007, 4}}}) {
+		t.Errorf("%v", got)
 	}
 }
 
@@ -154,6 +193,10 @@ func TestBuild_AsksForWhatItNeeds(t *testing.T) {
 
 // asking counts questions.
 type asking struct{ n int }
+
+func (a *asking) Copied(context.Context, string, string, string, int32) ([]timeline.Run, error) {
+	return nil, errTest
+}
 
 func (a *asking) Runs(context.Context, string, string, string, int32) ([]timeline.Run, error) {
 	a.n++
@@ -216,6 +259,10 @@ type busy struct {
 	err       error
 }
 
+func (b *busy) Copied(context.Context, string, string, string, int32) ([]timeline.Run, error) {
+	return nil, errTest
+}
+
 func (b *busy) Runs(context.Context, string, string, string, int32) ([]timeline.Run, error) {
 	b.mu.Lock()
 	b.now++
@@ -259,7 +306,7 @@ func isBounded(t *testing.T) {
 
 func TestCut_SeesThatTheNextGenerationCanBe(t *testing.T) {
 	r := request([]any{cut("t", [3]int64{10, 1000, 10}, [3]int64{0, 0, 0})}, "planned b")
-	before, err := Timelines(t.Context(), r, nil)
+	before, err := Timelines(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/isthmus-project/isthmus/router/generation"
 )
 
 const (
@@ -23,6 +25,7 @@ type spot struct {
 	topic               string
 	partition           int32
 	virtual, real, left int64
+	had                 *generation.Had // of an unplanned cut
 }
 
 // place is the partition alone.

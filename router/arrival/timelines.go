@@ -17,9 +17,8 @@ var ErrCut = errors.New("the cut does not fit")
 const mostPartitions = 100_000
 
 // Timelines are those of all partitions that the last cut names, by topic and partition; nil is a partition without one. In generation 0 there are none.
-// runs is asked for unplanned switches only, and may be nil where there is none.
-func Timelines(ctx context.Context, r Request, runs Runs) (map[string][]timeline.Timeline, error) {
-	f, err := fold(ctx, r, runs)
+func Timelines(ctx context.Context, r Request) (map[string][]timeline.Timeline, error) {
+	f, err := fold(ctx, r)
 	if err != nil {
 		return nil, r.failed(err)
 	}
@@ -40,13 +39,15 @@ func Timelines(ctx context.Context, r Request, runs Runs) (map[string][]timeline
 type folded struct {
 	runs  Runs
 	homes []string // by generation
-	lines map[string][]timeline.Timeline
-	last  []spot // of the last cut
+	// cutOff is the newest generation that did not wait for all before; 0 for none.
+	cutOff int64
+	lines  map[string][]timeline.Timeline
+	last   []spot // of the last cut
 }
 
 // fold makes timelines of cuts. Those of planned switches are not checked as a whole: who uses them does.
-func fold(ctx context.Context, r Request, runs Runs) (*folded, error) {
-	f := &folded{runs: runs, homes: []string{r.First}}
+func fold(ctx context.Context, r Request) (*folded, error) {
+	f := &folded{homes: []string{r.First}}
 	if len(r.Switches) == 0 {
 		return f, nil
 	}
@@ -71,10 +72,12 @@ func fold(ctx context.Context, r Request, runs Runs) (*folded, error) {
 			}
 		}
 		cut = slices.DeleteFunc(cut, func(s spot) bool { return !wanted[s.place()] })
-		if err := f.step(ctx, v, cut); err != nil {
+		if err := f.step(v, cut); err != nil {
 			return nil, fmt.Errorf("cut of generation %d, from %s to %s: %w", v.Generation, f.homes[i], v.Home, err)
 		}
-		f.homes = append(f.homes, v.Home)
+		if f.homes = append(f.homes, v.Home); v.Kind == generation.Unplanned {
+			f.cutOff = v.Generation
+		}
 	}
 	return f, nil
 }
@@ -110,11 +113,15 @@ func (f *folded) follows(i int, v generation.Value) error {
 func spots(topics []generation.CutTopic) (all []spot, err error) {
 	for _, t := range topics {
 		n := len(t.Virtual)
-		if t.Topic == "" || t.First < 0 || t.First+n > mostPartitions || len(t.Real) != n || len(t.Left) != n {
+		if t.Topic == "" || t.First < 0 || t.First+n > mostPartitions || len(t.Real) != n || len(t.Left) != n || len(t.Had) > 0 && len(t.Had) != n {
 			return nil, fmt.Errorf("topic %.100q from partition %d on: %d virtual offsets, %d real ones, %d of the home that is left", t.Topic, t.First, n, len(t.Real), len(t.Left))
 		}
 		for i := range n {
-			all = append(all, spot{t.Topic, int32(t.First + i), t.Virtual[i], t.Real[i], t.Left[i]})
+			s := spot{t.Topic, int32(t.First + i), t.Virtual[i], t.Real[i], t.Left[i], nil}
+			if len(t.Had) > 0 {
+				s.had = &t.Had[i]
+			}
+			all = append(all, s)
 		}
 	}
 	slices.SortFunc(all, spot.compare)
@@ -127,7 +134,7 @@ func spots(topics []generation.CutTopic) (all []spot, err error) {
 }
 
 // step takes the partitions of a cut over a change of home. The timelines of others are over.
-func (f *folded) step(ctx context.Context, v generation.Value, cut []spot) error {
+func (f *folded) step(v generation.Value, cut []spot) error {
 	before := f.lines
 	f.last = cut
 	f.lines = make(map[string][]timeline.Timeline, len(before))
@@ -136,7 +143,8 @@ func (f *folded) step(ctx context.Context, v generation.Value, cut []spot) error
 			f.lines[s.topic] = append(lines, make([]timeline.Timeline, int(s.partition)+1-len(lines))...)
 		}
 	}
-	one := func(ctx context.Context, s spot) error {
+	var failed []error
+	for _, s := range f.last {
 		var line timeline.Timeline
 		if lines := before[s.topic]; int(s.partition) < len(lines) {
 			line = lines[s.partition]
@@ -144,37 +152,37 @@ func (f *folded) step(ctx context.Context, v generation.Value, cut []spot) error
 		if line == nil {
 			line = timeline.Begin(v.Generation-1, f.homes[v.Generation-1], 0)
 		}
-		next, err := f.change(ctx, v, s, line)
-		f.lines[s.topic][s.partition] = next
-		return err
-	}
-	if v.Kind == generation.Unplanned {
-		return each(ctx, f.last, one)
-	}
-	var failed []error
-	for _, s := range f.last {
-		if err := one(ctx, s); err != nil {
+		next, err := change(v, s, line)
+		if err != nil {
 			if failed = append(failed, s.named(err)); len(failed) == mostErrors {
 				break
 			}
 		}
+		f.lines[s.topic][s.partition] = next
 	}
 	return errors.Join(failed...)
 }
 
 // change takes one partition over a change of home.
-func (f *folded) change(ctx context.Context, v generation.Value, s spot, line timeline.Timeline) (timeline.Timeline, error) {
-	if v.Kind == generation.Unplanned {
-		c, err := f.lost(ctx, v.Home, s, line)
-		if err != nil {
-			return nil, err
+func change(v generation.Value, s spot, line timeline.Timeline) (timeline.Timeline, error) {
+	switch {
+	case v.Kind == generation.Unplanned && s.had == nil:
+		return nil, fmt.Errorf("it does not say what %s had: %w", v.Home, ErrCut)
+	case v.Kind == generation.Unplanned:
+		c := timeline.Change{Home: v.Home, End: s.had.End, Bound: s.virtual, First: s.virtual, Real: s.had.From, Own: s.real}
+		for i := 0; i+1 < len(s.had.Missing); i += 2 {
+			c.Missing = append(c.Missing, timeline.Span{First: s.had.Missing[i], End: s.had.Missing[i+1]})
 		}
 		return line.Next(c)
 	}
 	if at := line.Now().Virtual(s.left); at != s.virtual {
 		return nil, fmt.Errorf("the next generation begins at virtual offset %d, and the end of the log that is left, %d, is %d: %w", s.virtual, s.left, at, ErrCut)
 	}
-	return planned(line, timeline.Planned(v.Home, s.virtual, s.real)), nil
+	c := timeline.Planned(v.Home, s.virtual, s.real)
+	if s.had != nil {
+		c.Real = s.had.From
+	}
+	return planned(line, c), nil
 }
 
 // planned is [timeline.Timeline.Next] of a planned change, without a look at all that was before: that would be one for each of all changes. The line
@@ -183,49 +191,4 @@ func planned(line timeline.Timeline, c timeline.Change) timeline.Timeline {
 	last := &line[len(line)-1]
 	last.End, last.Bound = c.End, c.Bound
 	return append(line, timeline.Generation{Number: last.Number + 1, Home: c.Home, First: c.First, Real: c.Real, Own: c.Own, End: timeline.Running})
-}
-
-// lost is a change for which nothing was waited: what the new home had at the cut is told by the runs that end below its log end of then.
-func (f *folded) lost(ctx context.Context, to string, s spot, line timeline.Timeline) (timeline.Change, error) {
-	now := line.Now()
-	c := timeline.Change{Home: to, Bound: s.virtual, First: s.virtual, Real: s.real, Own: s.real}
-	if f.runs == nil {
-		return c, errors.New("nothing tells what the home had that was not left in good order")
-	}
-	had := make(map[string][]timeline.Run)
-	for _, g := range line {
-		if _, known := had[g.Home]; known || g.Home == to {
-			continue
-		}
-		all, err := f.runs.Runs(ctx, g.Home, to, s.topic, s.partition)
-		if err != nil {
-			return c, err
-		}
-		had[g.Home] = below(all, s.real)
-	}
-	end := now.Real
-	for _, r := range had[now.Home] {
-		end = max(end, r.From+r.Count)
-	}
-	c.End = now.Virtual(end)
-	for _, g := range line {
-		if g.End == timeline.Running {
-			g.End = c.End
-		}
-		if g.Home != to {
-			c.Missing = append(c.Missing, g.Uncopied(had[g.Home], g.Real, g.At(g.End))...)
-		}
-	}
-	return c, nil
-}
-
-// below is what of runs lies below an offset of the cluster that they lead to.
-func below(runs []timeline.Run, end int64) []timeline.Run {
-	out := make([]timeline.Run, 0, len(runs))
-	for _, r := range runs {
-		if r.Count = min(r.Count, end-r.To); r.Count > 0 {
-			out = append(out, r)
-		}
-	}
-	return out
 }

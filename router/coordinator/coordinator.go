@@ -38,13 +38,6 @@ type Standing struct {
 	Trouble    string
 }
 
-// Mirror is what is asked of the links, about one moment.
-type Mirror interface {
-	arrival.Runs
-	// Reached is the source offset behind all that the link from → to is durably known to have copied of a partition, or passed over.
-	Reached(ctx context.Context, from, to, topic string, partition int32) (int64, error)
-}
-
 // Deps are what a coordinator works with.
 type Deps struct {
 	Store *generation.Store
@@ -53,7 +46,7 @@ type Deps struct {
 	// Cluster is a cluster by name; it stays open.
 	Cluster func(name string) (*broker.Cluster, error)
 	// Mirror is what the links have copied by now; each is asked about one moment.
-	Mirror func() Mirror
+	Mirror func() arrival.Mirror
 	// Salted is gate.Salted of the running topology.
 	Salted func(id, generation int64) (int64, error)
 	Unique func() string

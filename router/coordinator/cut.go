@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +23,9 @@ const (
 	partitionsAtOnce = 32
 	// mirrorEvery is the pause between two looks at what is not mirrored yet.
 	mirrorEvery = 20 * time.Millisecond
+	// settleEvery is how soon links have written down what they are asked for, and settlePatience how long it is waited for that: clients wait meanwhile.
+	settleEvery    = 50 * time.Millisecond
+	settlePatience = 500 * time.Millisecond
 )
 
 // refused is the event of something that cannot be done now.
@@ -56,7 +60,7 @@ func (a *attempt) history(s switchover.State) ([]generation.Value, error) {
 }
 
 // timelines are those of the generation that ends.
-func (a *attempt) timelines(ctx context.Context, s switchover.State, mirror Mirror) (map[string][]timeline.Timeline, error) {
+func (a *attempt) timelines(ctx context.Context, s switchover.State) (map[string][]timeline.Timeline, error) {
 	before, err := a.history(s)
 	if err != nil {
 		return nil, err
@@ -65,7 +69,7 @@ func (a *attempt) timelines(ctx context.Context, s switchover.State, mirror Mirr
 	if err != nil {
 		return nil, err
 	}
-	return arrival.Timelines(ctx, r, mirror)
+	return arrival.Timelines(ctx, r)
 }
 
 // cut finds where the home that is left ends, waits until the mirror has brought all of it, and writes down where the new home goes on.
@@ -97,18 +101,15 @@ func (a *attempt) makeCut(ctx context.Context, s switchover.State) (none generat
 		ref, err := a.deps.Store.WriteCut(ctx, s.Set, nil)
 		return ref, err
 	}
-	left, err := from.LogEnds(ctx, topics...)
+	timelines, err := a.timelines(ctx, s)
 	if err != nil {
 		return none, err
 	}
-	if err := a.mirrored(ctx, s, left); err != nil {
+	left, err := a.brought(ctx, s, from, to, topics, timelines)
+	if err != nil {
 		return none, err
 	}
 	own, err := to.LogEnds(ctx, topics...)
-	if err != nil {
-		return none, err
-	}
-	timelines, err := a.timelines(ctx, s, a.deps.Mirror())
 	if err != nil {
 		return none, err
 	}
@@ -116,7 +117,73 @@ func (a *attempt) makeCut(ctx context.Context, s switchover.State) (none generat
 	if err != nil {
 		return none, err
 	}
+	before, err := a.history(s)
+	if err != nil {
+		return none, err
+	}
+	r, err := a.request(s.Set, before)
+	if err == nil {
+		err = arrival.Unseen(ctx, r, s.From, s.To, timelines, written, func(topic string) bool { return a.carries(s.To, s.From, topic) }, a.deps.Mirror())
+	}
+	if err != nil {
+		return none, err
+	}
 	return a.deps.Store.WriteCut(ctx, s.Set, written)
+}
+
+// brought waits until the two homes have the same: the new one all that the one that is left has, which ends at what is returned, and all that clients know from before, and the one that
+// is left all that the new one has from elsewhere.
+func (a *attempt) brought(ctx context.Context, s switchover.State, from, to *broker.Cluster, topics []string, timelines map[string][]timeline.Timeline) (left map[string][]int64, err error) {
+	var back map[string][]int64
+	returns := slices.DeleteFunc(slices.Clone(topics), func(topic string) bool { return !a.carries(s.To, s.From, topic) })
+	both, asked := errgroup.WithContext(ctx)
+	both.Go(func() (err error) {
+		left, err = from.LogEnds(asked, topics...)
+		return err
+	})
+	both.Go(func() (err error) {
+		if len(returns) > 0 {
+			back, err = to.LogEnds(asked, returns...)
+		}
+		return err
+	})
+	if err := both.Wait(); err != nil {
+		return nil, err
+	}
+	wanted := arrival.Needed(timelines, s.To)
+	for home := range wanted {
+		if err := a.seen(ctx, home, s.From, left, wanted[home]); err != nil {
+			return nil, err
+		}
+	}
+	wanted[s.From] = left
+	for home, ends := range wanted {
+		if err := a.mirrored(ctx, s, home, s.To, ends); err != nil {
+			return nil, err
+		}
+	}
+	return left, a.mirrored(ctx, s, s.To, s.From, back)
+}
+
+// seen raises how far the log of an earlier home must be at the new one to as far as it is at the one that is left: clients know it from there.
+func (a *attempt) seen(ctx context.Context, home, at string, there, ends map[string][]int64) error {
+	mirror := a.deps.Mirror()
+	for topic, all := range there {
+		if !a.carries(home, at, topic) {
+			continue
+		}
+		for p := range all {
+			reached, err := mirror.Reached(ctx, home, at, topic, int32(p))
+			if err != nil {
+				return err
+			}
+			if len(ends[topic]) < len(all) {
+				ends[topic] = append(ends[topic], make([]int64, len(all)-len(ends[topic]))...)
+			}
+			ends[topic][p] = max(ends[topic][p], reached)
+		}
+	}
+	return nil
 }
 
 // cutOff writes where the new home goes on when the one that is left cannot be asked: above all that was reserved, behind what the mirror had brought.
@@ -130,42 +197,51 @@ func (a *attempt) cutOff(ctx context.Context, s switchover.State) (none generati
 		return none, err
 	}
 	topics, _ := a.carried(s.From, s.To, all)
-	mirror := a.deps.Mirror()
-	timelines, err := a.timelines(ctx, s, mirror)
+	timelines, err := a.timelines(ctx, s)
 	if err != nil {
 		return none, err
 	}
-	own := make(map[string][]int64)
+	lost := arrival.Lost{From: s.From, To: s.To, Number: s.Proposal.Generation, Own: make(map[string][]int64), Back: func(topic string) bool { return a.carries(s.To, s.From, topic) }}
 	if len(topics) > 0 {
-		if own, err = to.LogEnds(ctx, topics...); err != nil {
+		if lost.Own, err = to.LogEnds(ctx, topics...); err != nil {
 			return none, err
 		}
 	}
+	if !a.settled(ctx, s, lost.Own) {
+		return none, ctx.Err()
+	}
 	bounds := a.deps.Store.Bounds(s.Set)
-	var out []generation.CutTopic
-	for _, topic := range topics {
-		t := generation.CutTopic{Topic: topic, Real: own[topic]}
-		for p := range own[topic] {
-			left, err := mirror.Reached(ctx, s.From, s.To, topic, int32(p))
-			if err != nil {
-				return none, fmt.Errorf("how much of %s:%d is at %s: %w", topic, p, s.To, err)
-			}
-			end := left
-			if lines := timelines[topic]; p < len(lines) && lines[p] != nil {
-				end = max(lines[p].Now().Virtual(left), lines[p].Now().First)
-			}
-			t.Left, t.Virtual = append(t.Left, left), append(t.Virtual, reserve.First(bounds[topic], p, end))
-		}
-		out = append(out, t)
+	lost.First = func(topic string, p int, end int64) int64 { return reserve.First(bounds[topic], p, end) }
+	out, err := arrival.CutOff(ctx, timelines, lost, a.deps.Mirror())
+	if err != nil {
+		return none, err
 	}
 	return a.deps.Store.WriteCut(ctx, s.Set, out)
 }
 
-// mirrored waits until the mirror has brought everything below the ends of the home that is left, as far as is durable.
-func (a *attempt) mirrored(ctx context.Context, s switchover.State, left map[string][]int64) error {
-	for {
+// settled waits until the links into the new home have written down how far they are, as long as that changes: what is not written down is seen again by whoever had seen it at the
+// lost home.
+func (a *attempt) settled(ctx context.Context, s switchover.State, own map[string][]int64) bool {
+	before := int64(-1)
+	for end := time.Now().Add(settlePatience); time.Now().Before(end); {
+		soon, cancel := context.WithTimeout(ctx, settleEvery) // who is away is not waited for
+		a.deps.Instances(soon, s.Set)
+		<-soon.Done()
+		cancel()
+		now, _, err := a.behind(ctx, s.From, s.To, own) // only whether it changes counts
+		if err == nil && now == before {
+			break
+		}
+		before = now
+	}
+	return ctx.Err() == nil
+}
+
+// mirrored waits until the mirror has brought everything below some ends at a cluster to another, as far as is durable.
+func (a *attempt) mirrored(ctx context.Context, s switchover.State, home, to string, ends map[string][]int64) error {
+	for len(ends) > 0 {
 		a.deps.Instances(ctx, s.Set) // so that nodes make durable what they have copied
-		behind, where, err := a.behind(ctx, s.From, s.To, left)
+		behind, where, err := a.behind(ctx, home, to, ends)
 		switch {
 		case err != nil:
 			return err
@@ -173,9 +249,10 @@ func (a *attempt) mirrored(ctx context.Context, s switchover.State, left map[str
 			return nil
 		}
 		if !pause(ctx, mirrorEvery) {
-			return fmt.Errorf("%d records are not mirrored yet, the first of %s: %w", behind, where, ctx.Err())
+			return fmt.Errorf("%d records of %s are not mirrored to %s yet, the first of %s: %w", behind, home, to, where, ctx.Err())
 		}
 	}
+	return nil
 }
 
 // behind is how many offsets below some ends the mirror has not brought yet, and in which partition some of them are.

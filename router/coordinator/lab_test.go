@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/isthmus-project/isthmus/broker"
+	"github.com/isthmus-project/isthmus/router/arrival"
 	"github.com/isthmus-project/isthmus/router/generation"
 	"github.com/isthmus-project/isthmus/router/switchover"
 	"github.com/isthmus-project/isthmus/router/timeline"
@@ -212,7 +213,7 @@ func (l *lab) next() string {
 func (l *lab) coordinator(node string) *Coordinator {
 	l.t.Helper()
 	instances := l.store("instances of " + node)
-	c, err := New(l.topo, "shop", Deps{Store: l.store(node), Cluster: l.cluster, Mirror: func() Mirror { return l }, Unique: l.next, Now: generation.Clock(),
+	c, err := New(l.topo, "shop", Deps{Store: l.store(node), Cluster: l.cluster, Mirror: func() arrival.Mirror { return l }, Unique: l.next, Now: generation.Clock(),
 		Instances: func(ctx context.Context, set string) ([]Standing, []string) { return l.instances(ctx, instances, set) },
 		Salted:    func(id, _ int64) (int64, error) { return id, nil }})
 	if err != nil {
@@ -245,7 +246,7 @@ func (l *lab) instances(ctx context.Context, s *generation.Store, set string) (a
 	return all, l.silent
 }
 
-// Reached implements Mirror.
+// Reached implements [arrival.Mirror].
 func (l *lab) Reached(ctx context.Context, from, _, topic string, partition int32) (int64, error) {
 	l.mu.Lock()
 	lost := l.lost
@@ -269,7 +270,7 @@ func (l *lab) Reached(ctx context.Context, from, _, topic string, partition int3
 	return max(0, ends[topic][partition]-l.behind), nil
 }
 
-// Runs implements Mirror: what eu has is at us a hundred offsets further, and back.
+// Runs implements [arrival.Mirror]: what eu has is at us a hundred offsets further, and back.
 func (l *lab) Runs(_ context.Context, from, at, topic string, partition int32) ([]timeline.Run, error) {
 	n := int64(10 * partition)
 	l.mu.Lock()
@@ -286,6 +287,11 @@ func (l *lab) Runs(_ context.Context, from, at, topic string, partition int32) (
 		return []timeline.Run{{From: 100, To: 0, Count: n}}, nil
 	}
 	return nil, errors.New("no link")
+}
+
+// Copied implements [arrival.Mirror].
+func (l *lab) Copied(ctx context.Context, from, at, topic string, partition int32) ([]timeline.Run, error) {
+	return l.Runs(ctx, from, at, topic, partition)
 }
 
 // order is one to go from eu to us.

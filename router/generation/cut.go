@@ -24,6 +24,15 @@ type CutTopic struct {
 	Virtual []int64 `json:"virtual"`
 	Real    []int64 `json:"real"`
 	Left    []int64 `json:"left"`
+	// Had is, by partition, what the new home has of the generations before, where it did not wait for all of them; empty where it did.
+	Had []Had `json:"had,omitempty"`
+}
+
+// Had is what a home that was not gone to in good order has of a partition. It is written down, because nobody can find it again once the mirror goes on.
+type Had struct {
+	End     int64   `json:"end"`               // virtual offset behind the last record that it has of the generation that ends
+	From    int64   `json:"from"`              // its first offset that may be of the new generation
+	Missing []int64 `json:"missing,omitempty"` // virtual offsets before End of what it has not: the first, and the one behind the last, of each stretch
 }
 
 // Chunk is a part of a cut. It is never changed.
@@ -34,8 +43,8 @@ type Chunk struct {
 }
 
 const (
-	// chunkPartitions is how many partitions a chunk has at the most: three numbers of 20 bytes each.
-	chunkPartitions = 8000
+	// chunkNumbers is how many numbers of 20 bytes a chunk has at the most, unless one partition alone has more.
+	chunkNumbers = 24_000
 	// maxChunks bounds what is believed of a reference.
 	maxChunks = 10000
 )
@@ -46,17 +55,41 @@ func (c *Chunk) check() error {
 		return errors.New("no chunk of a cut")
 	}
 	for _, t := range c.Topics {
-		if t.Topic == "" || t.First < 0 || len(t.Real) != len(t.Virtual) || len(t.Left) != len(t.Virtual) {
-			return fmt.Errorf("cut of topic %.100q: %d virtual offsets, %d real ones, %d of the home that is left", t.Topic, len(t.Virtual), len(t.Real), len(t.Left))
+		if t.Topic == "" || t.First < 0 || len(t.Real) != len(t.Virtual) || len(t.Left) != len(t.Virtual) || len(t.Had) > 0 && len(t.Had) != len(t.Virtual) {
+			return fmt.Errorf("cut of topic %.100q: %d virtual offsets, %d real ones, %d of the home that is left, %d of what it had", t.Topic, len(t.Virtual), len(t.Real), len(t.Left), len(t.Had))
+		}
+		for _, h := range t.Had {
+			if len(h.Missing)%2 != 0 {
+				return fmt.Errorf("cut of topic %.100q: %d ends of stretches that are missing", t.Topic, len(h.Missing))
+			}
 		}
 	}
 	return nil
 }
 
+// numbers is about how many numbers of 20 bytes a partition takes.
+func (t *CutTopic) numbers(partition int) int {
+	if len(t.Had) == 0 {
+		return 3
+	}
+	return 8 + len(t.Had[partition].Missing)
+}
+
+// cut is the first n partitions, and the others.
+func (t CutTopic) cut(n int) (first, rest CutTopic) {
+	first, rest = t, t
+	first.Virtual, first.Real, first.Left = t.Virtual[:n], t.Real[:n], t.Left[:n]
+	rest.First, rest.Virtual, rest.Real, rest.Left = t.First+n, t.Virtual[n:], t.Real[n:], t.Left[n:]
+	if len(t.Had) > 0 {
+		first.Had, rest.Had = t.Had[:n], t.Had[n:]
+	}
+	return first, rest
+}
+
 // split cuts a cut into chunks, and makes the reference to them. A topic without partitions is left out.
 func split(id string, topics []CutTopic) ([]Chunk, CutRef, error) {
 	chunks := []Chunk{{ID: id}}
-	room := chunkPartitions
+	room := chunkNumbers
 	for _, t := range topics {
 		if err := (&Chunk{ID: id, Topics: []CutTopic{t}}).check(); err != nil {
 			return nil, CutRef{}, err
@@ -64,13 +97,16 @@ func split(id string, topics []CutTopic) ([]Chunk, CutRef, error) {
 		for len(t.Virtual) > 0 {
 			if room <= 0 {
 				chunks = append(chunks, Chunk{ID: id, Index: len(chunks)})
-				room = chunkPartitions
+				room = chunkNumbers
 			}
-			n := min(room, len(t.Virtual))
+			n := 0
+			for room -= 30; n == 0 || n < len(t.Virtual) && room > 0; n++ { // a topic's name counts too
+				room -= t.numbers(n)
+			}
 			last := &chunks[len(chunks)-1]
-			last.Topics = append(last.Topics, CutTopic{t.Topic, t.First, t.Virtual[:n], t.Real[:n], t.Left[:n]})
-			room -= n + 10 // a topic's name counts too
-			t = CutTopic{t.Topic, t.First + n, t.Virtual[n:], t.Real[n:], t.Left[n:]}
+			var first CutTopic
+			first, t = t.cut(n)
+			last.Topics = append(last.Topics, first)
 		}
 	}
 	if len(chunks) > maxChunks {
@@ -125,9 +161,9 @@ func join(ref CutRef, all []Chunk) ([]CutTopic, error) {
 	var out []CutTopic
 	for _, c := range chunks {
 		for _, t := range c.Topics {
-			if n := len(out); n > 0 && out[n-1].Topic == t.Topic && out[n-1].First+len(out[n-1].Virtual) == t.First {
+			if n := len(out); n > 0 && out[n-1].Topic == t.Topic && out[n-1].First+len(out[n-1].Virtual) == t.First && (len(out[n-1].Had) > 0) == (len(t.Had) > 0) {
 				o := &out[n-1]
-				o.Virtual, o.Real, o.Left = slices.Concat(o.Virtual, t.Virtual), slices.Concat(o.Real, t.Real), slices.Concat(o.Left, t.Left)
+				o.Virtual, o.Real, o.Left, o.Had = slices.Concat(o.Virtual, t.Virtual), slices.Concat(o.Real, t.Real), slices.Concat(o.Left, t.Left), slices.Concat(o.Had, t.Had)
 				continue
 			}
 			out = append(out, t)

@@ -33,7 +33,7 @@ func TestRecord_RoundTrip(t *testing.T) {
 	b := Ballot{1, "eu-1", "x"}
 	for _, r := range []Record{
 		prepare("fast", 3, b), accept("", 1, b, toUS), decided("", 1, stay),
-		{Kind: kindCut, ID: "c", Cut: &Chunk{ID: "cut", Index: 1, Topics: []CutTopic{{"t", 0, []int64{1}, []int64{2}, []int64{3}}}}},
+		{Kind: kindCut, ID: "c", Cut: &Chunk{ID: "cut", Index: 1, Topics: []CutTopic{{"t", 0, []int64{1}, []int64{2}, []int64{3}, []Had{{4, 5, []int64{1, 2}}}}}}},
 		{Kind: kindBound, ID: "b", Bound: &Bound{"t", []int64{0, 7}}},
 		{Kind: kindPlan, ID: "s1.x", Plan: &Plan{Switch: "s1", Ballot: b, Options: map[string]string{"tail": "list"}}},
 	} {
@@ -122,12 +122,15 @@ func FuzzDecode(f *testing.F) {
 
 // TestCut: a cut of any size is put together as it was, from chunks in any order and twice; one that lacks something is none.
 func TestCut(t *testing.T) {
-	for _, partitions := range []int{1, 8, chunkPartitions - 10, chunkPartitions, 3*chunkPartitions + 1} {
+	for _, partitions := range []int{1, 8, chunkNumbers/3 - 10, chunkNumbers / 3, chunkNumbers + 1} {
 		var topics []CutTopic
 		for i := range 3 {
 			c := CutTopic{Topic: fmt.Sprint("t", i), Virtual: make([]int64, partitions), Real: make([]int64, partitions), Left: make([]int64, partitions)}
 			for p := range partitions {
 				c.Virtual[p], c.Real[p], c.Left[p] = int64(p), int64(p*i), 1<<62
+				if i == 1 {
+					c.Had = append(c.Had, Had{1 << 62, 1 << 61, slices.Repeat([]int64{1 << 60}, p%3*20)})
+				}
 			}
 			topics = append(topics, c)
 		}
@@ -154,8 +157,11 @@ func TestCut(t *testing.T) {
 			t.Errorf("a chunk is another: %v", err)
 		}
 	}
-	if _, _, err := split("cut", []CutTopic{{"t", 0, []int64{1}, nil, nil}}); err == nil {
-		t.Error("a cut whose lists differ in length was written")
+	one := []int64{1}
+	for _, c := range []CutTopic{{"t", 0, one, nil, nil, nil}, {"t", 0, one, one, one, []Had{{}, {}}}, {"t", 0, one, one, one, []Had{{Missing: one}}}} {
+		if _, _, err := split("cut", []CutTopic{c}); err == nil {
+			t.Errorf("a cut whose lists differ in length was written: %+v", c)
+		}
 	}
 }
 

@@ -129,7 +129,7 @@ func TestStore_OneAway(t *testing.T) {
 		if l := lease(t, router, "fast"); !l.Holds(now()) {
 			t.Error("no lease in another set")
 		}
-		ref, err := first.WriteCut(t.Context(), "", []CutTopic{{"orders", 0, []int64{5, 6}, []int64{5, 6}, []int64{4, 6}}})
+		ref, err := first.WriteCut(t.Context(), "", []CutTopic{{"orders", 0, []int64{5, 6}, []int64{5, 6}, []int64{4, 6}, nil}})
 		if err != nil {
 			t.Fatal(err)
 		}

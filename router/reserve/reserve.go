@@ -57,7 +57,8 @@ func Full(reserved, ends map[string][]int64, near int64) bool {
 	return false
 }
 
-// First is where an unplanned generation begins in a partition, of which it is known that all below end was shown.
+// First is where an unplanned generation begins in a partition, of which it is known that all below end was shown. It is that far above it that also where nothing could be reserved in
+// time no offset is used twice, unless more than Ahead were behind end.
 func First(reserved []int64, partition int, end int64) int64 {
-	return max(Bound(reserved, partition), end)
+	return max(Bound(reserved, partition), end+Ahead)
 }

@@ -28,14 +28,14 @@ func (g *Generation) miss(spans []Span) {
 	if n := len(g.Missing); n > 0 && g.Missing[n-1].End == g.End {
 		g.End, g.Missing = g.Missing[n-1].First, slices.Clip(g.Missing[:n-1])
 	}
-	if g.Missing = coarsen(g.Missing, MaxMissing); len(g.Missing) == 0 {
+	if g.Missing = Coarsen(g.Missing, MaxMissing); len(g.Missing) == 0 {
 		g.Missing = nil
 	}
 }
 
-// coarsen joins the stretches that are nearest to each other until at most limit are left. The records between lose their virtual offsets without need, and
+// Coarsen joins the stretches, in order, that are nearest to each other until at most limit are left. The records between lose their virtual offsets without need, and
 // are seen again.
-func coarsen(spans []Span, limit int) []Span {
+func Coarsen(spans []Span, limit int) []Span {
 	if len(spans) <= limit {
 		return spans
 	}

@@ -113,7 +113,7 @@ func TestCoarsen(t *testing.T) {
 		3: {{0, 2}, {10, 24}, {40, 41}},
 		1: {{0, 41}},
 	} {
-		if got := coarsen(slices.Clone(spans), limit); !reflect.DeepEqual(got, want) {
+		if got := Coarsen(slices.Clone(spans), limit); !reflect.DeepEqual(got, want) {
 			t.Errorf("at most %d: %v, want %v", limit, got, want)
 		}
 	}

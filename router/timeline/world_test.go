@@ -248,7 +248,7 @@ func (w *world) missing(g Generation, end int64, c *cluster) (out []Span) {
 		out = g.Uncopied(w.runs(home, c), g.Real, g.At(end))
 	}
 	if w.kind == 2 {
-		out = coarsen(out, 1)
+		out = Coarsen(out, 1)
 	}
 	for _, s := range out {
 		for v := s.First; v < s.End; v++ {

@@ -21,7 +21,15 @@ type mirrored struct{ set *mirror.Set }
 
 // Runs implements [arrival.Runs].
 func (m mirrored) Runs(ctx context.Context, from, at, topic string, partition int32) ([]timeline.Run, error) {
-	runs, err := m.set.Look().Runs(ctx, from, at, topic, partition)
+	return timelineRuns(m.set.Look().Runs(ctx, from, at, topic, partition))
+}
+
+// Copied implements [arrival.Runs].
+func (m mirrored) Copied(ctx context.Context, from, at, topic string, partition int32) ([]timeline.Run, error) {
+	return timelineRuns(m.set.Look().Copied(ctx, from, at, topic, partition))
+}
+
+func timelineRuns(runs []mirror.Run, err error) ([]timeline.Run, error) {
 	out := make([]timeline.Run, len(runs))
 	for i, r := range runs {
 		out[i] = timeline.Run{From: r.Source, To: r.Target, Count: r.Records}
@@ -66,7 +74,7 @@ func (m *moves) move(to string) {
 	for _, topic := range m.topics {
 		left[topic], there[topic] = []int64{endOf(m.T, m.f, from, topic)}, []int64{endOf(m.T, m.f, to, topic)}
 	}
-	before, err := arrival.Timelines(m.Context(), m.req, nil)
+	before, err := arrival.Timelines(m.Context(), m.req)
 	if err != nil {
 		m.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/isthmus-project/isthmus/admin/adminpb"
 	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/mirror"
+	"github.com/isthmus-project/isthmus/router/arrival"
 	"github.com/isthmus-project/isthmus/router/coordinator"
 	"github.com/isthmus-project/isthmus/router/gate"
 	"github.com/isthmus-project/isthmus/router/generation"
@@ -58,7 +59,7 @@ func (n *Node) coordinator(topo *topology.Topology, router string) (c *coordinat
 // coordinates is what a coordinator works with.
 func (n *Node) coordinates(topo *topology.Topology, router string, store *generation.Store, cluster func(string) (*broker.Cluster, error)) coordinator.Deps {
 	return coordinator.Deps{
-		Store: store, Cluster: cluster, Mirror: func() coordinator.Mirror { return copied{n.set.Look()} }, Unique: rand.Text, Now: clock, Log: n.log,
+		Store: store, Cluster: cluster, Mirror: func() arrival.Mirror { return copied{n.set.Look()} }, Unique: rand.Text, Now: clock, Log: n.log,
 		Salted: func(id, generation int64) (int64, error) { return gate.Salted(topo, id, generation) },
 		Instances: func(ctx context.Context, set string) ([]coordinator.Standing, []string) {
 			return n.standings(ctx, topo, router, set)
@@ -97,14 +98,24 @@ type copied struct{ look *mirror.Look }
 // Runs implements [arrival.Runs].
 func (c copied) Runs(ctx context.Context, from, at, topic string, partition int32) ([]timeline.Run, error) {
 	all, err := c.look.Runs(ctx, from, at, topic, partition)
+	return runsOf(all), err
+}
+
+// Copied implements [arrival.Runs].
+func (c copied) Copied(ctx context.Context, from, at, topic string, partition int32) ([]timeline.Run, error) {
+	all, err := c.look.Copied(ctx, from, at, topic, partition)
+	return runsOf(all), err
+}
+
+func runsOf(all []mirror.Run) []timeline.Run {
 	out := make([]timeline.Run, len(all))
 	for i, r := range all {
 		out[i] = timeline.Run{From: r.Source, To: r.Target, Count: r.Records}
 	}
-	return out, err
+	return out
 }
 
-// Reached implements [coordinator.Mirror].
+// Reached implements [arrival.Mirror].
 func (c copied) Reached(ctx context.Context, from, to, topic string, partition int32) (int64, error) {
 	return c.look.Durable(ctx, from, to, topic, partition)
 }
@@ -114,14 +125,8 @@ var kinds = map[adminpb.SwitchKind]generation.Kind{
 	adminpb.SwitchKind_SWITCH_KIND_PLANNED: generation.Planned, adminpb.SwitchKind_SWITCH_KIND_UNPLANNED: generation.Unplanned, adminpb.SwitchKind_SWITCH_KIND_BACK: generation.Back,
 }
 
-// errNoFailover is why a home that is taken for dead cannot be left yet.
-var errNoFailover = errors.New("a home that cannot be asked cannot be left yet: isthmus switchover leaves one that answers")
-
 // runSwitch runs a switch, or only its checks.
 func (n *Node) runSwitch(ctx context.Context, req *adminpb.SwitchRequest, asker string, tell func(*adminpb.SwitchProgress) error) error {
-	if req.GetKind() == adminpb.SwitchKind_SWITCH_KIND_UNPLANNED {
-		return errNoFailover
-	}
 	topo := n.fabric.runs()
 	if topo == nil {
 		return errors.New("the running configuration is not known yet; try again")
