@@ -14,6 +14,7 @@ import (
 	"github.com/isthmus-project/isthmus/router/members"
 	"github.com/isthmus-project/isthmus/router/positions"
 	"github.com/isthmus-project/isthmus/router/relay"
+	"github.com/isthmus-project/isthmus/router/written"
 )
 
 // Home is where a set has its home from a generation on.
@@ -84,6 +85,19 @@ func (r *Router) Move(ctx context.Context, set string, to Home) error {
 	return r.moves.ask(ctx, &move{set: i, to: to, done: make(chan error, 1)})
 }
 
+// Written are the ends of the logs at the home of a set as far as this instance knows from what was acknowledged there, by topic and partition, since the home is that and this instance
+// runs; see [written.Book.Ends]. Where the generation is another one than the set is at nothing is known, and the set of no such name has nothing.
+func (r *Router) Written(set string, generation int64) map[string][]int64 {
+	i, err := r.setNamed(set)
+	if err != nil {
+		return nil
+	}
+	if s := r.stages.now[i].Load(); s.Generation == generation {
+		return s.Written.Ends()
+	}
+	return nil
+}
+
 // setNamed is the number of a set; that of no name is what no set names.
 func (r *Router) setNamed(name string) (int, error) {
 	if name == "" {
@@ -132,7 +146,7 @@ func newStages(homes []*home) (s stages) {
 	for _, h := range homes {
 		first := new(atomic.Pointer[staging])
 		over := make(chan struct{})
-		first.Store(&staging{Stage: relay.Stage{Over: over}, home: h.cluster.Name(), over: over})
+		first.Store(&staging{Stage: relay.Stage{Written: written.New(), Over: over}, home: h.cluster.Name(), over: over})
 		s.now = append(s.now, first)
 	}
 	return s
@@ -229,7 +243,7 @@ func (r *Router) take(ctx context.Context, m *move) error {
 	r.apart.moved(m.set)
 	r.followers[m.set].put(func(s *staging) {
 		s.Generation, s.home = m.to.Generation, m.to.Cluster.Name()
-		s.Producers, s.book = m.to.Producers, members.New(time.Now(), m.to.Members)
+		s.Producers, s.Written, s.book = m.to.Producers, written.New(), members.New(time.Now(), m.to.Members)
 	})
 	r.followers[m.set].moved.Add(1)
 	r.log.Info("home moved", "set", h.set, "home", m.to.Cluster.Name(), "generation", m.to.Generation, "brokers", len(h.last.Brokers))

@@ -9,9 +9,12 @@ import (
 	"os"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/isthmus-project/isthmus/router/apis"
 	"github.com/isthmus-project/isthmus/router/frame"
 	"github.com/isthmus-project/isthmus/router/walk"
+	"github.com/isthmus-project/isthmus/router/written"
 )
 
 // readAnswers passes the broker's answers on until one of the connections ends.
@@ -77,6 +80,9 @@ func (r *Relay) answer(ctx context.Context, h frame.Answer, o owed) error {
 		if offsets := r.patchOf.Offsets(); offsets != nil {
 			patch.Offset, patch.Shown = telling(offsets, o.places), showing(offsets, o.places)
 		}
+		if o.key == int16(kmsg.Produce) && o.written != nil {
+			patch.Offset = r.noting(o.written, patch.Offset)
+		}
 		if r.toClient == nil {
 			r.toClient = new(walk.Walker)
 		}
@@ -88,6 +94,32 @@ func (r *Relay) answer(ctx context.Context, h frame.Answer, o owed) error {
 		return r.loginAnswer(ctx, h, o)
 	}
 	return r.pass(r.up, r.client, frame.AnswerHeader, h.Body(), nil, nil)
+}
+
+// notes are what noting last returned, and the book.
+type notes struct {
+	in    *written.Book
+	write func(walk.Place, walk.Field, int64) int64
+}
+
+// noting is then, of which the book is told what was acknowledged at which offset of the home.
+func (r *Relay) noting(w *written.Book, then func(walk.Place, walk.Field, int64) int64) func(walk.Place, walk.Field, int64) int64 {
+	if w == r.notes.in && then == nil {
+		return r.notes.write
+	}
+	note := func(at walk.Place, of walk.Field, offset int64) int64 {
+		if of == walk.Acked {
+			w.Acked(at.Topic, at.Partition, offset)
+		}
+		if then == nil {
+			return offset
+		}
+		return then(at, of, offset)
+	}
+	if then == nil {
+		r.notes = notes{w, note}
+	}
+	return note
 }
 
 // patchNow is what is written over in answers, at the view of now.

@@ -14,6 +14,7 @@ import (
 	"github.com/isthmus-project/isthmus/router/frame"
 	"github.com/isthmus-project/isthmus/router/gate"
 	"github.com/isthmus-project/isthmus/router/walk"
+	"github.com/isthmus-project/isthmus/router/written"
 )
 
 // A home that does not know a producer takes any sequence from it, so that behind a change of home nobody but the router keeps order. As long as somebody is remembered
@@ -28,22 +29,32 @@ var connections atomic.Uint64
 
 // order is what the requests goroutine knows of producers.
 type order struct {
-	book  *gate.Book // of the home that up goes to; nil for the first one
-	conn  uint64
-	stamp func(walk.Place, batch.Header) (batch.Stamp, bool) // with the ids of book
+	book    *gate.Book    // of the home that up goes to; nil for the first one
+	written *written.Book // of that home
+	conn    uint64
+	stamp   func(walk.Place, batch.Header) (batch.Stamp, bool) // with the ids of book
 }
 
-// produces takes the book of a stage.
-func (o *order) produces(b *gate.Book) {
-	if o.book == b {
+// produces takes the books of a stage.
+func (o *order) produces(b *gate.Book, w *written.Book) {
+	if o.book == b && o.written == w {
 		return
 	}
 	if o.conn == 0 {
 		o.conn = connections.Add(1)
 	}
-	o.book, o.stamp = b, nil
-	if b != nil {
-		o.stamp = func(_ walk.Place, h batch.Header) (batch.Stamp, bool) { return salted(b, h) }
+	o.book, o.written, o.stamp = b, w, nil
+	if b == nil && w == nil {
+		return
+	}
+	o.stamp = func(at walk.Place, h batch.Header) (batch.Stamp, bool) {
+		if w != nil {
+			w.Sent(at.Topic, at.Partition, h.Records)
+		}
+		if b == nil {
+			return batch.Stamp{}, false
+		}
+		return salted(b, h)
 	}
 }
 
@@ -87,9 +98,10 @@ func (r *Relay) gated(ctx context.Context, h frame.Request, o owed, row apis.Row
 		here.SetVersion(h.Version)
 		return r.answerHere(h, here)
 	}
-	view := r.cfg.View()
+	view, told := r.cfg.View(), r.order.written
 	o.edit = func(resp kmsg.Response) {
 		p := resp.(*kmsg.ProduceResponse)
+		acked(told, p)
 		view.Produced(p)
 		r.judged(p, sent)
 		p.Topics = append(p.Topics, here.Topics...)
@@ -121,6 +133,9 @@ func (r *Relay) divide(m *kmsg.ProduceRequest) (sent []sentBatch, here *kmsg.Pro
 				}
 				told.Partitions = append(told.Partitions, rp)
 			default:
+				if r.order.written != nil {
+					r.order.written.Sent([]byte(t.Topic), p.Partition, one.Records)
+				}
 				parts, sent = append(parts, p), append(sent, sentBatch{t.Topic, p.Partition, one})
 			}
 		}
@@ -149,6 +164,18 @@ func (r *Relay) through(topic string, p kmsg.ProduceRequestTopicPartition) (one 
 		batch.Restamp(p.Records[:batch.HeaderSize], s)
 	}
 	return one, d, nil
+}
+
+// acked notes how far the home says that its logs go.
+func acked(w *written.Book, resp *kmsg.ProduceResponse) {
+	if w == nil {
+		return
+	}
+	for _, t := range resp.Topics {
+		for _, p := range t.Partitions {
+			w.Acked([]byte(t.Topic), p.Partition, p.BaseOffset)
+		}
+	}
 }
 
 // judged notes what the home said of batches.

@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/isthmus-project/isthmus/router/quota"
+	"github.com/isthmus-project/isthmus/router/written"
 )
 
 // kind says where an answer comes from.
@@ -41,6 +42,7 @@ type effect struct {
 	writes     bool  // it is counted in Seen.Writes
 	clears     bool  // it is behind a request without an answer that is counted
 	generation int64 // of the home
+	written    *written.Book
 }
 
 // counted is how much of Seen.Writes the answer ends.

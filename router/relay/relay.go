@@ -37,6 +37,7 @@ type walking struct {
 	toUp, toClient *walk.Walker // of the requests and of the answers goroutine; nil before the first use: many connections never produce or fetch
 	patch          walk.Patch   // for answers, at patchOf
 	patchOf        *rewrite.View
+	notes          notes // of the answers goroutine
 }
 
 // course is where the connection goes. It is the requests goroutine's.

@@ -382,7 +382,7 @@ func (r *Relay) owe(o owed) error {
 	if r.state.over {
 		return r.state.err
 	}
-	o.writes, r.writing, o.generation = r.writing, false, r.generation
+	o.writes, r.writing, o.generation, o.written = r.writing, false, r.generation, r.order.written
 	o.clears, r.loose = r.loose, false
 	if _, err := r.state.owe.push(o); err != nil {
 		return failed(Router, "note a request", err)

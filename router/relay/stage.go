@@ -10,6 +10,7 @@ import (
 	"github.com/isthmus-project/isthmus/router/frame"
 	"github.com/isthmus-project/isthmus/router/gate"
 	"github.com/isthmus-project/isthmus/router/hold"
+	"github.com/isthmus-project/isthmus/router/written"
 )
 
 // Stage is where the home of a connection's set stands at one moment. It never changes; another one takes its place.
@@ -20,6 +21,8 @@ type Stage struct {
 	Phase hold.Phase
 	// Producers are the gates of producers and the ids that this home sees; nil for the first home.
 	Producers *gate.Book
+	// Written is told what this home acknowledges; nil tells nobody.
+	Written *written.Book
 	// Over is closed when another stage has taken the place of this one.
 	Over <-chan struct{}
 }
@@ -94,7 +97,7 @@ func (r *Relay) follow(s Stage) error {
 		}
 	}
 	r.generation = s.Generation
-	r.order.produces(s.Producers)
+	r.order.produces(s.Producers, s.Written)
 	return nil
 }
 
