@@ -38,12 +38,17 @@ func (l *Link) checkpoint(ctx context.Context) error {
 		return nil
 	}
 	var all []progress
-	var chunks, checkpoints []broker.Record
+	var chunks, checkpoints, clients []broker.Record
+	var told []*pump // what of clients was written
+	urgent := l.clients.Swap(false)
 	var forged []LedgerEntry
 	for _, f := range l.flowList() {
 		forged = append(forged, f.forgeries()...)
 	}
 	for _, p := range l.writers() {
+		if r, ok := p.clientNews(urgent, l.now()); ok {
+			clients, told = append(clients, r), append(told, p)
+		}
 		g, ok := p.progress()
 		if !ok {
 			continue
@@ -53,11 +58,17 @@ func (l *Link) checkpoint(ctx context.Context) error {
 			chunks = append(chunks, broker.Record{Topic: topicMap, Partition: partitionOf(p.id), Key: c.key(), Value: c.encode()})
 		}
 		checkpoints = append(checkpoints, checkpointRecord(g.safe))
-		for _, key := range l.store.stale(g.safe, l.now()) {
+		for _, key := range append(l.store.stale(g.safe, l.now()), l.store.staleClients(p.id, l.now())...) {
 			checkpoints = append(checkpoints, broker.Record{Topic: topicCheckpoints, Partition: partitionOf(p.id), Key: key})
 		}
 	}
 	err := l.store.append(ctx, chunks)
+	if err == nil {
+		err = l.store.append(ctx, clients)
+	}
+	for _, p := range told {
+		p.clientsStored(err)
+	}
 	if err == nil {
 		err = l.store.append(ctx, checkpoints)
 	}
@@ -98,7 +109,7 @@ func (l *Link) dropRetired() {
 	retired = slices.DeleteFunc(retired, func(p *pump) bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		return !p.dirty
+		return !p.dirty && !p.clients.changed
 	})
 	l.mu.Lock()
 	l.retired = append(l.retired, retired...)

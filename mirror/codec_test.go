@@ -34,8 +34,12 @@ func stateValues() map[string]struct {
 	e := laneEnd{Pump: somePump, At: 1 << 40, Next: "ap", Lanes: []Lane{{Origin: "ap", Epoch: 3, Count: 7}, {Origin: "sa"}}, Writer: "n/1"}
 	s := succession{Pump: somePump, which: "7/ap", Place: -1, Last: 5, Why: "nobody knows", Writer: "n/1"}
 	return map[string]entry{
-		"end":         {e, e.encode(), func(b []byte) (any, error) { return decodeLaneEnd(somePump, "n/1", b) }},
-		"succession":  {s, s.encode(), func(b []byte) (any, error) { return decodeSuccession(somePump, "n/1", "7/ap", b) }},
+		"end":        {e, e.encode(), func(b []byte) (any, error) { return decodeLaneEnd(somePump, "n/1", b) }},
+		"succession": {s, s.encode(), func(b []byte) (any, error) { return decodeSuccession(somePump, "n/1", "7/ap", b) }},
+		"clients": {someClients, encodeClients(3, time.UnixMilli(1000), someClients), func(b []byte) (any, error) {
+			_, all, err := decodeClients(somePump, "n/1", b)
+			return all, err
+		}},
 		"trouble":     {n, n.encode(), func(b []byte) (any, error) { return decodeTroubleNote(somePump, b) }},
 		"checkpoint":  {c, c.encode(), func(b []byte) (any, error) { return decodeCheckpoint(somePump, "n/1", b) }},
 		"beginning":   {first, first.encode(), func(b []byte) (any, error) { return decodeCheckpoint(somePump, "n/1", b) }},

@@ -311,7 +311,7 @@ func TestFlow_Judge(t *testing.T) {
 	}{
 		{"no id", -1, local},
 		{"a client", 4711, local},
-		{"a client of a router", topo.RouterClientID("r1", 1, 2), local},
+		{"a client of a router", topo.RouterClientID("r1", 1, 2), verdict{origin: "eu", carried: true, client: true}},
 		{"another fabric", other.MirrorID("us", "us"), local},
 		{"relayed from ap", topo.MirrorID("ap", "ap"), verdict{origin: "ap", carried: true}},
 		{"our own copies of us", topo.MirrorID("us", "us"), verdict{origin: "us"}},

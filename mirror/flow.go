@@ -106,6 +106,7 @@ type verdict struct {
 	origin  string
 	carried bool
 	forged  bool
+	client  bool // of a router
 }
 
 func newFlow(l *Link, topic string) *flow {
@@ -143,7 +144,7 @@ func (f *flow) judge(r *routing, producerID int64) verdict {
 		prov = r.topo.Provenance(producerID)
 	}
 	if prov.Kind == topology.Client || prov.Kind == topology.RouterClient {
-		return verdict{origin: here, carried: r.carries(f.link.spec, here, f.topic)}
+		return verdict{origin: here, carried: r.carries(f.link.spec, here, f.topic), client: prov.Kind == topology.RouterClient}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -282,7 +283,7 @@ func (f *flow) walk(got *broker.Fetched, from int64, fn func(*sourceBatch) error
 		if ways != nil {
 			v.carried = ways.copies(v.origin, h.BaseOffset, v.carried)
 		}
-		s := &sourceBatch{raw: raw, header: h, origin: v.origin, from: from, forged: v.forged, packing: lim.packing, old: old}
+		s := &sourceBatch{raw: raw, header: h, origin: v.origin, from: from, forged: v.forged, client: v.client, packing: lim.packing, old: old}
 		if len(left) > 0 {
 			s.omitted = left.within(h.BaseOffset, h.LastOffset())
 		}

@@ -142,6 +142,7 @@ type bothEnds struct {
 type signals struct {
 	kick     chan struct{} // refresh now
 	flush    chan struct{} // write checkpoints now
+	clients  atomic.Bool   // with them what is known of routers' clients, all that is new
 	stopping atomic.Bool   // no pump starts any more
 	audits   *auditQueue   // what is to be read back
 }
@@ -233,6 +234,7 @@ func (l *Link) Run(ctx context.Context) error {
 	err := g.Wait()
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
+	l.clients.Store(true)
 	if flushErr := l.checkpoint(last); flushErr != nil {
 		l.log.Warn("last checkpoint not written", "error", flushErr)
 	} else {

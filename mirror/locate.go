@@ -61,6 +61,7 @@ type found struct {
 	logStart    int64        // of the source
 	anchored    *Incarnation // the pump goes on by this decision, and finds its place from there
 	gaveUp      bool         // origins, from the place on: what was read behind it may be of theirs
+	clients     []clientCopy // batches of clients that were passed, behind the place too
 }
 
 // look finds the place of one pump from the agenda.
@@ -146,6 +147,8 @@ func (p *pump) endSearch(s search, f found, err error, now time.Time) {
 		p.out.refused = 0
 	}
 	p.acked = f.place
+	p.clients.cut(p.acked.SourceNext, p.acked.TargetFrom)
+	p.learnedLocked(f.clients, now)
 	p.acked.TargetEpoch = max(p.epochs[1], f.targetEpoch) // the metadata may be behind
 	if f.atEnd || kept && s.examineFrom >= 0 && s.end {
 		p.safe, p.dirty = p.acked.clone(), true
@@ -297,6 +300,7 @@ func (l *Link) locate(ctx context.Context, p *pump, s search) (found, error) {
 		return found{}, err
 	}
 	err = l.giveUp(ctx, p, s, &out)
+	out.clients = src.clients
 	return out, err
 }
 

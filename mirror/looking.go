@@ -201,7 +201,8 @@ type sourceReader struct {
 	frame *broker.Frame
 	list  []*sourceBatch
 	// sparse: offsets without records were seen, also in what nobody asked for yet.
-	sparse bool
+	sparse  bool
+	clients []clientCopy // that it gave, the last ones
 }
 
 func (r *sourceReader) seek(at int64) { r.at, r.list = at, nil }
@@ -237,5 +238,6 @@ func (r *sourceReader) next(ctx context.Context) (*sourceBatch, error) {
 	}
 	s := r.list[0]
 	r.list = r.list[1:]
+	r.clients = passClient(r.clients, s)
 	return s, nil
 }

@@ -64,6 +64,7 @@ type outBatch struct {
 	maxTime int64 // largest record timestamp, ms; -1 none
 	leader  int32 // leader epoch of the source batch, for the checkpoint
 	seen    time.Time
+	clients []clientCopy // the batches of routers' clients that end in it
 
 	dispatch
 }
@@ -134,6 +135,7 @@ func prepare(s *sourceBatch, h *held, maxBytes, decodeCap int, seen time.Time) (
 			hold: h, bytes: s.raw, origin: s.origin, records: s.header.Records,
 			spans: []span{{s.header.BaseOffset, int64(s.header.Records)}},
 			next:  s.header.NextOffset(), end: true, maxTime: s.header.MaxTimestamp, seen: seen, leader: s.header.LeaderEpoch,
+			clients: s.clientCopies(0),
 		}}, nil
 	}
 	records, err := s.decode(decodeCap)
@@ -161,7 +163,7 @@ func prepare(s *sourceBatch, h *held, maxBytes, decodeCap int, seen time.Time) (
 		b.hold = h
 	}
 	last := out[len(out)-1]
-	last.next, last.end = s.header.NextOffset(), true
+	last.next, last.end, last.clients = s.header.NextOffset(), true, s.clientCopies(-1)
 	return out, nil
 }
 
@@ -213,6 +215,12 @@ func mergeGroup(parts []*outBatch, decodeCap int) (*outBatch, error) {
 		rs, err := batch.Decode(p.bytes, decodeCap)
 		if err != nil {
 			return nil, fmt.Errorf("merge batch at source offset %d: %w", p.spans[0].first, err)
+		}
+		for _, c := range p.clients {
+			if c.at >= 0 {
+				c.at += m.records
+			}
+			m.clients = append(m.clients, c)
 		}
 		records = append(records, rs...)
 		for _, s := range p.spans {

@@ -31,6 +31,7 @@ type sourceBatch struct {
 	origin string
 	from   int64 // records below are not wanted
 	forged bool
+	client bool // a router's client wrote it
 	packing
 	old     []batch.Record // its records, if it has an old message format
 	omitted omitted        // of its offsets: records that are not copied

@@ -327,6 +327,7 @@ func (p *pump) moveLocked(i Incarnation, runs []Run, now time.Time) {
 		p.offsets.Add(r)
 	}
 	p.offsets.cut(i)
+	p.clients.cut(-1, -1) // their records may be others by now
 	p.acked = i.moved(p.acked)
 	p.acked.Writer = p.link.writer
 	p.safe, p.dirty = p.acked.clone(), true

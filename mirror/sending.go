@@ -211,6 +211,7 @@ func (p *pump) creditLocked(b *outBatch, base int64, now time.Time) {
 		p.offsets.Add(Run{Source: s.first, Target: at, Records: s.records, Origin: b.origin, Epoch: b.epoch, Count: count})
 		at, count = at+s.records, count+s.records
 	}
+	p.tookLocked(b.clients, base, now)
 	p.out.old, p.out.targetEnd = p.link.mayBeForgotten(b.maxTime, now), at
 	lane.Count = count
 	p.acked.setLane(lane)

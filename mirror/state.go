@@ -159,6 +159,7 @@ type mapping struct {
 	offsets OffsetMap
 	unread  error // why what is durable of the map is not all in it
 	chunk   int64 // first source offset of the open map chunk
+	clients clientBook
 	tending
 }
 

@@ -25,6 +25,7 @@ type pumpState struct {
 	behind       map[string]behind             // of checkpoints, by writer: see stale
 	chunks       map[string]durableChunk       // of the offset map, by their keys
 	groups       map[string]groupPair          // positions of groups that were alike
+	clients      map[string]clientRecord       // what was copied of routers' clients, by writer
 	laneEnds     []stored[laneEnd]             // in offset order, as are
 	successions  []stored[succession]
 }
@@ -201,7 +202,7 @@ func (s *stateLog) take(topic string, r batch.Record) {
 }
 
 var restOf = map[byte]int{kindCheckpoint: 1, kindIncarnation: 2, kindMap: 2, kindLedger: 2, kindNote: 2, kindVanished: 0, kindTrouble: 0, kindGroup: 1,
-	kindEnd: 2, kindSuccession: 2}
+	kindEnd: 2, kindSuccession: 2, kindClients: 1}
 
 func (s *stateLog) takeLocked(r batch.Record) error {
 	if len(r.Key) < 2 {
@@ -239,6 +240,8 @@ func (s *stateLog) takeLocked(r batch.Record) error {
 			st.trouble = nil
 		case kindGroup:
 			st.keepGroup(rest[0], nil)
+		case kindClients:
+			delete(st.clients, rest[0])
 		}
 		return nil
 	}
@@ -271,6 +274,8 @@ func (s *stateLog) takeLocked(r batch.Record) error {
 		return st.takeGroup(rest[0], r.Value)
 	case kindMap:
 		return st.takeChunk(r, rest)
+	case kindClients:
+		st.takeClients(rest[0], r.Value)
 	}
 	return nil
 }

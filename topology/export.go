@@ -221,6 +221,9 @@ func (r Router) head() (out fields) {
 	if r.Isolated != ContinueIsolated {
 		out = out.add("isolated", quote(string(r.Isolated)))
 	}
+	if r.Tail != DeliverTail {
+		out = out.add("tail", quote(string(r.Tail)))
+	}
 	if r.Auth != PassThrough {
 		out = out.add("auth", quote(r.Auth)).add("credentials", r.Credentials.literal())
 	}
@@ -249,7 +252,7 @@ func (r Router) fields() fields {
 
 func (s Set) fields() (out fields) {
 	return out.add("name", quote(s.Name)).add("topics", quoteAll(s.Topics.Strings())).add("groups", quoteAll(s.Groups.Strings())).
-		add("home", quote(s.Home)).add("isolated", quote(string(s.Isolated))).add("slots", quote(s.Slots.String())).add("sni", quote(s.SNI))
+		add("home", quote(s.Home)).add("isolated", quote(string(s.Isolated))).add("tail", quote(string(s.Tail))).add("slots", quote(s.Slots.String())).add("sni", quote(s.SNI))
 }
 
 func (s Secret) literal() string { return quote(s.ref) }

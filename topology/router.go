@@ -31,8 +31,7 @@ type Router struct {
 	SNI string
 	// Home is the cluster that takes what no set names.
 	Home string
-	// Isolated is what the instance does where it cannot know which cluster is the home.
-	Isolated Isolation
+	Losses
 	// Auth is PassThrough or Terminate.
 	Auth string
 	// Credentials refers to the file of users of Terminate; zero with PassThrough.
@@ -57,8 +56,7 @@ type Set struct {
 	Topics, Groups Patterns
 	// Home is the cluster that takes the set's writes.
 	Home string
-	// Isolated is as a router's; empty: as its router's.
-	Isolated Isolation
+	Losses
 	// Slots or SNI are those of the set, as a router's.
 	Slots Ports
 	SNI   string
@@ -106,7 +104,7 @@ func (r *reader) router(s scope, t *Topology) Router {
 	}
 	door := door{machine: machine, host: host, what: "slots of router " + strconv.Quote(name.text)}
 	out.Slots, out.SNI = r.slots(s, door)
-	out.Isolated = choice(s, "isolated", ContinueIsolated, HoldIsolated)
+	out.Losses = r.losses(s, false)
 	out.Auth = r.auth(s)
 	out.Credentials = r.credentials(s, out.Auth)
 	r.front(s, listen, host, &out)
@@ -277,7 +275,7 @@ func (r *reader) ports(s scope, at door) Ports {
 }
 
 func (r *reader) set(s scope, seen map[string]int, at door) Set {
-	s.only("name", "topics", "groups", "home", "isolated", "slots", "sni")
+	s.only("name", "topics", "groups", "home", "isolated", "tail", "slots", "sni")
 	name := s.str("name", `"fast"`, true)
 	if r.checkName("the set's name", name, identity) {
 		r.unique("the set", name, seen)
@@ -288,9 +286,7 @@ func (r *reader) set(s scope, seen map[string]int, at door) Set {
 		Groups: s.patterns("groups", `["payments-*"]`, false, ParsePattern),
 		Home:   r.end(s, "home", `"us"`).text,
 	}
-	if s.t.keys["isolated"] != nil {
-		out.Isolated = choice(s, "isolated", ContinueIsolated, HoldIsolated)
-	}
+	out.Losses = r.losses(s, true)
 	at.what = "slots of set " + strconv.Quote(name.text)
 	out.Slots, out.SNI = r.slots(s, at)
 	return out
@@ -321,16 +317,19 @@ func (r *reader) sameEverywhere(routers []Router, scopes []scope) {
 		if router.Isolated != other.Isolated {
 			r.d.add(s.posOf("isolated"), "the router %q has isolated = %q in %s; write the same for all its instances", router.Name, other.Isolated, where("isolated"))
 		}
+		if router.Tail != other.Tail {
+			r.d.add(s.posOf("tail"), "the router %q has tail = %q in %s; write the same for all its instances", router.Name, other.Tail, where("tail"))
+		}
 		if router.Auth != other.Auth {
 			r.d.add(s.posOf("auth"), "the router %q has auth = %q in %s; write the same for all its instances", router.Name, other.Auth, where("auth"))
 		}
 		if !slices.EqualFunc(router.Sets, other.Sets, Set.same) {
-			r.d.add(s.t.pos, "the router %q has other sets in %s; write the same names, topics, groups, homes and isolated in the same order for all its instances", router.Name, where("set"))
+			r.d.add(s.t.pos, "the router %q has other sets in %s; write the same names, topics, groups, homes, isolated and tail in the same order for all its instances", router.Name, where("set"))
 		}
 	}
 }
 
 // same tells whether two instances mean the same set.
 func (s Set) same(o Set) bool {
-	return s.Name == o.Name && s.Home == o.Home && s.Isolated == o.Isolated && slices.Equal(s.Topics.Strings(), o.Topics.Strings()) && slices.Equal(s.Groups.Strings(), o.Groups.Strings())
+	return s.Name == o.Name && s.Home == o.Home && s.Losses == o.Losses && slices.Equal(s.Topics.Strings(), o.Topics.Strings()) && slices.Equal(s.Groups.Strings(), o.Groups.Strings())
 }

@@ -131,9 +131,7 @@ func (r Router) access() string {
 	default:
 		text += " tls with client certificates"
 	}
-	if r.Isolated == HoldIsolated {
-		text += "; isolated " + string(r.Isolated)
-	}
+	text += r.unusual().text()
 	if limits := r.Limits.literal(); limits != "" {
 		text += "; limits " + limits
 	}

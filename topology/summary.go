@@ -71,9 +71,7 @@ func (t *Topology) summarizeRouters(w *tabwriter.Writer) {
 			if len(s.Groups) > 0 {
 				what += "; groups " + strings.Join(s.Groups.Strings(), ", ")
 			}
-			if s.Isolated != "" {
-				what += "; isolated " + string(s.Isolated)
-			}
+			what += s.text()
 			fmt.Fprintf(w, "set %s\tof %s on %s\t%s\thome %s\t%s\n", s.Name, r.Name, r.Node, slots(s.Slots, s.SNI), s.Home, what)
 		}
 	}
