@@ -35,7 +35,7 @@ func (f *follower) arrive(ctx context.Context) error {
 	if st.Generation <= at.Generation {
 		return nil
 	}
-	home, err := f.build(ctx, st, f.left(ctx, at, st))
+	home, err := f.build(ctx, st, st.Generation == at.Generation+1, f.left(ctx, at, st))
 	if err != nil {
 		if ctx.Err() == nil {
 			f.failed.Add(1)
@@ -51,7 +51,7 @@ func (f *follower) arrive(ctx context.Context) error {
 }
 
 // build finds out what there is to know of a home that was decided.
-func (f *follower) build(ctx context.Context, st generation.State, left *broker.Cluster) (Home, error) {
+func (f *follower) build(ctx context.Context, st generation.State, along bool, left *broker.Cluster) (Home, error) {
 	failed := func(err error) (Home, error) {
 		return Home{}, fmt.Errorf("go to generation %d at %s: %w", st.Generation, st.Home, err)
 	}
@@ -62,7 +62,7 @@ func (f *follower) build(ctx context.Context, st generation.State, left *broker.
 	ctx, cancel := context.WithTimeoutCause(ctx, arrivePatience, fmt.Errorf("not done within %v: %w", arrivePatience, context.DeadlineExceeded))
 	defer cancel()
 	request := arrival.Request{
-		Router: f.r.cfg.Router.Name, Set: f.name, First: f.r.cfg.homeName(f.set), Switches: st.History, Cut: f.r.cut, Left: left, Now: time.Now(),
+		Router: f.r.cfg.Router.Name, Set: f.name, First: f.r.cfg.homeName(f.set), Switches: st.History, Cut: f.r.cut, Along: along, Left: left, Now: time.Now(),
 		Salted: func(id int64) (int64, error) { return f.r.deps.Salted(id, st.Generation) },
 	}
 	if request.There, err = arrival.There(ctx, cluster); err != nil {

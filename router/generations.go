@@ -126,7 +126,7 @@ func (r *Router) beginAt(ctx context.Context) bool {
 		st, err := r.deps.Generations.State(f.name)
 		if err == nil && st.Generation > f.at() {
 			var home Home
-			if home, err = f.build(ctx, st, nil); err == nil {
+			if home, err = f.build(ctx, st, false, nil); err == nil {
 				r.follow.homes[i] = newHome(known{set: f.name, cluster: home.Cluster, generation: home.Generation, positions: home.Positions}, r.follow.homes[i].way)
 				r.stages.set(i, func(s *staging) {
 					s.Generation, s.home, s.Producers = home.Generation, home.Cluster.Name(), home.Producers

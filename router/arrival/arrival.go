@@ -24,6 +24,8 @@ type Runs interface {
 	Runs(ctx context.Context, from, at, topic string, partition int32) ([]timeline.Run, error)
 	// Copied is that of it which the link from → at has brought itself: nobody but cluster at is asked. No such link is an error.
 	Copied(ctx context.Context, from, at, topic string, partition int32) ([]timeline.Run, error)
+	// Producers is what that link has copied of the clients' producers, whose ids have the salt of the generation that they wrote in; Base of a batch is where it is at cluster at.
+	Producers(ctx context.Context, from, at, topic string, partition int32) ([]gate.Producer, error)
 }
 
 // Request is a home that was decided on.
@@ -37,7 +39,9 @@ type Request struct {
 	// There is how many partitions each topic has at the home arrived at. What was deleted there since is left out: the mirror tells nothing of it any more.
 	// Nil is all that the last cut names.
 	There map[string]int
-	// Left is the home that is left, if clients are taken along from it and it can be asked; else nil: then nothing is known of producers.
+	// Along says that clients are taken along from the generation before; else nothing is known of producers.
+	Along bool
+	// Left is the home that is left, if it can be asked. If it is nil the last switch was unplanned, or nothing is known of producers either.
 	Left *broker.Cluster
 	// Earlier are other clusters that were home and can be asked, the home arrived at among them: they know producers that were silent in the
 	// generation that ended. One that does not answer soon is passed over.
@@ -67,17 +71,21 @@ func Build(ctx context.Context, r Request, runs Runs) (Arrived, error) {
 	}
 	f.runs = runs
 	var a Arrived
-	both, ctx := errgroup.WithContext(ctx)
+	both, asked := errgroup.WithContext(ctx)
 	both.Go(func() error {
-		maps, err := f.place(ctx)
+		maps, err := f.place(asked)
 		a.Positions = positions.New(maps)
 		return err
 	})
 	both.Go(func() (err error) {
-		a.Producers, err = gates(ctx, r, f)
+		a.Producers, err = gates(asked, r, f)
 		return err
 	})
-	if err := both.Wait(); err != nil {
+	err = both.Wait()
+	if err == nil && r.Along && r.Switches[len(r.Switches)-1].Kind == generation.Unplanned {
+		a.Producers, err = gatesOfLost(ctx, r, f, a.Positions)
+	}
+	if err != nil {
 		return Arrived{}, r.failed(err)
 	}
 	return a, nil

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/isthmus-project/isthmus/router/gate"
 	"github.com/isthmus-project/isthmus/router/generation"
 	"github.com/isthmus-project/isthmus/router/timeline"
 )
@@ -24,6 +25,10 @@ func (m told) Runs(_ context.Context, from, at, _ string, _ int32) ([]timeline.R
 		return nil, fmt.Errorf("no link between %s and %s", from, at)
 	}
 	return runs, nil
+}
+
+func (told) Producers(context.Context, string, string, string, int32) ([]gate.Producer, error) {
+	return nil, nil
 }
 
 func (m told) Copied(ctx context.Context, from, at, topic string, partition int32) ([]timeline.Run, error) {
@@ -194,6 +199,10 @@ func TestBuild_AsksForWhatItNeeds(t *testing.T) {
 // asking counts questions.
 type asking struct{ n int }
 
+func (*asking) Producers(context.Context, string, string, string, int32) ([]gate.Producer, error) {
+	return nil, nil
+}
+
 func (a *asking) Copied(context.Context, string, string, string, int32) ([]timeline.Run, error) {
 	return nil, errTest
 }
@@ -257,6 +266,10 @@ type busy struct {
 	now, most int
 	asked     int
 	err       error
+}
+
+func (*busy) Producers(context.Context, string, string, string, int32) ([]gate.Producer, error) {
+	return nil, nil
 }
 
 func (b *busy) Copied(context.Context, string, string, string, int32) ([]timeline.Run, error) {

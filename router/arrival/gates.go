@@ -12,6 +12,7 @@ import (
 
 	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/router/gate"
+	"github.com/isthmus-project/isthmus/router/positions"
 )
 
 // earlierPatience is how long a home before the one that is left may take to tell of producers: clients wait meanwhile.
@@ -64,23 +65,49 @@ func gates(ctx context.Context, r Request, f *folded) (*gate.Book, error) {
 	return gate.NewBook(r.Now, known(f.homes[:len(f.homes)-1], found, r.Salted), r.Salted)
 }
 
+// gatesOfLost asks the link from the home that was lost what it had brought of the clients' producers. All of them are unsure: the home may have acknowledged more. A batch that was brought is
+// answered with its offset when it is sent again.
+func gatesOfLost(ctx context.Context, r Request, f *folded, at *positions.Book) (*gate.Book, error) {
+	home, lost := f.homes[len(f.homes)-1], f.homes[len(f.homes)-2]
+	g := newGathering(f.homes[:len(f.homes)-1], r.Salted)
+	var mu sync.Mutex
+	err := each(ctx, f.last, func(ctx context.Context, s spot) error {
+		all, err := f.runs.Producers(ctx, lost, home, s.topic, s.partition)
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for _, p := range all {
+			p.Unsure = true
+			p.Batches = slices.Clone(p.Batches)
+			for i, b := range p.Batches {
+				p.Batches[i].Base = at.Virtual(s.topic, s.partition, b.Base)
+			}
+			if _, err := gate.New([]gate.Producer{p}); err != nil { // what cannot be must not stand in the way of the switch
+				p.Batches = nil
+			}
+			g.take(lost, s.place(), p)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return gate.NewBook(r.Now, g.partitions(), r.Salted)
+}
+
 // known is what is known of the clients' producers when the last of some generations ended, whose homes these were. An id's salt says in which of the
 // cluster's generations it wrote; of each producer the newest counts. One that was silent in the last is unsure: a home since, which was not asked or has
 // forgotten it, may have had more of it. salted refuses ids that no router gave: those of other producers, of mirrors, and of transactions, which
 // the home gave itself.
 func known(homes []string, found states, salted func(id int64) (int64, error)) []gate.Partition {
-	g := gathering{newest: make(map[string]map[int64]int), all: make(map[spot]map[int64]remembered), last: len(homes) - 1, salted: salted}
-	for i, home := range homes {
-		if g.newest[home] == nil {
-			g.newest[home] = make(map[int64]int)
-		}
-		g.newest[home][gate.Salt(int64(i))] = i
-	}
+	g := newGathering(homes, salted)
 	for home, topics := range found {
 		for topic, partitions := range topics {
 			for p, list := range partitions {
 				for _, s := range list {
-					g.take(home, spot{topic: topic, partition: p}, s)
+					g.take(home, spot{topic: topic, partition: p}, gate.Producer{ID: s.ID, Epoch: s.Epoch, Last: s.LastSequence, Time: s.LastTimestamp})
 				}
 			}
 		}
@@ -102,11 +129,22 @@ type remembered struct {
 	in int
 }
 
-// take takes what a cluster remembers of a producer, if it is a client's and newer.
-func (g *gathering) take(home string, at spot, s broker.ProducerState) {
-	id, salt := s.ID&^(gate.Salts-1), s.ID&(gate.Salts-1)
+func newGathering(homes []string, salted func(int64) (int64, error)) *gathering {
+	g := &gathering{newest: make(map[string]map[int64]int), all: make(map[spot]map[int64]remembered), last: len(homes) - 1, salted: salted}
+	for i, home := range homes {
+		if g.newest[home] == nil {
+			g.newest[home] = make(map[int64]int)
+		}
+		g.newest[home][gate.Salt(int64(i))] = i
+	}
+	return g
+}
+
+// take takes what is known of a producer from a cluster, if it is a client's and newer.
+func (g *gathering) take(home string, at spot, p gate.Producer) {
+	id, salt := p.ID&^(gate.Salts-1), p.ID&(gate.Salts-1)
 	in, wrote := g.newest[home][salt]
-	if _, err := g.salted(id); err != nil || !wrote || s.Epoch < 0 || s.LastSequence < -1 {
+	if _, err := g.salted(id); err != nil || !wrote || p.Epoch < 0 || p.Last < -1 {
 		return
 	}
 	if was, ok := g.all[at][id]; ok && was.in >= in {
@@ -115,7 +153,8 @@ func (g *gathering) take(home string, at spot, s broker.ProducerState) {
 	if g.all[at] == nil {
 		g.all[at] = make(map[int64]remembered)
 	}
-	g.all[at][id] = remembered{gate.Producer{ID: id, Epoch: s.Epoch, Last: s.LastSequence, Time: s.LastTimestamp, Unsure: in < g.last}, in}
+	p.ID, p.Unsure = id, p.Unsure || in < g.last
+	g.all[at][id] = remembered{p, in}
 }
 
 // partitions is all of it, in order.

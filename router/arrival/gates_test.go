@@ -1,6 +1,7 @@
 package arrival
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/router/gate"
+	"github.com/isthmus-project/isthmus/router/generation"
 	"github.com/isthmus-project/isthmus/topology"
 )
 
@@ -171,4 +173,60 @@ func TestBuild_GatesProducersOfTheHomeThatIsLeft(t *testing.T) {
 			t.Errorf("the home sees %x, %t", got, ok)
 		}
 	})
+}
+
+// brought is a mirror that knows what it has copied of clients' producers.
+type brought struct {
+	told
+	producers []gate.Producer
+}
+
+func (b brought) Producers(_ context.Context, from, at, _ string, p int32) ([]gate.Producer, error) {
+	if from != "a" || at != "b" || p != 0 {
+		return nil, nil
+	}
+	return b.producers, nil
+}
+
+// The home is lost. What the mirror had brought is answered with its offset when it comes again, what follows goes on, and a gap is closed at first: the batches between may come yet, or be
+// in the tail. What cannot be does not stand in the way.
+func TestBuild_GatesProducersOfALostHome(t *testing.T) {
+	salted, id := saltedIn(t, 1)
+	c := cut("t", [3]int64{1000, 1060, 60})
+	c[0].Had = []generation.Had{{End: 60, From: 1060}}
+	r := request([]any{c}, "unplanned b")
+	r.Along, r.Salted = true, salted
+	runs := brought{told{"only a b": {{From: 0, To: 1000, Count: 60}}}, []gate.Producer{
+		{ID: id(7, 0), Last: 41, Batches: []gate.Written{{First: 30, Last: 35, Base: 1048}, {First: 36, Last: 41, Base: 1054}}},
+		{ID: id(8, 0), Last: 5, Batches: []gate.Written{{First: 30, Last: 35, Base: 1001}}},
+		{ID: id(9, 3), Last: 5}, {ID: 4711, Last: 3},
+	}}
+	a, err := Build(t.Context(), r, runs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	decides := func(counter uint32, first, records int32) gate.Decision {
+		return a.Producers.Batch("t", 0, uint64(counter), gate.Batch{ID: id(counter, 0), First: first, Records: records})
+	}
+	if d := decides(7, 36, 6); d.Reason != gate.Repeated || d.Base != 54 {
+		t.Errorf("brought: %+v", d)
+	}
+	if d := decides(7, 43, 1); d.Reason != gate.Gap {
+		t.Errorf("a gap: %+v", d)
+	}
+	for range 3 {
+		decides(7, 43, 1)
+	}
+	if d := decides(7, 43, 1); d.Reason != gate.LostTail {
+		t.Errorf("a gap that stays: %+v", d)
+	}
+	for counter, want := range map[uint32]gate.Reason{8: gate.Follows, 9: gate.Unknown} {
+		if d := decides(counter, 6, 1); d.Reason != want {
+			t.Errorf("producer %d: %+v, want %v", counter, d, want)
+		}
+	}
+	r.Along = false // an instance that comes later: its clients have been elsewhere meanwhile
+	if a, err = Build(t.Context(), r, runs); err != nil || decides(7, 43, 1).Reason != gate.Unknown {
+		t.Errorf("nobody is taken along: %v", err)
+	}
 }

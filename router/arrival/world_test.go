@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/isthmus-project/isthmus/router/gate"
 	"github.com/isthmus-project/isthmus/router/generation"
 	"github.com/isthmus-project/isthmus/router/timeline"
 )
@@ -156,6 +157,11 @@ func (w *world) Runs(_ context.Context, from, at, topic string, partition int32)
 // Copied implements [Runs].
 func (w *world) Copied(_ context.Context, from, at, topic string, partition int32) ([]timeline.Run, error) {
 	return w.runs(from, at, topic, partition, func(p *part, id int) bool { return w.clusters[p.from[p.at[id]]] == from })
+}
+
+// Producers implements [Runs].
+func (*world) Producers(context.Context, string, string, string, int32) ([]gate.Producer, error) {
+	return nil, nil
 }
 
 // Reached implements [Mirror]: not all that was copied is written down.

@@ -149,7 +149,7 @@ func (c *Coordinator) checkTopics(ctx context.Context, o switchover.Order, from,
 	if err != nil {
 		return append(out, Check{Name: "lag", Text: err.Error()})
 	}
-	n, where, err := c.behind(ctx, o.From, o.To, left)
+	n, where, err := behind(ctx, c.deps.Mirror(), o.From, o.To, left)
 	if err == nil && n > mostBehind {
 		err = fmt.Errorf("the mirror is %d records behind, at %s among others; clients would wait too long: try again when it has caught up", n, where)
 	}

@@ -207,59 +207,56 @@ func (a *attempt) cutOff(ctx context.Context, s switchover.State) (none generati
 			return none, err
 		}
 	}
-	if !a.settled(ctx, s, lost.Own) {
-		return none, ctx.Err()
-	}
+	mirror := a.settled(ctx, s, lost.Own)
 	bounds := a.deps.Store.Bounds(s.Set)
 	lost.First = func(topic string, p int, end int64) int64 { return reserve.First(bounds[topic], p, end) }
-	out, err := arrival.CutOff(ctx, timelines, lost, a.deps.Mirror())
+	out, err := arrival.CutOff(ctx, timelines, lost, mirror)
 	if err != nil {
 		return none, err
 	}
 	return a.deps.Store.WriteCut(ctx, s.Set, out)
 }
 
-// settled waits until the links into the new home have written down how far they are, as long as that changes: what is not written down is seen again by whoever had seen it at the
-// lost home.
-func (a *attempt) settled(ctx context.Context, s switchover.State, own map[string][]int64) bool {
-	before := int64(-1)
-	for end := time.Now().Add(settlePatience); time.Now().Before(end); {
+// settled looks at what links have brought when they have written down how far they are, as far as that does not take too long: what is not written down is seen again by whoever had seen
+// it at the lost home.
+func (a *attempt) settled(ctx context.Context, s switchover.State, own map[string][]int64) arrival.Mirror {
+	var mirror arrival.Mirror
+	for before, end := int64(-1), time.Now().Add(settlePatience); ; {
 		soon, cancel := context.WithTimeout(ctx, settleEvery) // who is away is not waited for
 		a.deps.Instances(soon, s.Set)
 		<-soon.Done()
 		cancel()
-		now, _, err := a.behind(ctx, s.From, s.To, own) // only whether it changes counts
-		if err == nil && now == before {
-			break
+		mirror = a.deps.Mirror()
+		now, _, err := behind(ctx, mirror, s.From, s.To, own) // only whether it changes counts
+		if err == nil && now == before || ctx.Err() != nil || time.Now().After(end) {
+			return mirror
 		}
 		before = now
 	}
-	return ctx.Err() == nil
 }
 
 // mirrored waits until the mirror has brought everything below some ends at a cluster to another, as far as is durable.
 func (a *attempt) mirrored(ctx context.Context, s switchover.State, home, to string, ends map[string][]int64) error {
 	for len(ends) > 0 {
 		a.deps.Instances(ctx, s.Set) // so that nodes make durable what they have copied
-		behind, where, err := a.behind(ctx, home, to, ends)
+		n, where, err := behind(ctx, a.deps.Mirror(), home, to, ends)
 		switch {
 		case err != nil:
 			return err
-		case behind == 0:
+		case n == 0:
 			return nil
 		}
 		if !pause(ctx, mirrorEvery) {
-			return fmt.Errorf("%d records of %s are not mirrored to %s yet, the first of %s: %w", behind, home, to, where, ctx.Err())
+			return fmt.Errorf("%d records of %s are not mirrored to %s yet, the first of %s: %w", n, home, to, where, ctx.Err())
 		}
 	}
 	return nil
 }
 
 // behind is how many offsets below some ends the mirror has not brought yet, and in which partition some of them are.
-func (c *Coordinator) behind(ctx context.Context, from, to string, left map[string][]int64) (n int64, where string, err error) {
+func behind(ctx context.Context, mirror arrival.Mirror, from, to string, left map[string][]int64) (n int64, where string, err error) {
 	ask, ctx := errgroup.WithContext(ctx)
 	ask.SetLimit(partitionsAtOnce)
-	mirror := c.deps.Mirror()
 	var mu sync.Mutex
 	for topic, ends := range left {
 		for p, end := range ends {

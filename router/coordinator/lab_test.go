@@ -15,6 +15,7 @@ import (
 
 	"github.com/isthmus-project/isthmus/broker"
 	"github.com/isthmus-project/isthmus/router/arrival"
+	"github.com/isthmus-project/isthmus/router/gate"
 	"github.com/isthmus-project/isthmus/router/generation"
 	"github.com/isthmus-project/isthmus/router/switchover"
 	"github.com/isthmus-project/isthmus/router/timeline"
@@ -287,6 +288,11 @@ func (l *lab) Runs(_ context.Context, from, at, topic string, partition int32) (
 		return []timeline.Run{{From: 100, To: 0, Count: n}}, nil
 	}
 	return nil, errors.New("no link")
+}
+
+// Producers implements [arrival.Mirror].
+func (*lab) Producers(context.Context, string, string, string, int32) ([]gate.Producer, error) {
+	return nil, nil
 }
 
 // Copied implements [arrival.Mirror].

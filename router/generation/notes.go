@@ -7,13 +7,13 @@ import (
 
 // Note appends a text to a log of notes, whose name begins with "@": the next of its rounds decides it. All read the same notes in the same order, as long as a majority of
 // the control clusters is there. Its error wraps [ErrBeaten] where somebody else's came first: whoever gets it reads, and looks whether his is still wanted; with [ErrUnknown] it
-// may turn up later.
+// may turn up later. What was read last says which round is next.
 func (s *Store) Note(ctx context.Context, log, text string) error {
 	failed := func(err error) error { return fmt.Errorf("note in %s of router %s: %w", log, s.cfg.Router, err) }
 	if !isNotes(log) {
 		return failed(fmt.Errorf("%q is no log of notes", log))
 	}
-	p, err := s.Prepare(ctx, log)
+	p, err := s.prepare(ctx, log)
 	if err != nil {
 		return failed(err)
 	}

@@ -42,7 +42,7 @@ func (s *Store) append(ctx context.Context, c *control, records ...Record) error
 	if err := c.journal.Append(ctx, out...); err != nil {
 		return err
 	}
-	return s.read(ctx, c)
+	return c.journal.ReadBack(ctx, func(key, value []byte) error { return s.take(c, key, value) })
 }
 
 // everywhere writes a record to a majority of the control clusters. Their records have ids of their own: an id that is written again would be another record after compaction.
@@ -58,11 +58,16 @@ func (s *Store) everywhere(ctx context.Context, records ...Record) error {
 // before the round is decided, so whoever prepares must go on to [Store.Propose] or [Store.Abort]. Its error wraps [ErrBeaten] where somebody else was faster;
 // after any other error the round may be open in some logs, and must be prepared again.
 func (s *Store) Prepare(ctx context.Context, set string) (Proposal, error) {
-	failed := func(err error) (Proposal, error) {
+	if _, err := s.Read(ctx); err != nil {
 		return Proposal{}, fmt.Errorf("prepare a switch of router %s, set %q: %w", s.cfg.Router, set, err)
 	}
-	if _, err := s.Read(ctx); err != nil {
-		return failed(err)
+	return s.prepare(ctx, set)
+}
+
+// prepare is Prepare by what was read before.
+func (s *Store) prepare(ctx context.Context, set string) (Proposal, error) {
+	failed := func(err error) (Proposal, error) {
+		return Proposal{}, fmt.Errorf("prepare a switch of router %s, set %q: %w", s.cfg.Router, set, err)
 	}
 	st, err := s.State(set)
 	if err != nil {
@@ -153,7 +158,9 @@ func (s *Store) Propose(ctx context.Context, p Proposal, v Value) error {
 	}
 	r = s.record(kindDecided, p.Set)
 	r.Round, r.Value = p.Round, &v
-	_ = s.everywhere(ctx, r) // it is decided; who does not find it here reads it from the accepts, or is told by the next who prepares
+	s.running.Go(func() { // it is decided; who does not find it here reads it from the accepts, or is told by the next who prepares
+		_, _, _ = s.each(context.WithoutCancel(ctx), func(ctx context.Context, c *control) error { return s.append(ctx, c, r) })
+	})
 	return nil
 }
 

@@ -66,20 +66,8 @@ func (s *Store) readNotes(ctx context.Context) error {
 		if few != nil && !errors.Is(few, ErrTooFew) {
 			return few
 		}
-		all, err := s.notes.Notes()
-		if err != nil {
+		if err := s.applyNotes(); err != nil || s.applied > 0 {
 			return err
-		}
-		if s.applied == 0 { // what was read of the topic comes by the first note
-			s.state = State{}
-		}
-		for ; s.applied < len(all); s.applied++ {
-			if err := s.apply(all[s.applied]); err != nil {
-				return fmt.Errorf("note %d: %w", s.applied, err)
-			}
-		}
-		if len(all) > 0 {
-			return nil
 		}
 		if few != nil {
 			s.few = time.Now()
@@ -88,13 +76,31 @@ func (s *Store) readNotes(ctx context.Context) error {
 			}
 			return nil
 		}
+		began := time.Now()
 		if err := s.begin(ctx); err != nil && !errors.Is(err, ErrBeaten) {
 			return err
 		}
-		if err := s.rest(ctx, try); err != nil {
+		if err := s.rest(ctx, try, time.Since(began)); err != nil {
 			return err
 		}
 	}
+}
+
+// applyNotes takes the claims of the notes that were read.
+func (s *Store) applyNotes() error {
+	all, err := s.notes.Notes()
+	if err != nil {
+		return err
+	}
+	if s.applied == 0 { // what was read of the topic comes by the first note
+		s.state = State{}
+	}
+	for ; s.applied < len(all); s.applied++ {
+		if err := s.apply(all[s.applied]); err != nil {
+			return fmt.Errorf("note %d: %w", s.applied, err)
+		}
+	}
+	return nil
 }
 
 // readHome reads the home's own topic, and takes it for all there is.
@@ -160,30 +166,40 @@ func (s *Store) apply(text string) error {
 }
 
 // proposeNote is propose where claims are notes.
-func (s *Store) proposeNote(ctx context.Context, c Claim) (won bool, err error) {
+func (s *Store) proposeNote(ctx context.Context, claims []Claim) (won bool, err error) {
 	if s.applied == 0 { // the first note is the home's own topic
 		if err := s.readNotes(ctx); err != nil {
 			return false, err
 		}
 	}
 	if s.applied == 0 {
-		won, err := s.home.propose(ctx, c)
+		for _, c := range claims {
+			if won, err = s.home.propose(ctx, c); err != nil {
+				break
+			}
+		}
 		s.state = s.home.state
 		return won, err
 	}
 	for try := 0; ; try++ {
-		err := s.note(ctx, []Claim{c})
+		began := time.Now()
+		err := s.note(ctx, claims)
 		if err != nil && !errors.Is(err, ErrBeaten) {
 			return false, err
 		}
 		before := s.applied
-		if err := s.readNotes(ctx); err != nil {
+		if err == nil {
+			err = s.applyNotes()
+		} else {
+			err = s.readNotes(ctx)
+		}
+		if err != nil {
 			return false, err
 		}
 		if s.found || s.applied > before { // if it is not there, another came first: the claim may not be wanted any more
 			return s.won, nil
 		}
-		if err := s.rest(ctx, try); err != nil {
+		if err := s.rest(ctx, try, time.Since(began)); err != nil {
 			return false, err
 		}
 	}
@@ -194,11 +210,11 @@ const (
 	restLong  = 500 * time.Millisecond
 )
 
-// rest waits before the next try: instances that are in each other's way wait differently long, and longer each time.
-func (s *Store) rest(ctx context.Context, try int) error {
+// rest waits before the next try: instances that are in each other's way wait differently long, and longer each time; so long that another can end what took this one so long.
+func (s *Store) rest(ctx context.Context, try int, took time.Duration) error {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(s.by))
-	d := min(restShort<<min(try, 10), restLong)
+	d := min(max(took, restShort<<min(try, 10)), restLong)
 	timer := time.NewTimer(d + d*time.Duration(h.Sum32()%8)/4)
 	defer timer.Stop()
 	select {

@@ -84,6 +84,25 @@ func (s *State) Has(set string, generation int64, node int32) bool {
 	return slices.ContainsFunc(s.Slots, func(o Slot) bool { return o.Set == set && o.Node == node && o.Generation == generation })
 }
 
+// wanted are the claims for those of some brokers that have no slot, and the brokers for which there is none.
+func (s *State) wanted(set string, generation int64, nodes []int32, count int) (claims []Claim, left []int32) {
+	after := *s
+	for _, node := range nodes {
+		if after.Has(set, generation, node) {
+			continue
+		}
+		slot, ok := after.Next(set, generation, node, count)
+		if !ok {
+			left = append(left, node)
+			continue
+		}
+		c := Claim{Kind: KindSlot, Set: set, Slot: slot.Index, ID: slot.ID, Node: slot.Node, Generation: generation}
+		after.Apply(c)
+		claims = append(claims, c)
+	}
+	return claims, left
+}
+
 // Next is the slot of a set to claim for a broker, of the home of a generation, that has none: the first of count that has a broker of an older generation only, else
 // the first that is free, under the broker's own id where that is free, and the lowest one otherwise. False means that all slots are taken.
 func (s *State) Next(set string, generation int64, node int32, count int) (Slot, bool) {

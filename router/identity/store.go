@@ -70,22 +70,20 @@ func (s *Store) Cluster(ctx context.Context, id string) error {
 // Claim has a slot of a set settled for each of the brokers, of the home of a generation, that has none, as far as count slots reach. What it returns are the brokers that are
 // left without one.
 func (s *Store) Claim(ctx context.Context, set string, generation int64, nodes []int32, count int) (left []int32, err error) {
-	for _, node := range nodes {
-		for try := 0; !s.state.Has(set, generation, node); try++ {
-			slot, ok := s.state.Next(set, generation, node, min(count, MaxSlots))
-			if !ok {
-				left = append(left, node)
-				break
-			}
-			if try == tries {
-				return nil, fmt.Errorf("claim a slot for broker %d of router %s: others were faster %d times", node, s.router, tries)
-			}
-			if _, err := s.propose(ctx, Claim{Kind: KindSlot, Set: set, Slot: slot.Index, ID: slot.ID, Node: slot.Node, Generation: generation}); err != nil {
-				return nil, err
-			}
+	for try := 0; ; try++ {
+		wanted, left := s.state.wanted(set, generation, nodes, min(count, MaxSlots))
+		switch {
+		case len(wanted) == 0:
+			return left, nil
+		case try == tries:
+			return nil, fmt.Errorf("claim slots for %d brokers of router %s: others were faster %d times", len(wanted), s.router, tries)
+		case s.notes == nil || s.applied == 0:
+			wanted = wanted[:1] // each is a record of its own
+		}
+		if _, err := s.propose(ctx, wanted...); err != nil {
+			return nil, err
 		}
 	}
-	return left, nil
 }
 
 // Blocks is how many blocks of producer ids there are: numbers begin again behind that.
@@ -125,11 +123,15 @@ func (s *Store) block(ctx context.Context) (int64, error) {
 	return 0, fmt.Errorf("claim producer ids of router %s: others were faster %d times", s.router, tries)
 }
 
-// propose appends a claim, reads up to it, and reports whether it counts. One that lost is taken back, so that the topic does not grow.
-func (s *Store) propose(ctx context.Context, c Claim) (won bool, err error) {
+// propose appends claims, reads up to them, and reports whether the last counts. One that lost is taken back, so that the topic does not grow. Several are made as notes only.
+func (s *Store) propose(ctx context.Context, claims ...Claim) (won bool, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, callTimeout, errTimeout)
 	defer cancel()
-	c.Router, c.By, c.Proposal = s.router, s.by, s.unique()
+	for i := range claims {
+		c := &claims[i]
+		c.Router, c.By, c.Proposal = s.router, s.by, s.unique()
+	}
+	c := claims[len(claims)-1]
 	value, err := c.Encode()
 	if err != nil {
 		return false, err
@@ -139,7 +141,7 @@ func (s *Store) propose(ctx context.Context, c Claim) (won bool, err error) {
 	if s.notes != nil {
 		s.ours = key
 		defer func() { s.ours, s.won, s.found = "", false, false }()
-		if won, err = s.proposeNote(ctx, c); err != nil {
+		if won, err = s.proposeNote(ctx, claims); err != nil {
 			return false, failed(err)
 		}
 		return won, nil

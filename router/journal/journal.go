@@ -28,6 +28,7 @@ type Journal struct {
 	producer *broker.Producer
 	made     bool  // the topic was seen
 	next     int64 // offset that was not read yet
+	own      int64 // behind the last that was appended
 }
 
 // New returns the journal of a cluster. Nothing is dialled.
@@ -60,7 +61,12 @@ func (j *Journal) Append(ctx context.Context, records ...broker.Record) error {
 		}
 		err := j.make(ctx)
 		if err == nil {
-			_, err = j.producer.Produce(ctx, records...)
+			var there []broker.Record
+			if there, err = j.producer.Produce(ctx, records...); err == nil {
+				for _, r := range there {
+					j.own = max(j.own, r.Offset+1)
+				}
+			}
 		}
 		if err != nil { // a producer never goes over to a new topic of the same name
 			j.producer.Close()
@@ -100,17 +106,26 @@ func (j *Journal) Read(ctx context.Context, take func(key, value []byte) error) 
 	return whenThere(ctx, func(ctx context.Context) error { return j.read(ctx, take) })
 }
 
+// ReadBack is Read up to what was appended last: who is as far knows whether somebody was faster. It asks for nothing but the records.
+func (j *Journal) ReadBack(ctx context.Context, take func(key, value []byte) error) error {
+	for j.next < j.own {
+		at := j.next
+		if err := j.fetch(ctx, take); err != nil || j.next == at { // the brokers may not know yet which one leads
+			return j.Read(ctx, take)
+		}
+	}
+	return nil
+}
+
 func (j *Journal) read(ctx context.Context, take func(key, value []byte) error) error {
-	m, err := j.cluster.Metadata(ctx, Topic)
-	if err != nil {
-		return err
-	}
-	if err := m.Topics[Topic].Err; errors.Is(err, kerr.UnknownTopicOrPartition) && j.next == 0 && !j.made {
-		return nil
-	}
-	start, err := j.cluster.ListOffsets(ctx, Topic, 0, broker.Earliest, false)
-	if err != nil {
-		return err
+	if j.next == 0 && !j.made {
+		m, err := j.cluster.Metadata(ctx, Topic)
+		if err != nil {
+			return err
+		}
+		if err := m.Topics[Topic].Err; errors.Is(err, kerr.UnknownTopicOrPartition) {
+			return nil
+		}
 	}
 	end, err := j.cluster.ListOffsets(ctx, Topic, 0, broker.Latest, false)
 	if err != nil {
@@ -119,14 +134,8 @@ func (j *Journal) read(ctx context.Context, take func(key, value []byte) error) 
 	if end.Offset < j.next {
 		return fmt.Errorf("topic %s of cluster %s ends at %d and was read up to %d; was it deleted? Clients keep what they were told until this node is restarted", Topic, j.cluster.Name(), end.Offset, j.next)
 	}
-	for at := max(j.next, start.Offset); at < end.Offset; at = j.next {
-		frame, err := j.cluster.FetchOnce(ctx, Topic, 0, at, fetchBytes, false)
-		if err != nil {
-			return err
-		}
-		err = j.batches(at, frame.Partitions[0].Batches, take)
-		frame.Release()
-		if err != nil {
+	for at := j.next; at < end.Offset; at = j.next {
+		if err := j.fetch(ctx, take); err != nil {
 			return err
 		}
 		if j.next <= at { // what is left was compacted away
@@ -134,6 +143,27 @@ func (j *Journal) read(ctx context.Context, take func(key, value []byte) error) 
 		}
 	}
 	return nil
+}
+
+// fetch reads what one answer holds.
+func (j *Journal) fetch(ctx context.Context, take func(key, value []byte) error) error {
+	frame, err := j.cluster.FetchOnce(ctx, Topic, 0, j.next, fetchBytes, false)
+	if errors.Is(err, kerr.OffsetOutOfRange) {
+		start, err := j.cluster.ListOffsets(ctx, Topic, 0, broker.Earliest, false)
+		if err != nil {
+			return err
+		}
+		if start.Offset <= j.next {
+			return fmt.Errorf("read topic %s of cluster %s at offset %d, and it begins at %d: %w", Topic, j.cluster.Name(), j.next, start.Offset, kerr.OffsetOutOfRange)
+		}
+		j.next = start.Offset
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer frame.Release()
+	return j.batches(j.next, frame.Partitions[0].Batches, take)
 }
 
 // batches reads what one answer holds from an offset on.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/isthmus-project/isthmus/mirror"
 	"github.com/isthmus-project/isthmus/router/arrival"
+	"github.com/isthmus-project/isthmus/router/gate"
 	"github.com/isthmus-project/isthmus/router/generation"
 	"github.com/isthmus-project/isthmus/router/positions"
 	"github.com/isthmus-project/isthmus/router/timeline"
@@ -22,6 +23,11 @@ type mirrored struct{ set *mirror.Set }
 // Runs implements [arrival.Runs].
 func (m mirrored) Runs(ctx context.Context, from, at, topic string, partition int32) ([]timeline.Run, error) {
 	return timelineRuns(m.set.Look().Runs(ctx, from, at, topic, partition))
+}
+
+// Producers implements [arrival.Runs].
+func (mirrored) Producers(context.Context, string, string, string, int32) ([]gate.Producer, error) {
+	return nil, nil
 }
 
 // Copied implements [arrival.Runs].

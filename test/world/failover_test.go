@@ -72,13 +72,20 @@ func TestWorld_Failover(t *testing.T) {
 			stop()
 			<-written
 		}()
-		time.Sleep(5 * time.Second)
+		time.Sleep(4 * time.Second)
+		for _, n := range w.Nodes {
+			n.Paths["us"].Slow(100*time.Millisecond, 100*time.Millisecond, 0)
+		}
+		time.Sleep(time.Second)
 		w.lose("eu", true)
 		lost := time.Now()
 		time.Sleep(3 * time.Second)
 		p := w.goes(w.Nodes[2], adminpb.SwitchKind_SWITCH_KIND_UNPLANNED, "us")
 		if p.GetOutcome() != "committed" {
 			t.Fatalf("%s: %s %v", p.GetOutcome(), p.GetWhy(), p.GetChecks())
+		}
+		for _, s := range p.GetSteps() {
+			t.Logf("%s %.3f", s.GetName(), s.GetSeconds())
 		}
 		t.Logf("decided and told %v behind the loss", time.Since(lost))
 		w.Until("all instances are at us", 10*time.Second, func() error { return w.homeIs("us", 1) })

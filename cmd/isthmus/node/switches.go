@@ -107,6 +107,19 @@ func (c copied) Copied(ctx context.Context, from, at, topic string, partition in
 	return runsOf(all), err
 }
 
+// Producers implements [arrival.Runs].
+func (c copied) Producers(ctx context.Context, from, at, topic string, partition int32) ([]gate.Producer, error) {
+	all, err := c.look.Producers(ctx, from, at, topic, partition)
+	out := make([]gate.Producer, len(all))
+	for i, p := range all {
+		out[i] = gate.Producer{ID: p.ID, Epoch: p.Epoch, Last: p.Last, Time: p.Time}
+		for _, b := range p.Batches {
+			out[i].Batches = append(out[i].Batches, gate.Written{Epoch: b.Epoch, First: b.First, Last: b.Last, Base: b.Target, Time: b.Time})
+		}
+	}
+	return out, err
+}
+
 func runsOf(all []mirror.Run) []timeline.Run {
 	out := make([]timeline.Run, len(all))
 	for i, r := range all {
