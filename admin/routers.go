@@ -25,13 +25,16 @@ type Porter interface {
 	Routers(ctx context.Context, router string) ([]*adminpb.Router, error)
 	// Hurry has the router of that name read what was decided about its homes, and links make durable what they have copied. It does not wait.
 	Hurry(router string)
+	// Written has the sets of a router that Routers has told of say how far the logs of their homes go.
+	Written(of *adminpb.Router)
 	// RouterClients lists the connections that are open at them.
 	RouterClients(ctx context.Context, router string) ([]*adminpb.RouterClient, error)
 }
 
 // Routers implements the call of that name.
 func (s *service) Routers(ctx context.Context, req *adminpb.RoutersRequest) (*adminpb.RoutersResponse, error) {
-	ask := &adminpb.RoutersRequest{Router: req.GetRouter(), Look: req.GetLook() && callerOf(ctx).peer != ""}
+	peer := callerOf(ctx).peer != ""
+	ask := &adminpb.RoutersRequest{Router: req.GetRouter(), Look: peer && req.GetLook(), Ends: peer && req.GetEnds()}
 	res, err := s.routers(ctx, ask)
 	if err != nil {
 		return nil, s.code("Routers", err)
@@ -42,6 +45,11 @@ func (s *service) Routers(ctx context.Context, req *adminpb.RoutersRequest) (*ad
 // AskRouters asks all nodes how the instances of a router are, and has them look at what was decided meanwhile.
 func (s *Server) AskRouters(ctx context.Context, router string) (*adminpb.RoutersResponse, error) {
 	return s.service.routers(ctx, &adminpb.RoutersRequest{Router: router, Look: true})
+}
+
+// AskWritten asks all nodes how the instances of a router are, and how far the logs of homes go by what those acknowledged to their clients.
+func (s *Server) AskWritten(ctx context.Context, router string) (*adminpb.RoutersResponse, error) {
+	return s.service.routers(ctx, &adminpb.RoutersRequest{Router: router, Ends: true})
 }
 
 func (s *service) routers(ctx context.Context, req *adminpb.RoutersRequest) (*adminpb.RoutersResponse, error) {
@@ -57,7 +65,9 @@ func (s *service) routers(ctx context.Context, req *adminpb.RoutersRequest) (*ad
 		return nil, err
 	}
 	for _, r := range res.GetRouters() {
-		r.Node = s.self
+		if r.Node = s.self; req.GetEnds() {
+			s.node.Written(r)
+		}
 	}
 	if callerOf(ctx).peer == "" {
 		replies := askAll(ctx, s.forward, s.peers(), func(ctx context.Context, p Peer) (*adminpb.RoutersResponse, error) {

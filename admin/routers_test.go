@@ -17,6 +17,11 @@ func (n *fakeNode) Hurry(router string) {
 	n.hurried = append(n.hurried, router)
 }
 
+// Written tells of one topic.
+func (n *fakeNode) Written(of *adminpb.Router) {
+	of.Sets = append(of.Sets, &adminpb.RouterSet{Ends: []*adminpb.LogEnds{{Topic: n.name}}})
+}
+
 // Routers tells of one router on each node.
 func (n *fakeNode) Routers(_ context.Context, router string) ([]*adminpb.Router, error) {
 	if router != "" && router != "shop" {
@@ -119,6 +124,12 @@ func TestAskRouters(t *testing.T) {
 	c := town.client(t, "b", Login{})
 	if _, err := ask(t.Context(), c, c.api.Routers, &adminpb.RoutersRequest{Router: "shop", Look: true}); err != nil || len(nodes["b"].hurried) > 0 {
 		t.Errorf("%v, %v", nodes["b"].hurried, err)
+	}
+	if res, err := ask(t.Context(), c, c.api.Routers, &adminpb.RoutersRequest{Router: "shop", Ends: true}); err != nil || len(res.GetRouters()[0].GetSets()) > 0 {
+		t.Errorf("%v, %v", res, err)
+	}
+	if res, err := a.AskWritten(t.Context(), "shop"); err != nil || len(res.GetRouters()) != 2 || res.GetRouters()[1].GetSets()[0].GetEnds()[0].GetTopic() != "b" {
+		t.Errorf("%v, %v", res, err)
 	}
 	got, err := a.AskRouters(t.Context(), "shop")
 	if err != nil || len(got.GetRouters()) != 2 || len(nodes["a"].hurried) != 1 || len(nodes["b"].hurried) != 1 {

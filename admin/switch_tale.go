@@ -130,6 +130,9 @@ func addNews(all, news *adminpb.SwitchProgress, now time.Time) {
 	if len(news.GetChecks()) > 0 {
 		all.Checks = news.GetChecks()
 	}
+	if news.GetTail() != nil {
+		all.Tail = news.GetTail()
+	}
 	if len(news.GetStandings()) > 0 {
 		all.Standings = news.GetStandings()
 	}

@@ -20,7 +20,7 @@ func TestAddNews(t *testing.T) {
 		{Step: "preflight", Doing: "asks eu", Id: "x"},
 		{Step: "preflight", Checks: []*adminpb.SwitchCheck{{Name: "lag", Ok: true}}},
 		{Step: "hold"},
-		{GapSeconds: 0.5},
+		{GapSeconds: 0.5, Tail: &adminpb.SwitchTail{Records: 4}},
 		{Step: "idle", Outcome: "committed", Generation: 3, At: timestamppb.New(begin.Add(9 * time.Second))},
 	} {
 		addNews(all, m, begin.Add(time.Duration(i)*time.Second))
@@ -35,7 +35,7 @@ func TestAddNews(t *testing.T) {
 			}
 		}
 	}
-	if all.GetGeneration() != 3 || all.GetId() != "x" || len(all.GetChecks()) != 1 || all.GetGapSeconds() != 0.5 || len(all.GetSteps()) != 2 || all.GetSteps()[0].GetSeconds() != 2 ||
+	if all.GetGeneration() != 3 || all.GetId() != "x" || len(all.GetChecks()) != 1 || all.GetGapSeconds() != 0.5 || len(all.GetSteps()) != 2 || all.GetTail().GetRecords() != 4 || all.GetSteps()[0].GetSeconds() != 2 ||
 		all.GetSteps()[1].GetSeconds() != 7 || !all.GetBegan().AsTime().Equal(begin) {
 		t.Errorf("%v", all)
 	}

@@ -2048,7 +2048,10 @@ type RoutersRequest struct {
 	// The node has its routers read now what was decided about their homes, and its links
 	// make durable what they have copied: a switch waits for both. Nodes ask each other for
 	// that; of others it is passed over.
-	Look          bool `protobuf:"varint,2,opt,name=look,proto3" json:"look,omitempty"`
+	Look bool `protobuf:"varint,2,opt,name=look,proto3" json:"look,omitempty"`
+	// Each set tells how far the home's logs go by what it acknowledged: of nodes only, as
+	// look.
+	Ends          bool `protobuf:"varint,3,opt,name=ends,proto3" json:"ends,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2093,6 +2096,13 @@ func (x *RoutersRequest) GetRouter() string {
 func (x *RoutersRequest) GetLook() bool {
 	if x != nil {
 		return x.Look
+	}
+	return false
+}
+
+func (x *RoutersRequest) GetEnds() bool {
+	if x != nil {
+		return x.Ends
 	}
 	return false
 }
@@ -2353,7 +2363,10 @@ type RouterSet struct {
 	// It knows, from a majority of the control clusters, that the home is still the home.
 	Leased bool `protobuf:"varint,8,opt,name=leased,proto3" json:"leased,omitempty"`
 	// Why it does not go on, for people; empty: it does.
-	Trouble       string `protobuf:"bytes,9,opt,name=trouble,proto3" json:"trouble,omitempty"`
+	Trouble string `protobuf:"bytes,9,opt,name=trouble,proto3" json:"trouble,omitempty"`
+	// By topic, where they were asked for: all that this instance saw acknowledged at the
+	// home lies before them.
+	Ends          []*LogEnds `protobuf:"bytes,10,rep,name=ends,proto3" json:"ends,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2451,6 +2464,67 @@ func (x *RouterSet) GetTrouble() string {
 	return ""
 }
 
+func (x *RouterSet) GetEnds() []*LogEnds {
+	if x != nil {
+		return x.Ends
+	}
+	return nil
+}
+
+// LogEnds are offsets behind the last records of a topic, or above.
+type LogEnds struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Topic string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	// By partition; 0: nothing is known.
+	Offsets       []int64 `protobuf:"varint,2,rep,packed,name=offsets,proto3" json:"offsets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogEnds) Reset() {
+	*x = LogEnds{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogEnds) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogEnds) ProtoMessage() {}
+
+func (x *LogEnds) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogEnds.ProtoReflect.Descriptor instead.
+func (*LogEnds) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *LogEnds) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *LogEnds) GetOffsets() []int64 {
+	if x != nil {
+		return x.Offsets
+	}
+	return nil
+}
+
 // RouterSlot is one broker of a virtual cluster.
 type RouterSlot struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2476,7 +2550,7 @@ type RouterSlot struct {
 
 func (x *RouterSlot) Reset() {
 	*x = RouterSlot{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[21]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2488,7 +2562,7 @@ func (x *RouterSlot) String() string {
 func (*RouterSlot) ProtoMessage() {}
 
 func (x *RouterSlot) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[21]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2501,7 +2575,7 @@ func (x *RouterSlot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouterSlot.ProtoReflect.Descriptor instead.
 func (*RouterSlot) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{21}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RouterSlot) GetIndex() int32 {
@@ -2579,7 +2653,7 @@ type RouterRefused struct {
 
 func (x *RouterRefused) Reset() {
 	*x = RouterRefused{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[22]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2591,7 +2665,7 @@ func (x *RouterRefused) String() string {
 func (*RouterRefused) ProtoMessage() {}
 
 func (x *RouterRefused) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[22]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2604,7 +2678,7 @@ func (x *RouterRefused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouterRefused.ProtoReflect.Descriptor instead.
 func (*RouterRefused) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{22}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RouterRefused) GetReason() string {
@@ -2634,7 +2708,7 @@ type RouterClientsRequest struct {
 
 func (x *RouterClientsRequest) Reset() {
 	*x = RouterClientsRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[23]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2646,7 +2720,7 @@ func (x *RouterClientsRequest) String() string {
 func (*RouterClientsRequest) ProtoMessage() {}
 
 func (x *RouterClientsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[23]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2659,7 +2733,7 @@ func (x *RouterClientsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouterClientsRequest.ProtoReflect.Descriptor instead.
 func (*RouterClientsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{23}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RouterClientsRequest) GetRouter() string {
@@ -2693,7 +2767,7 @@ type RouterClientsResponse struct {
 
 func (x *RouterClientsResponse) Reset() {
 	*x = RouterClientsResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[24]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2705,7 +2779,7 @@ func (x *RouterClientsResponse) String() string {
 func (*RouterClientsResponse) ProtoMessage() {}
 
 func (x *RouterClientsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[24]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2718,7 +2792,7 @@ func (x *RouterClientsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouterClientsResponse.ProtoReflect.Descriptor instead.
 func (*RouterClientsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{24}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RouterClientsResponse) GetNode() *Node {
@@ -2795,7 +2869,7 @@ type RouterClient struct {
 
 func (x *RouterClient) Reset() {
 	*x = RouterClient{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[25]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2807,7 +2881,7 @@ func (x *RouterClient) String() string {
 func (*RouterClient) ProtoMessage() {}
 
 func (x *RouterClient) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[25]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2820,7 +2894,7 @@ func (x *RouterClient) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouterClient.ProtoReflect.Descriptor instead.
 func (*RouterClient) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{25}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RouterClient) GetRouter() string {
@@ -2994,7 +3068,7 @@ type SwitchRequest struct {
 
 func (x *SwitchRequest) Reset() {
 	*x = SwitchRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[26]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3006,7 +3080,7 @@ func (x *SwitchRequest) String() string {
 func (*SwitchRequest) ProtoMessage() {}
 
 func (x *SwitchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[26]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3019,7 +3093,7 @@ func (x *SwitchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwitchRequest.ProtoReflect.Descriptor instead.
 func (*SwitchRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{26}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *SwitchRequest) GetRouter() string {
@@ -3112,14 +3186,17 @@ type SwitchProgress struct {
 	// Nothing was begun.
 	DryRun bool `protobuf:"varint,19,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	// In a dry run that is ready: what to send as confirm.
-	Confirm       string `protobuf:"bytes,20,opt,name=confirm,proto3" json:"confirm,omitempty"`
+	Confirm string `protobuf:"bytes,20,opt,name=confirm,proto3" json:"confirm,omitempty"`
+	// What may be missing until the home that was left comes back; unset where it was
+	// asked, and where that is not known yet.
+	Tail          *SwitchTail `protobuf:"bytes,21,opt,name=tail,proto3" json:"tail,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SwitchProgress) Reset() {
 	*x = SwitchProgress{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[27]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3131,7 +3208,7 @@ func (x *SwitchProgress) String() string {
 func (*SwitchProgress) ProtoMessage() {}
 
 func (x *SwitchProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[27]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3144,7 +3221,7 @@ func (x *SwitchProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwitchProgress.ProtoReflect.Descriptor instead.
 func (*SwitchProgress) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{27}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SwitchProgress) GetId() string {
@@ -3287,6 +3364,150 @@ func (x *SwitchProgress) GetConfirm() string {
 	return ""
 }
 
+func (x *SwitchProgress) GetTail() *SwitchTail {
+	if x != nil {
+		return x.Tail
+	}
+	return nil
+}
+
+// SwitchTail is what a lost home acknowledged to the router's clients and did not get to
+// the new one, as a bound: there may be less, never more.
+type SwitchTail struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In all partitions.
+	Records int64 `protobuf:"varint,1,opt,name=records,proto3" json:"records,omitempty"`
+	// Instances that did not say what was acknowledged to their clients: what only they
+	// know is not counted. By name.
+	Silent []string `protobuf:"bytes,2,rep,name=silent,proto3" json:"silent,omitempty"`
+	// Those that may miss something, the most first; at most 1000.
+	Partitions    []*SwitchTailPartition `protobuf:"bytes,3,rep,name=partitions,proto3" json:"partitions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SwitchTail) Reset() {
+	*x = SwitchTail{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SwitchTail) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SwitchTail) ProtoMessage() {}
+
+func (x *SwitchTail) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SwitchTail.ProtoReflect.Descriptor instead.
+func (*SwitchTail) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *SwitchTail) GetRecords() int64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
+func (x *SwitchTail) GetSilent() []string {
+	if x != nil {
+		return x.Silent
+	}
+	return nil
+}
+
+func (x *SwitchTail) GetPartitions() []*SwitchTailPartition {
+	if x != nil {
+		return x.Partitions
+	}
+	return nil
+}
+
+// SwitchTailPartition is a stretch of offsets of the lost home.
+type SwitchTailPartition struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Topic     string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	Partition int32                  `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	// From this one on.
+	First int64 `protobuf:"varint,3,opt,name=first,proto3" json:"first,omitempty"`
+	// Up to this one and without it.
+	End           int64 `protobuf:"varint,4,opt,name=end,proto3" json:"end,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SwitchTailPartition) Reset() {
+	*x = SwitchTailPartition{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SwitchTailPartition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SwitchTailPartition) ProtoMessage() {}
+
+func (x *SwitchTailPartition) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SwitchTailPartition.ProtoReflect.Descriptor instead.
+func (*SwitchTailPartition) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *SwitchTailPartition) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *SwitchTailPartition) GetPartition() int32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *SwitchTailPartition) GetFirst() int64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *SwitchTailPartition) GetEnd() int64 {
+	if x != nil {
+		return x.End
+	}
+	return 0
+}
+
 // SwitchCheck is one thing that is looked at before a switch begins.
 type SwitchCheck struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3304,7 +3525,7 @@ type SwitchCheck struct {
 
 func (x *SwitchCheck) Reset() {
 	*x = SwitchCheck{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[28]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3316,7 +3537,7 @@ func (x *SwitchCheck) String() string {
 func (*SwitchCheck) ProtoMessage() {}
 
 func (x *SwitchCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[28]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3329,7 +3550,7 @@ func (x *SwitchCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwitchCheck.ProtoReflect.Descriptor instead.
 func (*SwitchCheck) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{28}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SwitchCheck) GetName() string {
@@ -3374,7 +3595,7 @@ type SwitchStep struct {
 
 func (x *SwitchStep) Reset() {
 	*x = SwitchStep{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[29]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3386,7 +3607,7 @@ func (x *SwitchStep) String() string {
 func (*SwitchStep) ProtoMessage() {}
 
 func (x *SwitchStep) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[29]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3399,7 +3620,7 @@ func (x *SwitchStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwitchStep.ProtoReflect.Descriptor instead.
 func (*SwitchStep) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{29}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SwitchStep) GetName() string {
@@ -3435,7 +3656,7 @@ type SwitchStanding struct {
 
 func (x *SwitchStanding) Reset() {
 	*x = SwitchStanding{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[30]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3447,7 +3668,7 @@ func (x *SwitchStanding) String() string {
 func (*SwitchStanding) ProtoMessage() {}
 
 func (x *SwitchStanding) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[30]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3460,7 +3681,7 @@ func (x *SwitchStanding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwitchStanding.ProtoReflect.Descriptor instead.
 func (*SwitchStanding) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{30}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SwitchStanding) GetNode() string {
@@ -3490,7 +3711,7 @@ type LedgerRequest struct {
 
 func (x *LedgerRequest) Reset() {
 	*x = LedgerRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[31]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3502,7 +3723,7 @@ func (x *LedgerRequest) String() string {
 func (*LedgerRequest) ProtoMessage() {}
 
 func (x *LedgerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[31]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3515,7 +3736,7 @@ func (x *LedgerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LedgerRequest.ProtoReflect.Descriptor instead.
 func (*LedgerRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{31}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *LedgerRequest) GetLink() string {
@@ -3563,7 +3784,7 @@ type LedgerEntry struct {
 
 func (x *LedgerEntry) Reset() {
 	*x = LedgerEntry{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[32]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3575,7 +3796,7 @@ func (x *LedgerEntry) String() string {
 func (*LedgerEntry) ProtoMessage() {}
 
 func (x *LedgerEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[32]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3588,7 +3809,7 @@ func (x *LedgerEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LedgerEntry.ProtoReflect.Descriptor instead.
 func (*LedgerEntry) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{32}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *LedgerEntry) GetLink() string {
@@ -3693,7 +3914,7 @@ type DriftRequest struct {
 
 func (x *DriftRequest) Reset() {
 	*x = DriftRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[33]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3705,7 +3926,7 @@ func (x *DriftRequest) String() string {
 func (*DriftRequest) ProtoMessage() {}
 
 func (x *DriftRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[33]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3718,7 +3939,7 @@ func (x *DriftRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DriftRequest.ProtoReflect.Descriptor instead.
 func (*DriftRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{33}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *DriftRequest) GetLink() string {
@@ -3741,7 +3962,7 @@ type DriftResponse struct {
 
 func (x *DriftResponse) Reset() {
 	*x = DriftResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[34]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3753,7 +3974,7 @@ func (x *DriftResponse) String() string {
 func (*DriftResponse) ProtoMessage() {}
 
 func (x *DriftResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[34]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3766,7 +3987,7 @@ func (x *DriftResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DriftResponse.ProtoReflect.Descriptor instead.
 func (*DriftResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{34}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DriftResponse) GetNode() string {
@@ -3806,7 +4027,7 @@ type Drift struct {
 
 func (x *Drift) Reset() {
 	*x = Drift{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[35]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3818,7 +4039,7 @@ func (x *Drift) String() string {
 func (*Drift) ProtoMessage() {}
 
 func (x *Drift) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[35]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3831,7 +4052,7 @@ func (x *Drift) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drift.ProtoReflect.Descriptor instead.
 func (*Drift) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{35}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Drift) GetLink() string {
@@ -3909,7 +4130,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[36]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3921,7 +4142,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[36]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3934,7 +4155,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{36}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *VerifyRequest) GetLink() string {
@@ -3988,7 +4209,7 @@ type VerifyResponse struct {
 
 func (x *VerifyResponse) Reset() {
 	*x = VerifyResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[37]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4000,7 +4221,7 @@ func (x *VerifyResponse) String() string {
 func (*VerifyResponse) ProtoMessage() {}
 
 func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[37]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4013,7 +4234,7 @@ func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyResponse.ProtoReflect.Descriptor instead.
 func (*VerifyResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{37}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *VerifyResponse) GetProgress() *VerifyProgress {
@@ -4055,7 +4276,7 @@ type VerifyProgress struct {
 
 func (x *VerifyProgress) Reset() {
 	*x = VerifyProgress{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[38]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4067,7 +4288,7 @@ func (x *VerifyProgress) String() string {
 func (*VerifyProgress) ProtoMessage() {}
 
 func (x *VerifyProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[38]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4080,7 +4301,7 @@ func (x *VerifyProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyProgress.ProtoReflect.Descriptor instead.
 func (*VerifyProgress) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{38}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *VerifyProgress) GetPartitions() int32 {
@@ -4150,7 +4371,7 @@ type VerifyResult struct {
 
 func (x *VerifyResult) Reset() {
 	*x = VerifyResult{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[39]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4162,7 +4383,7 @@ func (x *VerifyResult) String() string {
 func (*VerifyResult) ProtoMessage() {}
 
 func (x *VerifyResult) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[39]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4175,7 +4396,7 @@ func (x *VerifyResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyResult.ProtoReflect.Descriptor instead.
 func (*VerifyResult) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{39}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *VerifyResult) GetTopic() string {
@@ -4293,7 +4514,7 @@ type VerifyNote struct {
 
 func (x *VerifyNote) Reset() {
 	*x = VerifyNote{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[40]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4305,7 +4526,7 @@ func (x *VerifyNote) String() string {
 func (*VerifyNote) ProtoMessage() {}
 
 func (x *VerifyNote) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[40]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4318,7 +4539,7 @@ func (x *VerifyNote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyNote.ProtoReflect.Descriptor instead.
 func (*VerifyNote) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{40}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *VerifyNote) GetFrom() int64 {
@@ -4366,7 +4587,7 @@ type Difference struct {
 
 func (x *Difference) Reset() {
 	*x = Difference{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[41]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4378,7 +4599,7 @@ func (x *Difference) String() string {
 func (*Difference) ProtoMessage() {}
 
 func (x *Difference) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[41]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4391,7 +4612,7 @@ func (x *Difference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Difference.ProtoReflect.Descriptor instead.
 func (*Difference) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{41}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Difference) GetKind() string {
@@ -4431,7 +4652,7 @@ type NodesRequest struct {
 
 func (x *NodesRequest) Reset() {
 	*x = NodesRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[42]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4443,7 +4664,7 @@ func (x *NodesRequest) String() string {
 func (*NodesRequest) ProtoMessage() {}
 
 func (x *NodesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[42]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4456,7 +4677,7 @@ func (x *NodesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesRequest.ProtoReflect.Descriptor instead.
 func (*NodesRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{42}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{45}
 }
 
 // NodesResponse is the fabric's membership at one moment.
@@ -4476,7 +4697,7 @@ type NodesResponse struct {
 
 func (x *NodesResponse) Reset() {
 	*x = NodesResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[43]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4488,7 +4709,7 @@ func (x *NodesResponse) String() string {
 func (*NodesResponse) ProtoMessage() {}
 
 func (x *NodesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[43]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4501,7 +4722,7 @@ func (x *NodesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesResponse.ProtoReflect.Descriptor instead.
 func (*NodesResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{43}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *NodesResponse) GetNode() *Node {
@@ -4573,7 +4794,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[44]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4585,7 +4806,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[44]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4598,7 +4819,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{44}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Member) GetName() string {
@@ -4751,7 +4972,7 @@ type Reach struct {
 
 func (x *Reach) Reset() {
 	*x = Reach{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[45]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4763,7 +4984,7 @@ func (x *Reach) String() string {
 func (*Reach) ProtoMessage() {}
 
 func (x *Reach) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[45]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4776,7 +4997,7 @@ func (x *Reach) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reach.ProtoReflect.Descriptor instead.
 func (*Reach) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{45}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Reach) GetCluster() string {
@@ -4827,7 +5048,7 @@ type OwnersRequest struct {
 
 func (x *OwnersRequest) Reset() {
 	*x = OwnersRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[46]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4839,7 +5060,7 @@ func (x *OwnersRequest) String() string {
 func (*OwnersRequest) ProtoMessage() {}
 
 func (x *OwnersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[46]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4852,7 +5073,7 @@ func (x *OwnersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnersRequest.ProtoReflect.Descriptor instead.
 func (*OwnersRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{46}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *OwnersRequest) GetLink() string {
@@ -4884,7 +5105,7 @@ type OwnersResponse struct {
 
 func (x *OwnersResponse) Reset() {
 	*x = OwnersResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[47]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4896,7 +5117,7 @@ func (x *OwnersResponse) String() string {
 func (*OwnersResponse) ProtoMessage() {}
 
 func (x *OwnersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[47]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4909,7 +5130,7 @@ func (x *OwnersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnersResponse.ProtoReflect.Descriptor instead.
 func (*OwnersResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{47}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *OwnersResponse) GetNode() *Node {
@@ -4957,7 +5178,7 @@ type Owner struct {
 
 func (x *Owner) Reset() {
 	*x = Owner{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[48]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4969,7 +5190,7 @@ func (x *Owner) String() string {
 func (*Owner) ProtoMessage() {}
 
 func (x *Owner) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[48]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4982,7 +5203,7 @@ func (x *Owner) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Owner.ProtoReflect.Descriptor instead.
 func (*Owner) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{48}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Owner) GetLink() string {
@@ -5059,7 +5280,7 @@ type SettingsRequest struct {
 
 func (x *SettingsRequest) Reset() {
 	*x = SettingsRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[49]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5071,7 +5292,7 @@ func (x *SettingsRequest) String() string {
 func (*SettingsRequest) ProtoMessage() {}
 
 func (x *SettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[49]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5084,7 +5305,7 @@ func (x *SettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettingsRequest.ProtoReflect.Descriptor instead.
 func (*SettingsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{49}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *SettingsRequest) GetPrefix() string {
@@ -5108,7 +5329,7 @@ type SettingsResponse struct {
 
 func (x *SettingsResponse) Reset() {
 	*x = SettingsResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[50]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5120,7 +5341,7 @@ func (x *SettingsResponse) String() string {
 func (*SettingsResponse) ProtoMessage() {}
 
 func (x *SettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[50]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5133,7 +5354,7 @@ func (x *SettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettingsResponse.ProtoReflect.Descriptor instead.
 func (*SettingsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{50}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SettingsResponse) GetSettings() []*Setting {
@@ -5177,7 +5398,7 @@ type Setting struct {
 
 func (x *Setting) Reset() {
 	*x = Setting{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[51]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5189,7 +5410,7 @@ func (x *Setting) String() string {
 func (*Setting) ProtoMessage() {}
 
 func (x *Setting) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[51]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5202,7 +5423,7 @@ func (x *Setting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Setting.ProtoReflect.Descriptor instead.
 func (*Setting) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{51}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Setting) GetKey() string {
@@ -5265,7 +5486,7 @@ type HistoryRequest struct {
 
 func (x *HistoryRequest) Reset() {
 	*x = HistoryRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[52]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5277,7 +5498,7 @@ func (x *HistoryRequest) String() string {
 func (*HistoryRequest) ProtoMessage() {}
 
 func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[52]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5290,7 +5511,7 @@ func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
 func (*HistoryRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{52}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *HistoryRequest) GetLimit() int32 {
@@ -5310,7 +5531,7 @@ type HistoryResponse struct {
 
 func (x *HistoryResponse) Reset() {
 	*x = HistoryResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[53]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5322,7 +5543,7 @@ func (x *HistoryResponse) String() string {
 func (*HistoryResponse) ProtoMessage() {}
 
 func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[53]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5335,7 +5556,7 @@ func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryResponse.ProtoReflect.Descriptor instead.
 func (*HistoryResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{53}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *HistoryResponse) GetChanges() []*PastChange {
@@ -5367,7 +5588,7 @@ type PastChange struct {
 
 func (x *PastChange) Reset() {
 	*x = PastChange{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[54]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5379,7 +5600,7 @@ func (x *PastChange) String() string {
 func (*PastChange) ProtoMessage() {}
 
 func (x *PastChange) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[54]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5392,7 +5613,7 @@ func (x *PastChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastChange.ProtoReflect.Descriptor instead.
 func (*PastChange) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{54}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *PastChange) GetNumber() int32 {
@@ -5466,7 +5687,7 @@ type PastEntry struct {
 
 func (x *PastEntry) Reset() {
 	*x = PastEntry{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[55]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5478,7 +5699,7 @@ func (x *PastEntry) String() string {
 func (*PastEntry) ProtoMessage() {}
 
 func (x *PastEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[55]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5491,7 +5712,7 @@ func (x *PastEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastEntry.ProtoReflect.Descriptor instead.
 func (*PastEntry) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{55}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *PastEntry) GetKey() string {
@@ -5531,7 +5752,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[56]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5543,7 +5764,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[56]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5556,7 +5777,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{56}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{59}
 }
 
 // ExportResponse is a configuration.
@@ -5572,7 +5793,7 @@ type ExportResponse struct {
 
 func (x *ExportResponse) Reset() {
 	*x = ExportResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[57]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5584,7 +5805,7 @@ func (x *ExportResponse) String() string {
 func (*ExportResponse) ProtoMessage() {}
 
 func (x *ExportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[57]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5597,7 +5818,7 @@ func (x *ExportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportResponse.ProtoReflect.Descriptor instead.
 func (*ExportResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{57}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ExportResponse) GetFile() string {
@@ -5625,7 +5846,7 @@ type DiffRequest struct {
 
 func (x *DiffRequest) Reset() {
 	*x = DiffRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[58]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5637,7 +5858,7 @@ func (x *DiffRequest) String() string {
 func (*DiffRequest) ProtoMessage() {}
 
 func (x *DiffRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[58]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5650,7 +5871,7 @@ func (x *DiffRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffRequest.ProtoReflect.Descriptor instead.
 func (*DiffRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{58}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *DiffRequest) GetFile() string {
@@ -5683,7 +5904,7 @@ type WriteResponse struct {
 
 func (x *WriteResponse) Reset() {
 	*x = WriteResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[59]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5695,7 +5916,7 @@ func (x *WriteResponse) String() string {
 func (*WriteResponse) ProtoMessage() {}
 
 func (x *WriteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[59]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5708,7 +5929,7 @@ func (x *WriteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteResponse.ProtoReflect.Descriptor instead.
 func (*WriteResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{59}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *WriteResponse) GetVersion() string {
@@ -5765,7 +5986,7 @@ type Touched struct {
 
 func (x *Touched) Reset() {
 	*x = Touched{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[60]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5777,7 +5998,7 @@ func (x *Touched) String() string {
 func (*Touched) ProtoMessage() {}
 
 func (x *Touched) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[60]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5790,7 +6011,7 @@ func (x *Touched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Touched.ProtoReflect.Descriptor instead.
 func (*Touched) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{60}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Touched) GetLink() string {
@@ -5828,7 +6049,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[61]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5840,7 +6061,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[61]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5853,7 +6074,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{61}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *WatchRequest) GetKinds() []EventKind {
@@ -5900,7 +6121,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[62]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5912,7 +6133,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[62]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5925,7 +6146,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{62}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *Event) GetKind() EventKind {
@@ -6039,7 +6260,7 @@ type PauseRequest struct {
 
 func (x *PauseRequest) Reset() {
 	*x = PauseRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[63]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6051,7 +6272,7 @@ func (x *PauseRequest) String() string {
 func (*PauseRequest) ProtoMessage() {}
 
 func (x *PauseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[63]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6064,7 +6285,7 @@ func (x *PauseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRequest.ProtoReflect.Descriptor instead.
 func (*PauseRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{63}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *PauseRequest) GetLink() string {
@@ -6127,7 +6348,7 @@ type ResumeRequest struct {
 
 func (x *ResumeRequest) Reset() {
 	*x = ResumeRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[64]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6139,7 +6360,7 @@ func (x *ResumeRequest) String() string {
 func (*ResumeRequest) ProtoMessage() {}
 
 func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[64]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6152,7 +6373,7 @@ func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{64}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ResumeRequest) GetLink() string {
@@ -6206,7 +6427,7 @@ type RetryRequest struct {
 
 func (x *RetryRequest) Reset() {
 	*x = RetryRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[65]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6218,7 +6439,7 @@ func (x *RetryRequest) String() string {
 func (*RetryRequest) ProtoMessage() {}
 
 func (x *RetryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[65]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6231,7 +6452,7 @@ func (x *RetryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryRequest.ProtoReflect.Descriptor instead.
 func (*RetryRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{65}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *RetryRequest) GetLink() string {
@@ -6275,7 +6496,7 @@ type RetryResponse struct {
 
 func (x *RetryResponse) Reset() {
 	*x = RetryResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[66]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6287,7 +6508,7 @@ func (x *RetryResponse) String() string {
 func (*RetryResponse) ProtoMessage() {}
 
 func (x *RetryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[66]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6300,7 +6521,7 @@ func (x *RetryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryResponse.ProtoReflect.Descriptor instead.
 func (*RetryResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{66}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *RetryResponse) GetTried() int32 {
@@ -6341,7 +6562,7 @@ type AnchorRequest struct {
 
 func (x *AnchorRequest) Reset() {
 	*x = AnchorRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[67]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6353,7 +6574,7 @@ func (x *AnchorRequest) String() string {
 func (*AnchorRequest) ProtoMessage() {}
 
 func (x *AnchorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[67]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6366,7 +6587,7 @@ func (x *AnchorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnchorRequest.ProtoReflect.Descriptor instead.
 func (*AnchorRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{67}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *AnchorRequest) GetLink() string {
@@ -6449,7 +6670,7 @@ type AnchorResponse struct {
 
 func (x *AnchorResponse) Reset() {
 	*x = AnchorResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[68]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6461,7 +6682,7 @@ func (x *AnchorResponse) String() string {
 func (*AnchorResponse) ProtoMessage() {}
 
 func (x *AnchorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[68]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6474,7 +6695,7 @@ func (x *AnchorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnchorResponse.ProtoReflect.Descriptor instead.
 func (*AnchorResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{68}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *AnchorResponse) GetPlan() []string {
@@ -6557,7 +6778,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[69]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6569,7 +6790,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[69]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6582,7 +6803,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{69}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *DrainRequest) GetNode() string {
@@ -6640,7 +6861,7 @@ type SetRequest struct {
 
 func (x *SetRequest) Reset() {
 	*x = SetRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[70]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6652,7 +6873,7 @@ func (x *SetRequest) String() string {
 func (*SetRequest) ProtoMessage() {}
 
 func (x *SetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[70]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6665,7 +6886,7 @@ func (x *SetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRequest.ProtoReflect.Descriptor instead.
 func (*SetRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{70}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *SetRequest) GetKey() string {
@@ -6727,7 +6948,7 @@ type UnsetRequest struct {
 
 func (x *UnsetRequest) Reset() {
 	*x = UnsetRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[71]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6739,7 +6960,7 @@ func (x *UnsetRequest) String() string {
 func (*UnsetRequest) ProtoMessage() {}
 
 func (x *UnsetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[71]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6752,7 +6973,7 @@ func (x *UnsetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnsetRequest.ProtoReflect.Descriptor instead.
 func (*UnsetRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{71}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *UnsetRequest) GetKey() string {
@@ -6806,7 +7027,7 @@ type UndoRequest struct {
 
 func (x *UndoRequest) Reset() {
 	*x = UndoRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[72]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6818,7 +7039,7 @@ func (x *UndoRequest) String() string {
 func (*UndoRequest) ProtoMessage() {}
 
 func (x *UndoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[72]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6831,7 +7052,7 @@ func (x *UndoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndoRequest.ProtoReflect.Descriptor instead.
 func (*UndoRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{72}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *UndoRequest) GetVersion() string {
@@ -6884,7 +7105,7 @@ type ApplyRequest struct {
 
 func (x *ApplyRequest) Reset() {
 	*x = ApplyRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[73]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6896,7 +7117,7 @@ func (x *ApplyRequest) String() string {
 func (*ApplyRequest) ProtoMessage() {}
 
 func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[73]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6909,7 +7130,7 @@ func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyRequest.ProtoReflect.Descriptor instead.
 func (*ApplyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{73}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *ApplyRequest) GetFile() string {
@@ -6955,7 +7176,7 @@ type RotateKeyRequest struct {
 
 func (x *RotateKeyRequest) Reset() {
 	*x = RotateKeyRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[74]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6967,7 +7188,7 @@ func (x *RotateKeyRequest) String() string {
 func (*RotateKeyRequest) ProtoMessage() {}
 
 func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[74]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6980,7 +7201,7 @@ func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateKeyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{74}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *RotateKeyRequest) GetReason() string {
@@ -7029,7 +7250,7 @@ type RotateKeyResponse struct {
 
 func (x *RotateKeyResponse) Reset() {
 	*x = RotateKeyResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[75]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7041,7 +7262,7 @@ func (x *RotateKeyResponse) String() string {
 func (*RotateKeyResponse) ProtoMessage() {}
 
 func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[75]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7054,7 +7275,7 @@ func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeyResponse.ProtoReflect.Descriptor instead.
 func (*RotateKeyResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{75}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *RotateKeyResponse) GetNodes() []*KeyOutcome {
@@ -7109,7 +7330,7 @@ type KeyOutcome struct {
 
 func (x *KeyOutcome) Reset() {
 	*x = KeyOutcome{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[76]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7121,7 +7342,7 @@ func (x *KeyOutcome) String() string {
 func (*KeyOutcome) ProtoMessage() {}
 
 func (x *KeyOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[76]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7134,7 +7355,7 @@ func (x *KeyOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyOutcome.ProtoReflect.Descriptor instead.
 func (*KeyOutcome) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{76}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *KeyOutcome) GetNode() string {
@@ -7320,10 +7541,11 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"GroupPlace\x12\x16\n" +
 	"\x06offset\x18\x01 \x01(\x03R\x06offset\x12\x10\n" +
 	"\x03lag\x18\x02 \x01(\x03R\x03lag\x12\x16\n" +
-	"\x06active\x18\x03 \x01(\bR\x06active\"<\n" +
+	"\x06active\x18\x03 \x01(\bR\x06active\"P\n" +
 	"\x0eRoutersRequest\x12\x16\n" +
 	"\x06router\x18\x01 \x01(\tR\x06router\x12\x12\n" +
-	"\x04look\x18\x02 \x01(\bR\x04look\"\xaf\x01\n" +
+	"\x04look\x18\x02 \x01(\bR\x04look\x12\x12\n" +
+	"\x04ends\x18\x03 \x01(\bR\x04ends\"\xaf\x01\n" +
 	"\x0fRoutersResponse\x12*\n" +
 	"\x04node\x18\x01 \x01(\v2\x16.isthmus.admin.v1.NodeR\x04node\x122\n" +
 	"\arouters\x18\x02 \x03(\v2\x18.isthmus.admin.v1.RouterR\arouters\x12<\n" +
@@ -7346,7 +7568,7 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"\x06opened\x18\f \x01(\x03R\x06opened\x129\n" +
 	"\arefused\x18\r \x03(\v2\x1f.isthmus.admin.v1.RouterRefusedR\arefused\x12!\n" +
 	"\fproducer_ids\x18\x0e \x01(\x03R\vproducerIds\x12/\n" +
-	"\x04sets\x18\x0f \x03(\v2\x1b.isthmus.admin.v1.RouterSetR\x04sets\"\xdb\x01\n" +
+	"\x04sets\x18\x0f \x03(\v2\x1b.isthmus.admin.v1.RouterSetR\x04sets\"\x8a\x02\n" +
 	"\tRouterSet\x12\x10\n" +
 	"\x03set\x18\x01 \x01(\tR\x03set\x12\x12\n" +
 	"\x04home\x18\x02 \x01(\tR\x04home\x12\x1e\n" +
@@ -7358,7 +7580,12 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"\x06writes\x18\x06 \x01(\x03R\x06writes\x12\x12\n" +
 	"\x04held\x18\a \x01(\bR\x04held\x12\x16\n" +
 	"\x06leased\x18\b \x01(\bR\x06leased\x12\x18\n" +
-	"\atrouble\x18\t \x01(\tR\atrouble\"\xde\x01\n" +
+	"\atrouble\x18\t \x01(\tR\atrouble\x12-\n" +
+	"\x04ends\x18\n" +
+	" \x03(\v2\x19.isthmus.admin.v1.LogEndsR\x04ends\"9\n" +
+	"\aLogEnds\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x18\n" +
+	"\aoffsets\x18\x02 \x03(\x03R\aoffsets\"\xde\x01\n" +
 	"\n" +
 	"RouterSlot\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x0e\n" +
@@ -7414,7 +7641,7 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"\x04kind\x18\x04 \x01(\x0e2\x1c.isthmus.admin.v1.SwitchKindR\x04kind\x12\x17\n" +
 	"\adry_run\x18\x05 \x01(\bR\x06dryRun\x12\x10\n" +
 	"\x03why\x18\x06 \x01(\tR\x03why\x12\x18\n" +
-	"\aconfirm\x18\a \x01(\tR\aconfirm\"\x87\x05\n" +
+	"\aconfirm\x18\a \x01(\tR\aconfirm\"\xb9\x05\n" +
 	"\x0eSwitchProgress\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06router\x18\x02 \x01(\tR\x06router\x12\x10\n" +
@@ -7439,7 +7666,20 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"\vgap_seconds\x18\x12 \x01(\x01R\n" +
 	"gapSeconds\x12\x17\n" +
 	"\adry_run\x18\x13 \x01(\bR\x06dryRun\x12\x18\n" +
-	"\aconfirm\x18\x14 \x01(\tR\aconfirm\"_\n" +
+	"\aconfirm\x18\x14 \x01(\tR\aconfirm\x120\n" +
+	"\x04tail\x18\x15 \x01(\v2\x1c.isthmus.admin.v1.SwitchTailR\x04tail\"\x85\x01\n" +
+	"\n" +
+	"SwitchTail\x12\x18\n" +
+	"\arecords\x18\x01 \x01(\x03R\arecords\x12\x16\n" +
+	"\x06silent\x18\x02 \x03(\tR\x06silent\x12E\n" +
+	"\n" +
+	"partitions\x18\x03 \x03(\v2%.isthmus.admin.v1.SwitchTailPartitionR\n" +
+	"partitions\"q\n" +
+	"\x13SwitchTailPartition\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x1c\n" +
+	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x14\n" +
+	"\x05first\x18\x03 \x01(\x03R\x05first\x12\x10\n" +
+	"\x03end\x18\x04 \x01(\x03R\x03end\"_\n" +
 	"\vSwitchCheck\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02ok\x18\x02 \x01(\bR\x02ok\x12\x12\n" +
@@ -7852,7 +8092,7 @@ func file_admin_adminpb_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_admin_adminpb_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_admin_adminpb_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 77)
+var file_admin_adminpb_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 80)
 var file_admin_adminpb_admin_proto_goTypes = []any{
 	(Guarantee)(0),                 // 0: isthmus.admin.v1.Guarantee
 	(State)(0),                     // 1: isthmus.admin.v1.State
@@ -7882,196 +8122,202 @@ var file_admin_adminpb_admin_proto_goTypes = []any{
 	(*RoutersResponse)(nil),        // 25: isthmus.admin.v1.RoutersResponse
 	(*Router)(nil),                 // 26: isthmus.admin.v1.Router
 	(*RouterSet)(nil),              // 27: isthmus.admin.v1.RouterSet
-	(*RouterSlot)(nil),             // 28: isthmus.admin.v1.RouterSlot
-	(*RouterRefused)(nil),          // 29: isthmus.admin.v1.RouterRefused
-	(*RouterClientsRequest)(nil),   // 30: isthmus.admin.v1.RouterClientsRequest
-	(*RouterClientsResponse)(nil),  // 31: isthmus.admin.v1.RouterClientsResponse
-	(*RouterClient)(nil),           // 32: isthmus.admin.v1.RouterClient
-	(*SwitchRequest)(nil),          // 33: isthmus.admin.v1.SwitchRequest
-	(*SwitchProgress)(nil),         // 34: isthmus.admin.v1.SwitchProgress
-	(*SwitchCheck)(nil),            // 35: isthmus.admin.v1.SwitchCheck
-	(*SwitchStep)(nil),             // 36: isthmus.admin.v1.SwitchStep
-	(*SwitchStanding)(nil),         // 37: isthmus.admin.v1.SwitchStanding
-	(*LedgerRequest)(nil),          // 38: isthmus.admin.v1.LedgerRequest
-	(*LedgerEntry)(nil),            // 39: isthmus.admin.v1.LedgerEntry
-	(*DriftRequest)(nil),           // 40: isthmus.admin.v1.DriftRequest
-	(*DriftResponse)(nil),          // 41: isthmus.admin.v1.DriftResponse
-	(*Drift)(nil),                  // 42: isthmus.admin.v1.Drift
-	(*VerifyRequest)(nil),          // 43: isthmus.admin.v1.VerifyRequest
-	(*VerifyResponse)(nil),         // 44: isthmus.admin.v1.VerifyResponse
-	(*VerifyProgress)(nil),         // 45: isthmus.admin.v1.VerifyProgress
-	(*VerifyResult)(nil),           // 46: isthmus.admin.v1.VerifyResult
-	(*VerifyNote)(nil),             // 47: isthmus.admin.v1.VerifyNote
-	(*Difference)(nil),             // 48: isthmus.admin.v1.Difference
-	(*NodesRequest)(nil),           // 49: isthmus.admin.v1.NodesRequest
-	(*NodesResponse)(nil),          // 50: isthmus.admin.v1.NodesResponse
-	(*Member)(nil),                 // 51: isthmus.admin.v1.Member
-	(*Reach)(nil),                  // 52: isthmus.admin.v1.Reach
-	(*OwnersRequest)(nil),          // 53: isthmus.admin.v1.OwnersRequest
-	(*OwnersResponse)(nil),         // 54: isthmus.admin.v1.OwnersResponse
-	(*Owner)(nil),                  // 55: isthmus.admin.v1.Owner
-	(*SettingsRequest)(nil),        // 56: isthmus.admin.v1.SettingsRequest
-	(*SettingsResponse)(nil),       // 57: isthmus.admin.v1.SettingsResponse
-	(*Setting)(nil),                // 58: isthmus.admin.v1.Setting
-	(*HistoryRequest)(nil),         // 59: isthmus.admin.v1.HistoryRequest
-	(*HistoryResponse)(nil),        // 60: isthmus.admin.v1.HistoryResponse
-	(*PastChange)(nil),             // 61: isthmus.admin.v1.PastChange
-	(*PastEntry)(nil),              // 62: isthmus.admin.v1.PastEntry
-	(*ExportRequest)(nil),          // 63: isthmus.admin.v1.ExportRequest
-	(*ExportResponse)(nil),         // 64: isthmus.admin.v1.ExportResponse
-	(*DiffRequest)(nil),            // 65: isthmus.admin.v1.DiffRequest
-	(*WriteResponse)(nil),          // 66: isthmus.admin.v1.WriteResponse
-	(*Touched)(nil),                // 67: isthmus.admin.v1.Touched
-	(*WatchRequest)(nil),           // 68: isthmus.admin.v1.WatchRequest
-	(*Event)(nil),                  // 69: isthmus.admin.v1.Event
-	(*PauseRequest)(nil),           // 70: isthmus.admin.v1.PauseRequest
-	(*ResumeRequest)(nil),          // 71: isthmus.admin.v1.ResumeRequest
-	(*RetryRequest)(nil),           // 72: isthmus.admin.v1.RetryRequest
-	(*RetryResponse)(nil),          // 73: isthmus.admin.v1.RetryResponse
-	(*AnchorRequest)(nil),          // 74: isthmus.admin.v1.AnchorRequest
-	(*AnchorResponse)(nil),         // 75: isthmus.admin.v1.AnchorResponse
-	(*DrainRequest)(nil),           // 76: isthmus.admin.v1.DrainRequest
-	(*SetRequest)(nil),             // 77: isthmus.admin.v1.SetRequest
-	(*UnsetRequest)(nil),           // 78: isthmus.admin.v1.UnsetRequest
-	(*UndoRequest)(nil),            // 79: isthmus.admin.v1.UndoRequest
-	(*ApplyRequest)(nil),           // 80: isthmus.admin.v1.ApplyRequest
-	(*RotateKeyRequest)(nil),       // 81: isthmus.admin.v1.RotateKeyRequest
-	(*RotateKeyResponse)(nil),      // 82: isthmus.admin.v1.RotateKeyResponse
-	(*KeyOutcome)(nil),             // 83: isthmus.admin.v1.KeyOutcome
-	(*timestamppb.Timestamp)(nil),  // 84: google.protobuf.Timestamp
+	(*LogEnds)(nil),                // 28: isthmus.admin.v1.LogEnds
+	(*RouterSlot)(nil),             // 29: isthmus.admin.v1.RouterSlot
+	(*RouterRefused)(nil),          // 30: isthmus.admin.v1.RouterRefused
+	(*RouterClientsRequest)(nil),   // 31: isthmus.admin.v1.RouterClientsRequest
+	(*RouterClientsResponse)(nil),  // 32: isthmus.admin.v1.RouterClientsResponse
+	(*RouterClient)(nil),           // 33: isthmus.admin.v1.RouterClient
+	(*SwitchRequest)(nil),          // 34: isthmus.admin.v1.SwitchRequest
+	(*SwitchProgress)(nil),         // 35: isthmus.admin.v1.SwitchProgress
+	(*SwitchTail)(nil),             // 36: isthmus.admin.v1.SwitchTail
+	(*SwitchTailPartition)(nil),    // 37: isthmus.admin.v1.SwitchTailPartition
+	(*SwitchCheck)(nil),            // 38: isthmus.admin.v1.SwitchCheck
+	(*SwitchStep)(nil),             // 39: isthmus.admin.v1.SwitchStep
+	(*SwitchStanding)(nil),         // 40: isthmus.admin.v1.SwitchStanding
+	(*LedgerRequest)(nil),          // 41: isthmus.admin.v1.LedgerRequest
+	(*LedgerEntry)(nil),            // 42: isthmus.admin.v1.LedgerEntry
+	(*DriftRequest)(nil),           // 43: isthmus.admin.v1.DriftRequest
+	(*DriftResponse)(nil),          // 44: isthmus.admin.v1.DriftResponse
+	(*Drift)(nil),                  // 45: isthmus.admin.v1.Drift
+	(*VerifyRequest)(nil),          // 46: isthmus.admin.v1.VerifyRequest
+	(*VerifyResponse)(nil),         // 47: isthmus.admin.v1.VerifyResponse
+	(*VerifyProgress)(nil),         // 48: isthmus.admin.v1.VerifyProgress
+	(*VerifyResult)(nil),           // 49: isthmus.admin.v1.VerifyResult
+	(*VerifyNote)(nil),             // 50: isthmus.admin.v1.VerifyNote
+	(*Difference)(nil),             // 51: isthmus.admin.v1.Difference
+	(*NodesRequest)(nil),           // 52: isthmus.admin.v1.NodesRequest
+	(*NodesResponse)(nil),          // 53: isthmus.admin.v1.NodesResponse
+	(*Member)(nil),                 // 54: isthmus.admin.v1.Member
+	(*Reach)(nil),                  // 55: isthmus.admin.v1.Reach
+	(*OwnersRequest)(nil),          // 56: isthmus.admin.v1.OwnersRequest
+	(*OwnersResponse)(nil),         // 57: isthmus.admin.v1.OwnersResponse
+	(*Owner)(nil),                  // 58: isthmus.admin.v1.Owner
+	(*SettingsRequest)(nil),        // 59: isthmus.admin.v1.SettingsRequest
+	(*SettingsResponse)(nil),       // 60: isthmus.admin.v1.SettingsResponse
+	(*Setting)(nil),                // 61: isthmus.admin.v1.Setting
+	(*HistoryRequest)(nil),         // 62: isthmus.admin.v1.HistoryRequest
+	(*HistoryResponse)(nil),        // 63: isthmus.admin.v1.HistoryResponse
+	(*PastChange)(nil),             // 64: isthmus.admin.v1.PastChange
+	(*PastEntry)(nil),              // 65: isthmus.admin.v1.PastEntry
+	(*ExportRequest)(nil),          // 66: isthmus.admin.v1.ExportRequest
+	(*ExportResponse)(nil),         // 67: isthmus.admin.v1.ExportResponse
+	(*DiffRequest)(nil),            // 68: isthmus.admin.v1.DiffRequest
+	(*WriteResponse)(nil),          // 69: isthmus.admin.v1.WriteResponse
+	(*Touched)(nil),                // 70: isthmus.admin.v1.Touched
+	(*WatchRequest)(nil),           // 71: isthmus.admin.v1.WatchRequest
+	(*Event)(nil),                  // 72: isthmus.admin.v1.Event
+	(*PauseRequest)(nil),           // 73: isthmus.admin.v1.PauseRequest
+	(*ResumeRequest)(nil),          // 74: isthmus.admin.v1.ResumeRequest
+	(*RetryRequest)(nil),           // 75: isthmus.admin.v1.RetryRequest
+	(*RetryResponse)(nil),          // 76: isthmus.admin.v1.RetryResponse
+	(*AnchorRequest)(nil),          // 77: isthmus.admin.v1.AnchorRequest
+	(*AnchorResponse)(nil),         // 78: isthmus.admin.v1.AnchorResponse
+	(*DrainRequest)(nil),           // 79: isthmus.admin.v1.DrainRequest
+	(*SetRequest)(nil),             // 80: isthmus.admin.v1.SetRequest
+	(*UnsetRequest)(nil),           // 81: isthmus.admin.v1.UnsetRequest
+	(*UndoRequest)(nil),            // 82: isthmus.admin.v1.UndoRequest
+	(*ApplyRequest)(nil),           // 83: isthmus.admin.v1.ApplyRequest
+	(*RotateKeyRequest)(nil),       // 84: isthmus.admin.v1.RotateKeyRequest
+	(*RotateKeyResponse)(nil),      // 85: isthmus.admin.v1.RotateKeyResponse
+	(*KeyOutcome)(nil),             // 86: isthmus.admin.v1.KeyOutcome
+	(*timestamppb.Timestamp)(nil),  // 87: google.protobuf.Timestamp
 }
 var file_admin_adminpb_admin_proto_depIdxs = []int32{
-	10, // 0: isthmus.admin.v1.StatusResponse.node:type_name -> isthmus.admin.v1.Node
-	11, // 1: isthmus.admin.v1.StatusResponse.links:type_name -> isthmus.admin.v1.Link
-	9,  // 2: isthmus.admin.v1.StatusResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	84, // 3: isthmus.admin.v1.Node.started:type_name -> google.protobuf.Timestamp
-	84, // 4: isthmus.admin.v1.Node.now:type_name -> google.protobuf.Timestamp
-	84, // 5: isthmus.admin.v1.Link.since:type_name -> google.protobuf.Timestamp
-	12, // 6: isthmus.admin.v1.Link.flows:type_name -> isthmus.admin.v1.Flow
-	0,  // 7: isthmus.admin.v1.Link.guarantee:type_name -> isthmus.admin.v1.Guarantee
-	13, // 8: isthmus.admin.v1.Flow.partitions:type_name -> isthmus.admin.v1.Partition
-	1,  // 9: isthmus.admin.v1.Partition.state:type_name -> isthmus.admin.v1.State
-	84, // 10: isthmus.admin.v1.Partition.since:type_name -> google.protobuf.Timestamp
-	84, // 11: isthmus.admin.v1.Partition.next_try:type_name -> google.protobuf.Timestamp
-	18, // 12: isthmus.admin.v1.TranslateGroupResponse.positions:type_name -> isthmus.admin.v1.TranslatedPosition
-	21, // 13: isthmus.admin.v1.GroupsResponse.links:type_name -> isthmus.admin.v1.LinkGroups
-	84, // 14: isthmus.admin.v1.LinkGroups.at:type_name -> google.protobuf.Timestamp
-	22, // 15: isthmus.admin.v1.LinkGroups.positions:type_name -> isthmus.admin.v1.GroupPosition
-	23, // 16: isthmus.admin.v1.GroupPosition.source:type_name -> isthmus.admin.v1.GroupPlace
-	23, // 17: isthmus.admin.v1.GroupPosition.target:type_name -> isthmus.admin.v1.GroupPlace
-	84, // 18: isthmus.admin.v1.GroupPosition.synced:type_name -> google.protobuf.Timestamp
-	10, // 19: isthmus.admin.v1.RoutersResponse.node:type_name -> isthmus.admin.v1.Node
-	26, // 20: isthmus.admin.v1.RoutersResponse.routers:type_name -> isthmus.admin.v1.Router
-	9,  // 21: isthmus.admin.v1.RoutersResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	84, // 22: isthmus.admin.v1.Router.heard:type_name -> google.protobuf.Timestamp
-	28, // 23: isthmus.admin.v1.Router.slots:type_name -> isthmus.admin.v1.RouterSlot
-	29, // 24: isthmus.admin.v1.Router.refused:type_name -> isthmus.admin.v1.RouterRefused
-	27, // 25: isthmus.admin.v1.Router.sets:type_name -> isthmus.admin.v1.RouterSet
-	10, // 26: isthmus.admin.v1.RouterClientsResponse.node:type_name -> isthmus.admin.v1.Node
-	32, // 27: isthmus.admin.v1.RouterClientsResponse.clients:type_name -> isthmus.admin.v1.RouterClient
-	9,  // 28: isthmus.admin.v1.RouterClientsResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	84, // 29: isthmus.admin.v1.RouterClient.since:type_name -> google.protobuf.Timestamp
-	2,  // 30: isthmus.admin.v1.SwitchRequest.kind:type_name -> isthmus.admin.v1.SwitchKind
-	2,  // 31: isthmus.admin.v1.SwitchProgress.kind:type_name -> isthmus.admin.v1.SwitchKind
-	84, // 32: isthmus.admin.v1.SwitchProgress.began:type_name -> google.protobuf.Timestamp
-	84, // 33: isthmus.admin.v1.SwitchProgress.at:type_name -> google.protobuf.Timestamp
-	35, // 34: isthmus.admin.v1.SwitchProgress.checks:type_name -> isthmus.admin.v1.SwitchCheck
-	36, // 35: isthmus.admin.v1.SwitchProgress.steps:type_name -> isthmus.admin.v1.SwitchStep
-	37, // 36: isthmus.admin.v1.SwitchProgress.standings:type_name -> isthmus.admin.v1.SwitchStanding
-	84, // 37: isthmus.admin.v1.SwitchStep.began:type_name -> google.protobuf.Timestamp
-	84, // 38: isthmus.admin.v1.LedgerEntry.at:type_name -> google.protobuf.Timestamp
-	9,  // 39: isthmus.admin.v1.LedgerEntry.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	42, // 40: isthmus.admin.v1.DriftResponse.drifts:type_name -> isthmus.admin.v1.Drift
-	45, // 41: isthmus.admin.v1.VerifyResponse.progress:type_name -> isthmus.admin.v1.VerifyProgress
-	46, // 42: isthmus.admin.v1.VerifyResponse.result:type_name -> isthmus.admin.v1.VerifyResult
-	9,  // 43: isthmus.admin.v1.VerifyResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	3,  // 44: isthmus.admin.v1.VerifyResult.verdict:type_name -> isthmus.admin.v1.VerifyVerdict
-	47, // 45: isthmus.admin.v1.VerifyResult.notes:type_name -> isthmus.admin.v1.VerifyNote
-	48, // 46: isthmus.admin.v1.VerifyResult.difference:type_name -> isthmus.admin.v1.Difference
-	10, // 47: isthmus.admin.v1.NodesResponse.node:type_name -> isthmus.admin.v1.Node
-	51, // 48: isthmus.admin.v1.NodesResponse.members:type_name -> isthmus.admin.v1.Member
-	4,  // 49: isthmus.admin.v1.Member.status:type_name -> isthmus.admin.v1.MemberStatus
-	84, // 50: isthmus.admin.v1.Member.since:type_name -> google.protobuf.Timestamp
-	84, // 51: isthmus.admin.v1.Member.started:type_name -> google.protobuf.Timestamp
-	52, // 52: isthmus.admin.v1.Member.reach:type_name -> isthmus.admin.v1.Reach
-	10, // 53: isthmus.admin.v1.OwnersResponse.node:type_name -> isthmus.admin.v1.Node
-	55, // 54: isthmus.admin.v1.OwnersResponse.owners:type_name -> isthmus.admin.v1.Owner
-	9,  // 55: isthmus.admin.v1.OwnersResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	1,  // 56: isthmus.admin.v1.Owner.state:type_name -> isthmus.admin.v1.State
-	58, // 57: isthmus.admin.v1.SettingsResponse.settings:type_name -> isthmus.admin.v1.Setting
-	84, // 58: isthmus.admin.v1.Setting.at:type_name -> google.protobuf.Timestamp
-	61, // 59: isthmus.admin.v1.HistoryResponse.changes:type_name -> isthmus.admin.v1.PastChange
-	84, // 60: isthmus.admin.v1.PastChange.at:type_name -> google.protobuf.Timestamp
-	62, // 61: isthmus.admin.v1.PastChange.entries:type_name -> isthmus.admin.v1.PastEntry
-	67, // 62: isthmus.admin.v1.WriteResponse.touched:type_name -> isthmus.admin.v1.Touched
-	5,  // 63: isthmus.admin.v1.WatchRequest.kinds:type_name -> isthmus.admin.v1.EventKind
-	5,  // 64: isthmus.admin.v1.Event.kind:type_name -> isthmus.admin.v1.EventKind
-	84, // 65: isthmus.admin.v1.Event.at:type_name -> google.protobuf.Timestamp
-	1,  // 66: isthmus.admin.v1.Event.state:type_name -> isthmus.admin.v1.State
-	4,  // 67: isthmus.admin.v1.Event.status:type_name -> isthmus.admin.v1.MemberStatus
-	9,  // 68: isthmus.admin.v1.RetryResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	6,  // 69: isthmus.admin.v1.AnchorRequest.at:type_name -> isthmus.admin.v1.AnchorAt
-	39, // 70: isthmus.admin.v1.AnchorResponse.entries:type_name -> isthmus.admin.v1.LedgerEntry
-	83, // 71: isthmus.admin.v1.RotateKeyResponse.nodes:type_name -> isthmus.admin.v1.KeyOutcome
-	7,  // 72: isthmus.admin.v1.Admin.Status:input_type -> isthmus.admin.v1.StatusRequest
-	14, // 73: isthmus.admin.v1.Admin.Translate:input_type -> isthmus.admin.v1.TranslateRequest
-	16, // 74: isthmus.admin.v1.Admin.TranslateGroup:input_type -> isthmus.admin.v1.TranslateGroupRequest
-	19, // 75: isthmus.admin.v1.Admin.Groups:input_type -> isthmus.admin.v1.GroupsRequest
-	24, // 76: isthmus.admin.v1.Admin.Routers:input_type -> isthmus.admin.v1.RoutersRequest
-	30, // 77: isthmus.admin.v1.Admin.RouterClients:input_type -> isthmus.admin.v1.RouterClientsRequest
-	33, // 78: isthmus.admin.v1.Admin.Switch:input_type -> isthmus.admin.v1.SwitchRequest
-	38, // 79: isthmus.admin.v1.Admin.Ledger:input_type -> isthmus.admin.v1.LedgerRequest
-	49, // 80: isthmus.admin.v1.Admin.Nodes:input_type -> isthmus.admin.v1.NodesRequest
-	53, // 81: isthmus.admin.v1.Admin.Owners:input_type -> isthmus.admin.v1.OwnersRequest
-	56, // 82: isthmus.admin.v1.Admin.Settings:input_type -> isthmus.admin.v1.SettingsRequest
-	59, // 83: isthmus.admin.v1.Admin.History:input_type -> isthmus.admin.v1.HistoryRequest
-	63, // 84: isthmus.admin.v1.Admin.Export:input_type -> isthmus.admin.v1.ExportRequest
-	65, // 85: isthmus.admin.v1.Admin.Diff:input_type -> isthmus.admin.v1.DiffRequest
-	40, // 86: isthmus.admin.v1.Admin.Drift:input_type -> isthmus.admin.v1.DriftRequest
-	43, // 87: isthmus.admin.v1.Admin.Verify:input_type -> isthmus.admin.v1.VerifyRequest
-	68, // 88: isthmus.admin.v1.Admin.Watch:input_type -> isthmus.admin.v1.WatchRequest
-	70, // 89: isthmus.admin.v1.Admin.Pause:input_type -> isthmus.admin.v1.PauseRequest
-	71, // 90: isthmus.admin.v1.Admin.Resume:input_type -> isthmus.admin.v1.ResumeRequest
-	72, // 91: isthmus.admin.v1.Admin.Retry:input_type -> isthmus.admin.v1.RetryRequest
-	74, // 92: isthmus.admin.v1.Admin.Anchor:input_type -> isthmus.admin.v1.AnchorRequest
-	76, // 93: isthmus.admin.v1.Admin.Drain:input_type -> isthmus.admin.v1.DrainRequest
-	77, // 94: isthmus.admin.v1.Admin.Set:input_type -> isthmus.admin.v1.SetRequest
-	78, // 95: isthmus.admin.v1.Admin.Unset:input_type -> isthmus.admin.v1.UnsetRequest
-	79, // 96: isthmus.admin.v1.Admin.Undo:input_type -> isthmus.admin.v1.UndoRequest
-	80, // 97: isthmus.admin.v1.Admin.Apply:input_type -> isthmus.admin.v1.ApplyRequest
-	81, // 98: isthmus.admin.v1.Admin.RotateKey:input_type -> isthmus.admin.v1.RotateKeyRequest
-	8,  // 99: isthmus.admin.v1.Admin.Status:output_type -> isthmus.admin.v1.StatusResponse
-	15, // 100: isthmus.admin.v1.Admin.Translate:output_type -> isthmus.admin.v1.TranslateResponse
-	17, // 101: isthmus.admin.v1.Admin.TranslateGroup:output_type -> isthmus.admin.v1.TranslateGroupResponse
-	20, // 102: isthmus.admin.v1.Admin.Groups:output_type -> isthmus.admin.v1.GroupsResponse
-	25, // 103: isthmus.admin.v1.Admin.Routers:output_type -> isthmus.admin.v1.RoutersResponse
-	31, // 104: isthmus.admin.v1.Admin.RouterClients:output_type -> isthmus.admin.v1.RouterClientsResponse
-	34, // 105: isthmus.admin.v1.Admin.Switch:output_type -> isthmus.admin.v1.SwitchProgress
-	39, // 106: isthmus.admin.v1.Admin.Ledger:output_type -> isthmus.admin.v1.LedgerEntry
-	50, // 107: isthmus.admin.v1.Admin.Nodes:output_type -> isthmus.admin.v1.NodesResponse
-	54, // 108: isthmus.admin.v1.Admin.Owners:output_type -> isthmus.admin.v1.OwnersResponse
-	57, // 109: isthmus.admin.v1.Admin.Settings:output_type -> isthmus.admin.v1.SettingsResponse
-	60, // 110: isthmus.admin.v1.Admin.History:output_type -> isthmus.admin.v1.HistoryResponse
-	64, // 111: isthmus.admin.v1.Admin.Export:output_type -> isthmus.admin.v1.ExportResponse
-	66, // 112: isthmus.admin.v1.Admin.Diff:output_type -> isthmus.admin.v1.WriteResponse
-	41, // 113: isthmus.admin.v1.Admin.Drift:output_type -> isthmus.admin.v1.DriftResponse
-	44, // 114: isthmus.admin.v1.Admin.Verify:output_type -> isthmus.admin.v1.VerifyResponse
-	69, // 115: isthmus.admin.v1.Admin.Watch:output_type -> isthmus.admin.v1.Event
-	66, // 116: isthmus.admin.v1.Admin.Pause:output_type -> isthmus.admin.v1.WriteResponse
-	66, // 117: isthmus.admin.v1.Admin.Resume:output_type -> isthmus.admin.v1.WriteResponse
-	73, // 118: isthmus.admin.v1.Admin.Retry:output_type -> isthmus.admin.v1.RetryResponse
-	75, // 119: isthmus.admin.v1.Admin.Anchor:output_type -> isthmus.admin.v1.AnchorResponse
-	66, // 120: isthmus.admin.v1.Admin.Drain:output_type -> isthmus.admin.v1.WriteResponse
-	66, // 121: isthmus.admin.v1.Admin.Set:output_type -> isthmus.admin.v1.WriteResponse
-	66, // 122: isthmus.admin.v1.Admin.Unset:output_type -> isthmus.admin.v1.WriteResponse
-	66, // 123: isthmus.admin.v1.Admin.Undo:output_type -> isthmus.admin.v1.WriteResponse
-	66, // 124: isthmus.admin.v1.Admin.Apply:output_type -> isthmus.admin.v1.WriteResponse
-	82, // 125: isthmus.admin.v1.Admin.RotateKey:output_type -> isthmus.admin.v1.RotateKeyResponse
-	99, // [99:126] is the sub-list for method output_type
-	72, // [72:99] is the sub-list for method input_type
-	72, // [72:72] is the sub-list for extension type_name
-	72, // [72:72] is the sub-list for extension extendee
-	0,  // [0:72] is the sub-list for field type_name
+	10,  // 0: isthmus.admin.v1.StatusResponse.node:type_name -> isthmus.admin.v1.Node
+	11,  // 1: isthmus.admin.v1.StatusResponse.links:type_name -> isthmus.admin.v1.Link
+	9,   // 2: isthmus.admin.v1.StatusResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	87,  // 3: isthmus.admin.v1.Node.started:type_name -> google.protobuf.Timestamp
+	87,  // 4: isthmus.admin.v1.Node.now:type_name -> google.protobuf.Timestamp
+	87,  // 5: isthmus.admin.v1.Link.since:type_name -> google.protobuf.Timestamp
+	12,  // 6: isthmus.admin.v1.Link.flows:type_name -> isthmus.admin.v1.Flow
+	0,   // 7: isthmus.admin.v1.Link.guarantee:type_name -> isthmus.admin.v1.Guarantee
+	13,  // 8: isthmus.admin.v1.Flow.partitions:type_name -> isthmus.admin.v1.Partition
+	1,   // 9: isthmus.admin.v1.Partition.state:type_name -> isthmus.admin.v1.State
+	87,  // 10: isthmus.admin.v1.Partition.since:type_name -> google.protobuf.Timestamp
+	87,  // 11: isthmus.admin.v1.Partition.next_try:type_name -> google.protobuf.Timestamp
+	18,  // 12: isthmus.admin.v1.TranslateGroupResponse.positions:type_name -> isthmus.admin.v1.TranslatedPosition
+	21,  // 13: isthmus.admin.v1.GroupsResponse.links:type_name -> isthmus.admin.v1.LinkGroups
+	87,  // 14: isthmus.admin.v1.LinkGroups.at:type_name -> google.protobuf.Timestamp
+	22,  // 15: isthmus.admin.v1.LinkGroups.positions:type_name -> isthmus.admin.v1.GroupPosition
+	23,  // 16: isthmus.admin.v1.GroupPosition.source:type_name -> isthmus.admin.v1.GroupPlace
+	23,  // 17: isthmus.admin.v1.GroupPosition.target:type_name -> isthmus.admin.v1.GroupPlace
+	87,  // 18: isthmus.admin.v1.GroupPosition.synced:type_name -> google.protobuf.Timestamp
+	10,  // 19: isthmus.admin.v1.RoutersResponse.node:type_name -> isthmus.admin.v1.Node
+	26,  // 20: isthmus.admin.v1.RoutersResponse.routers:type_name -> isthmus.admin.v1.Router
+	9,   // 21: isthmus.admin.v1.RoutersResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	87,  // 22: isthmus.admin.v1.Router.heard:type_name -> google.protobuf.Timestamp
+	29,  // 23: isthmus.admin.v1.Router.slots:type_name -> isthmus.admin.v1.RouterSlot
+	30,  // 24: isthmus.admin.v1.Router.refused:type_name -> isthmus.admin.v1.RouterRefused
+	27,  // 25: isthmus.admin.v1.Router.sets:type_name -> isthmus.admin.v1.RouterSet
+	28,  // 26: isthmus.admin.v1.RouterSet.ends:type_name -> isthmus.admin.v1.LogEnds
+	10,  // 27: isthmus.admin.v1.RouterClientsResponse.node:type_name -> isthmus.admin.v1.Node
+	33,  // 28: isthmus.admin.v1.RouterClientsResponse.clients:type_name -> isthmus.admin.v1.RouterClient
+	9,   // 29: isthmus.admin.v1.RouterClientsResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	87,  // 30: isthmus.admin.v1.RouterClient.since:type_name -> google.protobuf.Timestamp
+	2,   // 31: isthmus.admin.v1.SwitchRequest.kind:type_name -> isthmus.admin.v1.SwitchKind
+	2,   // 32: isthmus.admin.v1.SwitchProgress.kind:type_name -> isthmus.admin.v1.SwitchKind
+	87,  // 33: isthmus.admin.v1.SwitchProgress.began:type_name -> google.protobuf.Timestamp
+	87,  // 34: isthmus.admin.v1.SwitchProgress.at:type_name -> google.protobuf.Timestamp
+	38,  // 35: isthmus.admin.v1.SwitchProgress.checks:type_name -> isthmus.admin.v1.SwitchCheck
+	39,  // 36: isthmus.admin.v1.SwitchProgress.steps:type_name -> isthmus.admin.v1.SwitchStep
+	40,  // 37: isthmus.admin.v1.SwitchProgress.standings:type_name -> isthmus.admin.v1.SwitchStanding
+	36,  // 38: isthmus.admin.v1.SwitchProgress.tail:type_name -> isthmus.admin.v1.SwitchTail
+	37,  // 39: isthmus.admin.v1.SwitchTail.partitions:type_name -> isthmus.admin.v1.SwitchTailPartition
+	87,  // 40: isthmus.admin.v1.SwitchStep.began:type_name -> google.protobuf.Timestamp
+	87,  // 41: isthmus.admin.v1.LedgerEntry.at:type_name -> google.protobuf.Timestamp
+	9,   // 42: isthmus.admin.v1.LedgerEntry.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	45,  // 43: isthmus.admin.v1.DriftResponse.drifts:type_name -> isthmus.admin.v1.Drift
+	48,  // 44: isthmus.admin.v1.VerifyResponse.progress:type_name -> isthmus.admin.v1.VerifyProgress
+	49,  // 45: isthmus.admin.v1.VerifyResponse.result:type_name -> isthmus.admin.v1.VerifyResult
+	9,   // 46: isthmus.admin.v1.VerifyResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	3,   // 47: isthmus.admin.v1.VerifyResult.verdict:type_name -> isthmus.admin.v1.VerifyVerdict
+	50,  // 48: isthmus.admin.v1.VerifyResult.notes:type_name -> isthmus.admin.v1.VerifyNote
+	51,  // 49: isthmus.admin.v1.VerifyResult.difference:type_name -> isthmus.admin.v1.Difference
+	10,  // 50: isthmus.admin.v1.NodesResponse.node:type_name -> isthmus.admin.v1.Node
+	54,  // 51: isthmus.admin.v1.NodesResponse.members:type_name -> isthmus.admin.v1.Member
+	4,   // 52: isthmus.admin.v1.Member.status:type_name -> isthmus.admin.v1.MemberStatus
+	87,  // 53: isthmus.admin.v1.Member.since:type_name -> google.protobuf.Timestamp
+	87,  // 54: isthmus.admin.v1.Member.started:type_name -> google.protobuf.Timestamp
+	55,  // 55: isthmus.admin.v1.Member.reach:type_name -> isthmus.admin.v1.Reach
+	10,  // 56: isthmus.admin.v1.OwnersResponse.node:type_name -> isthmus.admin.v1.Node
+	58,  // 57: isthmus.admin.v1.OwnersResponse.owners:type_name -> isthmus.admin.v1.Owner
+	9,   // 58: isthmus.admin.v1.OwnersResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	1,   // 59: isthmus.admin.v1.Owner.state:type_name -> isthmus.admin.v1.State
+	61,  // 60: isthmus.admin.v1.SettingsResponse.settings:type_name -> isthmus.admin.v1.Setting
+	87,  // 61: isthmus.admin.v1.Setting.at:type_name -> google.protobuf.Timestamp
+	64,  // 62: isthmus.admin.v1.HistoryResponse.changes:type_name -> isthmus.admin.v1.PastChange
+	87,  // 63: isthmus.admin.v1.PastChange.at:type_name -> google.protobuf.Timestamp
+	65,  // 64: isthmus.admin.v1.PastChange.entries:type_name -> isthmus.admin.v1.PastEntry
+	70,  // 65: isthmus.admin.v1.WriteResponse.touched:type_name -> isthmus.admin.v1.Touched
+	5,   // 66: isthmus.admin.v1.WatchRequest.kinds:type_name -> isthmus.admin.v1.EventKind
+	5,   // 67: isthmus.admin.v1.Event.kind:type_name -> isthmus.admin.v1.EventKind
+	87,  // 68: isthmus.admin.v1.Event.at:type_name -> google.protobuf.Timestamp
+	1,   // 69: isthmus.admin.v1.Event.state:type_name -> isthmus.admin.v1.State
+	4,   // 70: isthmus.admin.v1.Event.status:type_name -> isthmus.admin.v1.MemberStatus
+	9,   // 71: isthmus.admin.v1.RetryResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	6,   // 72: isthmus.admin.v1.AnchorRequest.at:type_name -> isthmus.admin.v1.AnchorAt
+	42,  // 73: isthmus.admin.v1.AnchorResponse.entries:type_name -> isthmus.admin.v1.LedgerEntry
+	86,  // 74: isthmus.admin.v1.RotateKeyResponse.nodes:type_name -> isthmus.admin.v1.KeyOutcome
+	7,   // 75: isthmus.admin.v1.Admin.Status:input_type -> isthmus.admin.v1.StatusRequest
+	14,  // 76: isthmus.admin.v1.Admin.Translate:input_type -> isthmus.admin.v1.TranslateRequest
+	16,  // 77: isthmus.admin.v1.Admin.TranslateGroup:input_type -> isthmus.admin.v1.TranslateGroupRequest
+	19,  // 78: isthmus.admin.v1.Admin.Groups:input_type -> isthmus.admin.v1.GroupsRequest
+	24,  // 79: isthmus.admin.v1.Admin.Routers:input_type -> isthmus.admin.v1.RoutersRequest
+	31,  // 80: isthmus.admin.v1.Admin.RouterClients:input_type -> isthmus.admin.v1.RouterClientsRequest
+	34,  // 81: isthmus.admin.v1.Admin.Switch:input_type -> isthmus.admin.v1.SwitchRequest
+	41,  // 82: isthmus.admin.v1.Admin.Ledger:input_type -> isthmus.admin.v1.LedgerRequest
+	52,  // 83: isthmus.admin.v1.Admin.Nodes:input_type -> isthmus.admin.v1.NodesRequest
+	56,  // 84: isthmus.admin.v1.Admin.Owners:input_type -> isthmus.admin.v1.OwnersRequest
+	59,  // 85: isthmus.admin.v1.Admin.Settings:input_type -> isthmus.admin.v1.SettingsRequest
+	62,  // 86: isthmus.admin.v1.Admin.History:input_type -> isthmus.admin.v1.HistoryRequest
+	66,  // 87: isthmus.admin.v1.Admin.Export:input_type -> isthmus.admin.v1.ExportRequest
+	68,  // 88: isthmus.admin.v1.Admin.Diff:input_type -> isthmus.admin.v1.DiffRequest
+	43,  // 89: isthmus.admin.v1.Admin.Drift:input_type -> isthmus.admin.v1.DriftRequest
+	46,  // 90: isthmus.admin.v1.Admin.Verify:input_type -> isthmus.admin.v1.VerifyRequest
+	71,  // 91: isthmus.admin.v1.Admin.Watch:input_type -> isthmus.admin.v1.WatchRequest
+	73,  // 92: isthmus.admin.v1.Admin.Pause:input_type -> isthmus.admin.v1.PauseRequest
+	74,  // 93: isthmus.admin.v1.Admin.Resume:input_type -> isthmus.admin.v1.ResumeRequest
+	75,  // 94: isthmus.admin.v1.Admin.Retry:input_type -> isthmus.admin.v1.RetryRequest
+	77,  // 95: isthmus.admin.v1.Admin.Anchor:input_type -> isthmus.admin.v1.AnchorRequest
+	79,  // 96: isthmus.admin.v1.Admin.Drain:input_type -> isthmus.admin.v1.DrainRequest
+	80,  // 97: isthmus.admin.v1.Admin.Set:input_type -> isthmus.admin.v1.SetRequest
+	81,  // 98: isthmus.admin.v1.Admin.Unset:input_type -> isthmus.admin.v1.UnsetRequest
+	82,  // 99: isthmus.admin.v1.Admin.Undo:input_type -> isthmus.admin.v1.UndoRequest
+	83,  // 100: isthmus.admin.v1.Admin.Apply:input_type -> isthmus.admin.v1.ApplyRequest
+	84,  // 101: isthmus.admin.v1.Admin.RotateKey:input_type -> isthmus.admin.v1.RotateKeyRequest
+	8,   // 102: isthmus.admin.v1.Admin.Status:output_type -> isthmus.admin.v1.StatusResponse
+	15,  // 103: isthmus.admin.v1.Admin.Translate:output_type -> isthmus.admin.v1.TranslateResponse
+	17,  // 104: isthmus.admin.v1.Admin.TranslateGroup:output_type -> isthmus.admin.v1.TranslateGroupResponse
+	20,  // 105: isthmus.admin.v1.Admin.Groups:output_type -> isthmus.admin.v1.GroupsResponse
+	25,  // 106: isthmus.admin.v1.Admin.Routers:output_type -> isthmus.admin.v1.RoutersResponse
+	32,  // 107: isthmus.admin.v1.Admin.RouterClients:output_type -> isthmus.admin.v1.RouterClientsResponse
+	35,  // 108: isthmus.admin.v1.Admin.Switch:output_type -> isthmus.admin.v1.SwitchProgress
+	42,  // 109: isthmus.admin.v1.Admin.Ledger:output_type -> isthmus.admin.v1.LedgerEntry
+	53,  // 110: isthmus.admin.v1.Admin.Nodes:output_type -> isthmus.admin.v1.NodesResponse
+	57,  // 111: isthmus.admin.v1.Admin.Owners:output_type -> isthmus.admin.v1.OwnersResponse
+	60,  // 112: isthmus.admin.v1.Admin.Settings:output_type -> isthmus.admin.v1.SettingsResponse
+	63,  // 113: isthmus.admin.v1.Admin.History:output_type -> isthmus.admin.v1.HistoryResponse
+	67,  // 114: isthmus.admin.v1.Admin.Export:output_type -> isthmus.admin.v1.ExportResponse
+	69,  // 115: isthmus.admin.v1.Admin.Diff:output_type -> isthmus.admin.v1.WriteResponse
+	44,  // 116: isthmus.admin.v1.Admin.Drift:output_type -> isthmus.admin.v1.DriftResponse
+	47,  // 117: isthmus.admin.v1.Admin.Verify:output_type -> isthmus.admin.v1.VerifyResponse
+	72,  // 118: isthmus.admin.v1.Admin.Watch:output_type -> isthmus.admin.v1.Event
+	69,  // 119: isthmus.admin.v1.Admin.Pause:output_type -> isthmus.admin.v1.WriteResponse
+	69,  // 120: isthmus.admin.v1.Admin.Resume:output_type -> isthmus.admin.v1.WriteResponse
+	76,  // 121: isthmus.admin.v1.Admin.Retry:output_type -> isthmus.admin.v1.RetryResponse
+	78,  // 122: isthmus.admin.v1.Admin.Anchor:output_type -> isthmus.admin.v1.AnchorResponse
+	69,  // 123: isthmus.admin.v1.Admin.Drain:output_type -> isthmus.admin.v1.WriteResponse
+	69,  // 124: isthmus.admin.v1.Admin.Set:output_type -> isthmus.admin.v1.WriteResponse
+	69,  // 125: isthmus.admin.v1.Admin.Unset:output_type -> isthmus.admin.v1.WriteResponse
+	69,  // 126: isthmus.admin.v1.Admin.Undo:output_type -> isthmus.admin.v1.WriteResponse
+	69,  // 127: isthmus.admin.v1.Admin.Apply:output_type -> isthmus.admin.v1.WriteResponse
+	85,  // 128: isthmus.admin.v1.Admin.RotateKey:output_type -> isthmus.admin.v1.RotateKeyResponse
+	102, // [102:129] is the sub-list for method output_type
+	75,  // [75:102] is the sub-list for method input_type
+	75,  // [75:75] is the sub-list for extension type_name
+	75,  // [75:75] is the sub-list for extension extendee
+	0,   // [0:75] is the sub-list for field type_name
 }
 
 func init() { file_admin_adminpb_admin_proto_init() }
@@ -8085,7 +8331,7 @@ func file_admin_adminpb_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_adminpb_admin_proto_rawDesc), len(file_admin_adminpb_admin_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   77,
+			NumMessages:   80,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -40,6 +40,7 @@ func switchText(verb string, m *adminpb.SwitchProgress) string {
 	b.WriteString(switchLine(verb, m) + "\n")
 	writeChecks(&b, m)
 	if !m.GetDryRun() {
+		writeTail(&b, m)
 		writeSteps(&b, m)
 	}
 	if next := switchEnding[m.GetOutcome()].next; next != "" {
@@ -89,6 +90,34 @@ func writeChecks(b *strings.Builder, m *adminpb.SwitchProgress) {
 		fmt.Fprintf(w, "%s\t%s\t%s\n", c.GetName(), result, orDash(oneLine(c.GetText())))
 	}
 	w.Flush() // to a strings.Builder, which never fails
+}
+
+// mostTail is how many partitions of a tail are told to people.
+const mostTail = 10
+
+// writeTail tells what may be missing until the lost home is back.
+func writeTail(b *strings.Builder, m *adminpb.SwitchProgress) {
+	tail := m.GetTail()
+	switch {
+	case tail == nil:
+		return
+	case tail.GetRecords() == 0:
+		fmt.Fprintf(b, "\nnothing that %s acknowledged to clients of the router is missing at %s\n", m.GetFrom(), m.GetTo())
+	default:
+		fmt.Fprintf(b, "\nat most %d records that %s acknowledged are missing at %s until it is back; they are at most these offsets of %s:\n", tail.GetRecords(), m.GetFrom(), m.GetTo(), m.GetFrom())
+		w := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, "TOPIC\tPARTITION\tFIRST\tLAST\tRECORDS")
+		for _, p := range tail.GetPartitions()[:min(len(tail.GetPartitions()), mostTail)] {
+			fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\n", p.GetTopic(), p.GetPartition(), p.GetFirst(), p.GetEnd()-1, p.GetEnd()-p.GetFirst())
+		}
+		w.Flush() // to a strings.Builder, which never fails
+		if more := len(tail.GetPartitions()) - mostTail; more > 0 {
+			fmt.Fprintf(b, "and %d more partitions; --json has them\n", more)
+		}
+	}
+	if len(tail.GetSilent()) > 0 {
+		fmt.Fprintf(b, "%s did not say what was acknowledged to their clients: that may be more\n", strings.Join(tail.GetSilent(), ", "))
+	}
 }
 
 // writeSteps tells what was done, how long it took, and where the instances stand.

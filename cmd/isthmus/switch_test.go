@@ -98,7 +98,13 @@ func moving(req *adminpb.SwitchRequest, tell func(*adminpb.SwitchProgress)) erro
 		say(func(m *adminpb.SwitchProgress) { m.Doing = "eu-2 has not said that it holds" }, "preflight", "prepare", "hold")
 		all := []string{"preflight", "prepare", "hold", "drain", "cut", "mirror", "commit", "release", "verify", "idle"}
 		say(func(m *adminpb.SwitchProgress) { m.Doing, m.GapSeconds = "3 records to go", 0.3 }, all[:6]...)
-		say(func(m *adminpb.SwitchProgress) { end("committed", "", 0.45)(m); m.Generation = 3 }, all...)
+		say(func(m *adminpb.SwitchProgress) {
+			end("committed", "", 0.45)(m)
+			if m.Generation = 3; req.GetKind() == adminpb.SwitchKind_SWITCH_KIND_UNPLANNED {
+				m.Tail = &adminpb.SwitchTail{Records: 9, Silent: []string{"eu-2"},
+					Partitions: []*adminpb.SwitchTailPartition{{Topic: "orders", Partition: 3, First: 100, End: 107}, {Topic: "bills", First: 5, End: 7}}}
+			}
+		}, all...)
 	}
 	return nil
 }

@@ -105,7 +105,7 @@ func (c *Coordinator) end(ctx context.Context, set string) error {
 	}
 	if p, ok := c.planOf(set, st); ok {
 		c.deps.Log.Warn("a switch that was left open is taken over", "router", c.router.Name, "set", set, "switch", p.Switch, "step", p.Step)
-		last, err := c.Run(ctx, Resume(set, p), func(switchover.State, []Check) {})
+		last, err := c.Run(ctx, Resume(set, p), func(switchover.State, Found) {})
 		if err == nil && last.Outcome == switchover.Unknown {
 			err = errors.New(last.Why)
 		}

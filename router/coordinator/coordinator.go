@@ -45,6 +45,9 @@ type Deps struct {
 	Instances func(ctx context.Context, set string) (all []Standing, missing []string)
 	// Cluster is a cluster by name; it stays open.
 	Cluster func(name string) (*broker.Cluster, error)
+	// Written has all instances tell how far the logs at the home of a generation go by what it acknowledged to their clients, by topic and partition. Those that do not are named in
+	// silent. Nil: nobody tells.
+	Written func(ctx context.Context, set string, generation int64) (ends map[string][]int64, silent []string)
 	// Mirror is what the links have copied by now; each is asked about one moment.
 	Mirror func() arrival.Mirror
 	// Salted is gate.Salted of the running topology.
@@ -143,7 +146,8 @@ type attempt struct {
 	wrote    time.Duration           // when, by Now().Mono
 	answered map[string]bool         // instances that did, before the round was opened; of the steps behind that
 	checks   atomic.Pointer[[]Check] // nil before they are made
-	tell     Tell
+	tail     atomic.Pointer[Tail]    // nil where there is none, or before it is known
+	say      Tell
 }
 
 // work is the action of a step.
@@ -152,8 +156,14 @@ type work struct {
 	done chan struct{}
 }
 
-// Tell is told of each step of a switch, and of what was found before it began.
-type Tell func(s switchover.State, checks []Check)
+// Tell is told of each step of a switch, and of what was found by then.
+type Tell func(s switchover.State, found Found)
+
+// Found is what a switch has found out.
+type Found struct {
+	Checks []Check // before it began
+	Tail   *Tail   // nil as long as it is not known, and where the home that was left was asked
+}
 
 // Run runs a switch until it is decided, or it is not known whether. tell is called for each step, and once more at the end. Run goes on when ctx ends only as far as
 // to give the switch up, if that is still possible. Its error says why nothing could be begun; how the switch ended is in the state.
@@ -161,7 +171,7 @@ func (c *Coordinator) Run(ctx context.Context, o switchover.Order, tell Tell) (s
 	if _, err := c.first(o.Set); err != nil {
 		return switchover.State{}, err
 	}
-	a := &attempt{Coordinator: c, events: make(chan switchover.Event, 16), plans: make(chan generation.Plan, 1), tell: tell}
+	a := &attempt{Coordinator: c, events: make(chan switchover.Event, 16), plans: make(chan generation.Plan, 1), say: tell}
 	doing, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	var writer sync.WaitGroup
@@ -206,11 +216,11 @@ func (a *attempt) to(ctx context.Context, s switchover.State, actions []switchov
 		a.plan()
 	}
 	if step {
-		var checks []Check
+		found := Found{Tail: a.tail.Load()}
 		if made := a.checks.Load(); made != nil {
-			checks = *made
+			found.Checks = *made
 		}
-		a.tell(s, checks)
+		a.say(s, found)
 	}
 }
 

@@ -200,7 +200,7 @@ func TestRun_Two(t *testing.T) {
 		var both sync.WaitGroup
 		for i, c := range []*Coordinator{a, b} {
 			o := l.order(c, "us", generation.Planned)
-			both.Go(func() { ends[i], _ = c.Run(t.Context(), o, func(switchover.State, []Check) {}) })
+			both.Go(func() { ends[i], _ = c.Run(t.Context(), o, func(switchover.State, Found) {}) })
 		}
 		both.Wait()
 		won := 0

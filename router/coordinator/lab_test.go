@@ -315,7 +315,7 @@ func (l *lab) run(ctx context.Context, c *Coordinator, o switchover.Order) (swit
 	l.t.Helper()
 	began := time.Now()
 	var steps []switchover.Step
-	s, err := c.Run(ctx, o, func(s switchover.State, _ []Check) { steps = append(steps, s.Step) })
+	s, err := c.Run(ctx, o, func(s switchover.State, _ Found) { steps = append(steps, s.Step) })
 	if err != nil {
 		l.t.Fatal(err)
 	}

@@ -24,6 +24,21 @@ func (a *answers) Routers(_ context.Context, name string) (out []*adminpb.Router
 	return out, nil
 }
 
+// Written implements [admin.Node].
+func (a *answers) Written(of *adminpb.Router) {
+	for _, d := range a.node.Doors() {
+		if d.Router.Name != of.GetName() || d.Serves == nil {
+			continue
+		}
+		for _, s := range of.GetSets() {
+			ends := d.Serves.Written(s.GetSet(), s.GetGeneration())
+			for _, topic := range slices.Sorted(maps.Keys(ends)) {
+				s.Ends = append(s.Ends, &adminpb.LogEnds{Topic: topic, Offsets: ends[topic]})
+			}
+		}
+	}
+}
+
 func routerStatus(s router.Status) *adminpb.Router {
 	out := &adminpb.Router{Name: s.Name, Node: s.Node, Listen: s.Listen, Home: s.Home, Ready: s.Ready, Heard: moment(s.Heard), Cluster: text([]byte(s.Cluster)),
 		Connections: int64(s.Connections), Bootstrap: int64(s.Bootstrap), Opened: s.Opened, ProducerIds: int64(s.IDs)}

@@ -16,9 +16,9 @@ type teller struct {
 }
 
 // step tells of the step that begins.
-func (t *teller) step(s switchover.State, checks []coordinator.Check) {
+func (t *teller) step(s switchover.State, found coordinator.Found) {
 	p := &adminpb.SwitchProgress{Id: t.order.Switch, To: t.order.To, From: t.order.From, Step: string(s.Step), Outcome: string(s.Outcome), Why: s.Why, Generation: s.Proposal.Generation,
-		Checks: checksOf(checks)}
+		Checks: checksOf(found.Checks), Tail: tailOf(found.Tail)}
 	if s.Outcome == switchover.Committed {
 		p.Generation++
 	}
@@ -29,6 +29,20 @@ func (t *teller) step(s switchover.State, checks []coordinator.Check) {
 		p.GapSeconds = time.Since(t.held).Seconds()
 	}
 	_ = t.tell(p) // that nobody listens stops no switch
+}
+
+// mostStretches is how many are told.
+const mostStretches = 1000
+
+func tailOf(t *coordinator.Tail) *adminpb.SwitchTail {
+	if t == nil {
+		return nil
+	}
+	out := &adminpb.SwitchTail{Records: t.Records, Silent: t.Silent}
+	for _, s := range t.Stretch[:min(len(t.Stretch), mostStretches)] {
+		out.Partitions = append(out.Partitions, &adminpb.SwitchTailPartition{Topic: s.Topic, Partition: s.Partition, First: s.First, End: s.End})
+	}
+	return out
 }
 
 func checksOf(all []coordinator.Check) (out []*adminpb.SwitchCheck) {

@@ -64,7 +64,57 @@ func (n *Node) coordinates(topo *topology.Topology, router string, store *genera
 		Instances: func(ctx context.Context, set string) ([]coordinator.Standing, []string) {
 			return n.standings(ctx, topo, router, set)
 		},
+		Written: func(ctx context.Context, set string, generation int64) (map[string][]int64, []string) {
+			return n.written(ctx, topo, router, set, generation)
+		},
 	}
+}
+
+// written asks all instances of a router how far the logs of a set's home go by what it acknowledged.
+func (n *Node) written(ctx context.Context, topo *topology.Topology, router, set string, generation int64) (ends map[string][]int64, silent []string) {
+	ctx, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
+	ends = make(map[string][]int64)
+	silent = instancesOf(topo, router)
+	res, err := n.server.AskWritten(ctx, router)
+	if err != nil {
+		return ends, silent
+	}
+	for _, r := range res.GetRouters() {
+		for _, s := range r.GetSets() {
+			if s.GetSet() != set || s.GetGeneration() != generation {
+				continue
+			}
+			silent = slices.DeleteFunc(silent, func(node string) bool { return node == r.GetNode() })
+			for _, t := range s.GetEnds() {
+				ends[t.GetTopic()] = greatest(ends[t.GetTopic()], t.GetOffsets())
+			}
+		}
+	}
+	return ends, silent
+}
+
+// greatest is the greater of two lists, one by one.
+func greatest(a, b []int64) []int64 {
+	if len(a) < len(b) {
+		a, b = b, a
+	}
+	a = slices.Clone(a)
+	for i, v := range b {
+		a[i] = max(a[i], v)
+	}
+	return a
+}
+
+// instancesOf are the nodes that run a router.
+func instancesOf(topo *topology.Topology, router string) (nodes []string) {
+	for _, r := range topo.Routers {
+		if r.Name == router {
+			nodes = append(nodes, r.Node)
+		}
+	}
+	slices.Sort(nodes)
+	return nodes
 }
 
 // standings asks all instances of a router how they do in a set.
@@ -72,11 +122,7 @@ func (n *Node) standings(ctx context.Context, topo *topology.Topology, router, s
 	ctx, cancel := context.WithTimeout(ctx, askPatience)
 	defer cancel()
 	res, err := n.server.AskRouters(ctx, router)
-	for _, r := range topo.Routers {
-		if r.Name == router {
-			missing = append(missing, r.Node)
-		}
-	}
+	missing = instancesOf(topo, router)
 	if err != nil {
 		return nil, missing
 	}
@@ -176,12 +222,5 @@ func (n *Node) care(ctx context.Context, topo *topology.Topology, router string,
 	if err != nil {
 		return err
 	}
-	var nodes []string
-	for _, r := range topo.Routers {
-		if r.Name == router {
-			nodes = append(nodes, r.Node)
-		}
-	}
-	slices.Sort(nodes)
-	return c.Care(ctx, slices.Index(nodes, n.doors.self))
+	return c.Care(ctx, slices.Index(instancesOf(topo, router), n.doors.self))
 }
