@@ -9,7 +9,7 @@ import (
 )
 
 // patience is how often a gap of an unsure producer is closed before it is let pass. Clients come back with their oldest batch in the first or second try.
-const patience = 3
+const patience = 2
 
 // Keep is how long a gate counts. Clients give up a batch after minutes. Far sooner than any can have sent 2^30 records to a partition, after
 // which a new batch would look like one of long ago, the gate must be dropped.

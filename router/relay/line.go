@@ -39,11 +39,13 @@ func (l *line) peek(n int) ([]byte, error) {
 	return l.in.Peek(max(n, l.in.Buffered()))
 }
 
-// closeWrite sends FIN, where the connection can do that alone.
-func (l *line) closeWrite() {
-	if c, ok := l.Conn.(interface{ CloseWrite() error }); ok {
+// closeWrite sends FIN, and reports whether the connection can do that alone.
+func (l *line) closeWrite() bool {
+	c, ok := l.Conn.(interface{ CloseWrite() error })
+	if ok {
 		_ = c.CloseWrite()
 	}
+	return ok
 }
 
 // reset makes the closing of the connection a reset, where that can be done: for a client the nearest thing to a broker that is not there.

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -110,7 +111,7 @@ func (r *Relay) gated(ctx context.Context, h frame.Request, o owed, row apis.Row
 }
 
 // divide takes the batches out of a request that were written already, which are answered here, and stamps the others.
-func (r *Relay) divide(m *kmsg.ProduceRequest) (sent []sentBatch, here *kmsg.ProduceResponse, err error) {
+func (r *Relay) divide(m *kmsg.ProduceRequest) (sent []sentBatch, here *kmsg.ProduceResponse, early error) {
 	here = kmsg.NewPtrProduceResponse()
 	topics := m.Topics[:0]
 	for _, t := range m.Topics {
@@ -123,8 +124,8 @@ func (r *Relay) divide(m *kmsg.ProduceRequest) (sent []sentBatch, here *kmsg.Pro
 		for _, p := range t.Partitions {
 			one, d, err := r.through(t.Topic, p)
 			switch {
-			case err != nil:
-				return nil, nil, err
+			case err != nil: // the other batches are looked at all the same: what each waits for counts from now on
+				early = cmp.Or(early, err)
 			case d.Outcome == gate.Answer:
 				rp := kmsg.NewProduceResponseTopicPartition()
 				rp.Partition, rp.BaseOffset = p.Partition, d.Base
@@ -147,7 +148,7 @@ func (r *Relay) divide(m *kmsg.ProduceRequest) (sent []sentBatch, here *kmsg.Pro
 		}
 	}
 	m.Topics = topics
-	return sent, here, nil
+	return sent, here, early
 }
 
 // through lets a batch through its gate, and stamps it.

@@ -99,7 +99,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	r.stopLast()
 	err := r.cause()
 	e, ok := err.(*Error)
-	if ok && e.Side == Upstream && !r.answered && !errors.Is(err, io.EOF) {
+	if ok && !r.answered && (e.Side == Upstream && !errors.Is(err, io.EOF) || errors.Is(err, ErrOrder) || errors.Is(err, ErrMoved)) {
 		r.client.reset()
 		return err
 	}
@@ -210,9 +210,8 @@ func (r *Relay) settle() {
 // hangUp sends FIN and throws away what the client still sends, so that no reset overtakes what was written. Nobody else uses the
 // connection any more.
 func (r *Relay) hangUp() {
-	r.client.closeWrite()
-	if r.client.SetReadDeadline(nowPlus(r.cfg.Timeouts.Linger)) != nil {
-		return
+	if !r.client.closeWrite() || r.client.SetReadDeadline(nowPlus(r.cfg.Timeouts.Linger)) != nil {
+		return // without FIN the client hears of the end by nothing but the closing
 	}
 	_, _ = io.Copy(io.Discard, io.LimitReader(r.client, int64(r.cfg.Limits.Request)))
 }
