@@ -21,6 +21,7 @@ type Book struct {
 // partition is what was learned of one.
 type partition struct {
 	start int64 // of the home's log, as it was last told
+	packs bool  // it has batches on both sides of a jump
 	skips []skip
 }
 
@@ -110,6 +111,21 @@ func (b *Book) Place(topic string, p int32, virtual int64) (timeline.Place, bool
 		return timeline.Place{Virtual: virtual, Real: math.MaxInt64 - 1, From: math.MaxInt64 - 1, End: math.MaxInt64, Next: math.MaxInt64}, true
 	}
 	return at, true
+}
+
+// Pack notes that a partition has batches that lie on both sides of a jump, and Packs reports it.
+func (b *Book) Pack(topic string, p int32) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.at(topic, p).packs = true
+}
+
+// Packs reports whether Pack was called for the partition.
+func (b *Book) Packs(topic string, p int32) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	k := b.known[topic][p]
+	return k != nil && k.packs
 }
 
 // Skip notes that at a place nothing is shown before its end: what was there is deleted, or compacted.

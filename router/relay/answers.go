@@ -79,6 +79,9 @@ func (r *Relay) answer(ctx context.Context, h frame.Answer, o owed) error {
 		patch.Offset, patch.Shown = nil, nil
 		if offsets := r.patchOf.Offsets(); offsets != nil {
 			patch.Offset, patch.Shown = telling(offsets, o.places), showing(offsets, o.places)
+			if o.key == int16(kmsg.Fetch) && o.places.packed() {
+				return r.packAnswer(ctx, h, o, offsets, patch)
+			}
 		}
 		if o.key == int16(kmsg.Produce) && o.written != nil {
 			patch.Offset = r.noting(o.written, patch.Offset)

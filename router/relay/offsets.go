@@ -18,15 +18,16 @@ import (
 var (
 	// errNothing says that an answer has nothing of the piece that it was to be of. That is noted, and the client, which would only ask for the same again, comes back for what is next.
 	errNothing = errors.New("nothing is left of what was asked for")
-	// errSpans says that a batch is of two pieces. It would have to be packed anew; the mirror does not write such to topics that a router serves.
+	// errSpans says that a batch is of two pieces. It is packed anew when the client comes back.
 	errSpans = errors.New("a batch lies on both sides of a jump")
 )
 
 // places are where a Fetch was asked for, by topic and partition. In a session (KIP-227) those of the requests before count as well.
 type places struct {
-	mu  sync.Mutex
-	at  map[string]map[int32]timeline.Place
-	own map[string]bool // topics whose places are not those of a request before, which may be needed still
+	mu    sync.Mutex
+	at    map[string]map[int32]timeline.Place
+	packs bool            // some of the partitions have batches that may have to be made anew
+	own   map[string]bool // topics whose places are not those of a request before, which may be needed still
 }
 
 // after returns places that begin with those of the requests before, which are not changed any more.
@@ -36,6 +37,7 @@ func (p *places) after() *places {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		maps.Copy(next.at, p.at)
+		next.packs = p.packs
 	}
 	return next
 }
@@ -50,6 +52,22 @@ func (p *places) set(topic string, partition int32, at timeline.Place) {
 		}
 	}
 	p.at[topic][partition] = at
+}
+
+// pack notes that batches may have to be made anew, and packed reports it.
+func (p *places) pack() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.packs = true
+}
+
+func (p *places) packed() bool {
+	if p == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.packs
 }
 
 func (p *places) of(at walk.Place) (timeline.Place, bool) {
@@ -73,6 +91,9 @@ func asking(o rewrite.Offsets, p *places) func(walk.Place, walk.Field, int64) in
 			return offset
 		}
 		p.set(string(at.Topic), at.Partition, place)
+		if o.Packs(string(at.Topic), at.Partition) {
+			p.pack()
+		}
 		return place.Real
 	}
 }
@@ -107,6 +128,7 @@ func showing(o rewrite.Offsets, p *places) func(walk.Place, batch.Header, bool) 
 		case h.BaseOffset >= place.End:
 			return false, nil
 		case last >= place.End, h.BaseOffset < place.From && place.Virtual+h.BaseOffset-place.Real < 0:
+			o.Pack(string(at.Topic), at.Partition)
 			return false, fmt.Errorf("topic %s, partition %d, real offsets %d to %d: %w", at.Topic, at.Partition, h.BaseOffset, last, errSpans)
 		}
 		return true, nil

@@ -29,6 +29,10 @@ func (shifted) Place(string, int32, int64) (timeline.Place, bool) { return timel
 
 func (shifted) Skip(string, int32, timeline.Place) {}
 
+func (shifted) Pack(string, int32) {}
+
+func (shifted) Packs(string, int32) bool { return false }
+
 func (shifted) Virtual(topic string, partition int32, real int64) int64 {
 	return real - by(topic, partition)
 }

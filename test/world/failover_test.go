@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strconv"
 	"sync"
@@ -74,9 +73,6 @@ func (s *steady) one(cl *kgo.Client) {
 		defer s.mu.Unlock()
 		s.acked[value] = r
 		now := time.Now()
-		if now.Sub(s.last) > time.Second {
-			s.t.Logf("gap %v at %v", now.Sub(s.last), now)
-		}
 		s.gap, s.last = max(s.gap, now.Sub(s.last)), now
 	})
 }
@@ -142,9 +138,6 @@ func TestWorld_Failover(t *testing.T) {
 		}
 		time.Sleep(5 * time.Second)
 		s.stood()
-		for _, n := range w.Nodes {
-			n.Level.Set(slog.LevelDebug)
-		}
 		w.lose("us", true) // so that there is a tail
 		time.Sleep(300 * time.Millisecond)
 		w.lose("eu", true)
@@ -154,9 +147,6 @@ func TestWorld_Failover(t *testing.T) {
 		p := w.goes(w.Nodes[2], adminpb.SwitchKind_SWITCH_KIND_UNPLANNED, "us")
 		if p.GetOutcome() != "committed" || p.GetTail() == nil || len(p.GetTail().GetSilent()) > 0 {
 			t.Fatalf("%s: %s %v, tail %v", p.GetOutcome(), p.GetWhy(), p.GetChecks(), p.GetTail())
-		}
-		for _, s := range p.GetSteps() {
-			t.Logf("%s %.3f", s.GetName(), s.GetSeconds())
 		}
 		decided := time.Since(lost) - 3*time.Second
 		w.Until("all instances are at us", 10*time.Second, func() error { return w.homeIs("us", 1) })
