@@ -25,6 +25,7 @@ import (
 var exempt = map[string]string{
 	"isthmus_mirror_orphan_records_total":     "each is in the ledger, which is shown",
 	"isthmus_mirror_left_out_records_total":   "each is in the ledger, which is shown",
+	"isthmus_mirror_tail_records_total":       "the ledger has the sum of each tail",
 	"isthmus_build_info":                      "tells the version; for joins, not for a picture of lag",
 	"isthmus_mirror_batches_total":            "the decisions count batches too, and say what became of them",
 	"isthmus_mirror_map_runs":                 "size of the offset map: for who tunes it, not for who is woken",

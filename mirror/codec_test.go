@@ -36,6 +36,7 @@ func stateValues() map[string]struct {
 	return map[string]entry{
 		"end":        {e, e.encode(), func(b []byte) (any, error) { return decodeLaneEnd(somePump, "n/1", b) }},
 		"succession": {s, s.encode(), func(b []byte) (any, error) { return decodeSuccession(somePump, "n/1", "7/ap", b) }},
+		"tail":       {someTail, someTail.encode(), func(b []byte) (any, error) { return decodeLedgerEntry(somePump, b) }},
 		"clients": {someClients, encodeClients(3, time.UnixMilli(1000), someClients), func(b []byte) (any, error) {
 			_, all, err := decodeClients(somePump, "n/1", b)
 			return all, err
@@ -66,6 +67,9 @@ func TestState_RoundTrip(t *testing.T) {
 		for n := range v.raw {
 			if name == "ledger" && n == len(v.raw)-len("\x16dead-letter\x0cc0ffee\x06") || (name == "beginning" || name == "going on") && n >= len(v.raw)-2 {
 				continue // what an older node wrote ends here
+			}
+			if rest := len(v.raw) - n; name == "tail" && (rest == len("\x0cdivert\x0cc0ffee\x06\x02r\x08fast\x08\x10\x02\x04\x06\x08\x02") || rest == len("\x02r\x08fast\x08\x10\x02\x04\x06\x08\x02")) {
+				continue
 			}
 			if _, err := v.decode(v.raw[:n]); err == nil {
 				t.Errorf("%s: cut at %d of %d: no error", name, n, len(v.raw))

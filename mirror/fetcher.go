@@ -132,6 +132,9 @@ func (f *fetcher) session(ctx context.Context, b broker.Broker) (answered bool, 
 		return false, fmt.Errorf("connect to broker %d of %s: %w", b.ID, f.link.from.Name(), err)
 	}
 	defer s.Close()
+	if err := f.link.learnTails(ctx); err != nil {
+		return false, err
+	}
 	if f.up() {
 		f.link.resume(nil, f)
 	}

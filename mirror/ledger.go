@@ -31,6 +31,14 @@ const (
 	ReasonSkipped Reason = "skipped"
 	// ReasonAnchored: somebody said where the pump goes on; the records of the range were left out by that.
 	ReasonAnchored Reason = "anchored"
+	// ReasonTail: a home of a router was lost with these records, which no link had copied when another cluster became home. Tail says what became of them.
+	ReasonTail Reason = "tail"
+	// ReasonTailAgain: records of a tail that a client had sent again to the new home; they are not copied.
+	ReasonTailAgain Reason = "tail-sent-again"
+	// ReasonTailDiverted: records of a tail that are in a topic of their own instead.
+	ReasonTailDiverted Reason = "tail-diverted"
+	// ReasonTailListed: records of a tail that are not copied.
+	ReasonTailListed Reason = "tail-listed"
 	// ReasonDeleted: the target's topic was deleted with all that was copied, because the source's was gone for long enough.
 	ReasonDeleted Reason = "deleted"
 )
@@ -52,6 +60,8 @@ type LedgerEntry struct {
 	Policy string
 	// Digest is of the range's source batches as they were read, in hex; empty: they were not read.
 	Digest string
+	// Tail is what became of a tail that the entry sums up; else nil.
+	Tail *TailSum
 	// log is the epoch in which the source's log that the offsets are of began: of the last anchor that cut it, 0 for none. Whatever has been cut
 	// off since has other records there by now. leftLog: nothing is left of that log, on either side.
 	log int16
@@ -66,8 +76,12 @@ const leftLog = -1
 func (l LedgerEntry) key() []byte {
 	at := fmt.Sprint(l.First)
 	switch l.Reason {
-	case ReasonRepeated, ReasonTruncatedSource, ReasonTruncatedTarget, ReasonRecreated, ReasonAnchored, ReasonDeadLetter, ReasonSkipped, ReasonDeleted:
+	case ReasonRepeated, ReasonTruncatedSource, ReasonTruncatedTarget, ReasonRecreated, ReasonAnchored, ReasonDeadLetter, ReasonSkipped, ReasonDeleted,
+		ReasonTailAgain, ReasonTailDiverted, ReasonTailListed:
 		at = fmt.Sprintf("%d-%d", l.First, l.Last)
+	}
+	if l.Tail != nil {
+		at = l.Tail.key()
 	}
 	switch { // what is said of one log must not hide what is said of another one
 	case l.log > 0:
@@ -92,6 +106,9 @@ func (l LedgerEntry) encode() []byte {
 	e.str(l.Policy)
 	e.str(l.Digest)
 	e.int(int64(l.log))
+	if l.Tail != nil {
+		l.Tail.encode(&e)
+	}
 	return e
 }
 
@@ -101,6 +118,9 @@ func decodeLedgerEntry(p PumpID, b []byte) (LedgerEntry, error) {
 		Reason: Reason(d.str()), Detail: d.str(), At: time.UnixMilli(d.int()).UTC(), Writer: d.str()}
 	if d.err == nil && len(d.b) > 0 { // an older node wrote none of them
 		l.Policy, l.Digest, l.log = d.str(), d.str(), int16(d.int())
+	}
+	if d.err == nil && len(d.b) > 0 {
+		l.Tail = decodeTailSum(d)
 	}
 	if d.err != nil {
 		return LedgerEntry{}, fmt.Errorf("decode ledger entry of %s: %w", p, d.err)

@@ -145,6 +145,7 @@ type signals struct {
 	clients  atomic.Bool   // with them what is known of routers' clients, all that is new
 	stopping atomic.Bool   // no pump starts any more
 	audits   *auditQueue   // what is to be read back
+	tailless time.Time     // since when nobody tells of tails; under the link's mu
 }
 
 // lockState is what was found out about the target.

@@ -173,8 +173,7 @@ func (p *pump) endSearch(s search, f found, err error, now time.Time) {
 		p.yieldLocked("another owner copies this partition", now)
 		return
 	}
-	if p.epochs != s.epochs {
-		p.findLocked(CauseLeader, "a leader changed meanwhile", 0, now)
+	if p.changedLocked(s, now) {
 		return
 	}
 	// A gap before a fresh acknowledgement that turned out to be others' work
@@ -195,6 +194,19 @@ func (p *pump) endSearch(s search, f found, err error, now time.Time) {
 	if len(p.out.queue) > 0 {
 		p.window.ready(p)
 	}
+}
+
+// changedLocked has the place looked for once more, if what the search looked at is not as it was.
+func (p *pump) changedLocked(s search, now time.Time) bool {
+	switch {
+	case p.epochs != s.epochs:
+		p.findLocked(CauseLeader, "a leader changed meanwhile", 0, now)
+	case p.undecidedLocked():
+		p.findLocked("", "a tail was heard of meanwhile", 0, now)
+	default:
+		return false
+	}
+	return true
 }
 
 // notFoundLocked takes a search that found no place, or a decision that moves the pump.
@@ -238,10 +250,11 @@ func (l *Link) locate(ctx context.Context, p *pump, s search) (found, error) {
 	if err := l.led(ctx, p, s.base); err != nil {
 		return found{}, err
 	}
-	if s.handed && !p.waysBy(l.routing()).lingering() && l.confirmed(ctx, p, s) {
+	tails := len(p.dueTails(s.base.SourceNext)) > 0
+	if s.handed && !tails && !p.waysBy(l.routing()).lingering() && l.confirmed(ctx, p, s) {
 		return same(s.base), nil
 	}
-	if s.keep && s.examineFrom < 0 {
+	if s.keep && s.examineFrom < 0 && !tails {
 		if err := l.sameTopics(ctx, p, s.base); err != nil {
 			return found{}, err
 		}
@@ -299,7 +312,9 @@ func (l *Link) locate(ctx context.Context, p *pump, s search) (found, error) {
 	if err := l.settle(ctx, p, s, fd, src, source, &out); err != nil {
 		return found{}, err
 	}
-	err = l.giveUp(ctx, p, s, &out)
+	if err = l.giveUp(ctx, p, s, &out); err == nil {
+		err = l.decideTails(ctx, p, &out)
+	}
 	out.clients = src.clients
 	return out, err
 }

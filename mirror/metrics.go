@@ -53,7 +53,7 @@ type Metrics struct {
 }
 
 // gaps count records that are not on the target once, as they should.
-type gaps struct{ lost, duplicates, orphans, omitted *prometheus.CounterVec }
+type gaps struct{ lost, duplicates, orphans, omitted, tails *prometheus.CounterVec }
 
 // NewMetrics registers the mirror's metrics. series caps the partitions that
 // have series of their own; the rest is folded into topic "_other".
@@ -73,6 +73,7 @@ func NewMetrics(reg prometheus.Registerer, series int) *Metrics {
 			duplicates: vec("duplicate_records_total", "Records known to be twice on the target; each is in the ledger.", "link", "topic"),
 			orphans:    vec("orphan_records_total", "Records on the target that their source lost after they were mirrored; each is in the ledger.", "link", "topic"),
 			omitted:    vec("left_out_records_total", "Records left out by the policy for what cannot be copied, by the cause; each is in the ledger.", "link", "topic", "cause"),
+			tails:      vec("tail_records_total", "Records that a lost home had and that were not copied when another became home, by what became of them; the ledger has the sum.", "link", "topic", "outcome"),
 		},
 		forged:    vec("forged_ids_total", "Source batches under a producer id of this fabric that no link of it writes.", "link", "topic"),
 		fences:    vec("fenced_total", "Times another owner of the same partition was found writing.", "link", "topic"),
@@ -125,7 +126,7 @@ func (m *Metrics) unlink(l *Link) {
 	if again { // the counters of a link that starts again go on
 		return
 	}
-	for _, v := range []*prometheus.CounterVec{m.records, m.batches, m.bytes, m.decisions, m.lost, m.duplicates, m.orphans, m.omitted, m.forged, m.fences, m.errors, m.throttled, m.groupsSet,
+	for _, v := range []*prometheus.CounterVec{m.records, m.batches, m.bytes, m.decisions, m.lost, m.duplicates, m.orphans, m.omitted, m.tails, m.forged, m.fences, m.errors, m.throttled, m.groupsSet,
 		m.audited, m.auditedBytes, m.mismatches} {
 		v.DeletePartialMatch(prometheus.Labels{"link": l.name})
 	}
@@ -164,6 +165,9 @@ func (m *linkMetrics) topic(topic string) *topicMetrics {
 	a.duplicates.WithLabelValues(m.link, topic)
 	for _, c := range []Cause{CausePoison, CauseLarge, CauseLate, CauseEarly, CauseNullKey} {
 		a.omitted.WithLabelValues(m.link, topic, string(c))
+	}
+	for _, out := range fateNames {
+		a.tails.WithLabelValues(m.link, topic, out)
 	}
 	a.fences.WithLabelValues(m.link, topic)
 	t.audit = a.auditMetrics.topic(m.link, topic)
@@ -213,6 +217,18 @@ func (m *linkMetrics) leftOut(p *pump, found []stretch) {
 			n = s.last - s.first + 1
 		}
 		m.all.omitted.WithLabelValues(m.link, p.id.Topic, string(s.cause)).Add(float64(n))
+	}
+}
+
+// tail counts what has become of a tail since it was counted before; nil: it was not.
+func (m *linkMetrics) tail(p *pump, now, before *TailSum) {
+	was := TailSum{}
+	if before != nil {
+		was = *before
+	}
+	for out, n := range map[fate]int64{outDelivered: now.Delivered - now.Unsettled - was.Delivered + was.Unsettled, outAgain: now.Again - was.Again, outDiverted: now.Diverted - was.Diverted, outListed: now.Listed - was.Listed,
+		outUnsettled: now.Unsettled - was.Unsettled} {
+		m.all.tails.WithLabelValues(m.link, p.id.Topic, fateNames[out]).Add(float64(max(0, n)))
 	}
 }
 

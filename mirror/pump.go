@@ -87,8 +87,11 @@ func (p *pump) offer(f *broker.Fetched, asked int64, h *held, now time.Time) {
 	}
 	var out []*outBatch
 	var bytes int64
-	next, epoch := asked, int32(-1)
+	next, epoch, bound := asked, int32(-1), p.flow.tailBound(p.id.Partition)
 	err := p.flow.walk(f, asked, func(s *sourceBatch) error {
+		if s.header.LastOffset() >= bound {
+			return errTail
+		}
 		if s.act != actSkip {
 			if bytes >= p.link.cfg.PumpBytes {
 				return errEnough
@@ -168,7 +171,9 @@ func (p *pump) settleLocked(now time.Time) {
 		p.acked.SourceNext, p.acked.SourceEpoch = p.fetchAt, p.sight.epoch
 		p.safe, p.dirty = p.acked.clone(), true
 	}
-	if err := cmp.Or(p.out.poison, p.verdictLocked()); err != nil {
+	if errors.Is(p.out.poison, errTail) {
+		p.drainLocked("", errTail.Error(), now)
+	} else if err := cmp.Or(p.out.poison, p.verdictLocked()); err != nil {
 		p.poisonLocked(err, now)
 	}
 }

@@ -81,7 +81,7 @@ func NewSet(cfg Config, deps SetDeps) (*Set, error) {
 	}
 	s := &Set{cfg: cfg, deps: deps, shared: newShared(deps.Topology, deps.Now), jobs: make(chan func(context.Context)),
 		turn: make(chan struct{}, 1), clusters: make(map[string]*openCluster), over: make(chan struct{})}
-	s.shared.owners, s.shared.view, s.shared.find = deps.Owners, s.view, s.pump
+	s.shared.owners, s.shared.view, s.shared.find, s.shared.cluster = deps.Owners, s.view, s.pump, s.cluster
 	if deps.Peers != nil && deps.Owners != nil {
 		s.shared.hand = newHandover(deps.Peers, s.pump, deps.Log, deps.Now, deps.Rand.Uint64()>>1)
 	}
@@ -236,6 +236,17 @@ func (s *Set) Receive(from string, payload []byte) {
 	if s.shared.hand != nil {
 		s.shared.hand.receive(from, payload)
 	}
+}
+
+// cluster is one that a link of the node goes from or to.
+func (s *Set) cluster(name string) (*broker.Cluster, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, ok := s.clusters[name]
+	if !ok {
+		return nil, false
+	}
+	return c.Cluster, true
 }
 
 // pump finds what stands for a partition on this node; nil: nothing.

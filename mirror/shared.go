@@ -17,12 +17,15 @@ import (
 type shared struct {
 	routing atomic.Pointer[routing]
 	pauses  atomic.Pointer[Pauses]
-	owners  Owners    // nil: everything is this node's
-	hand    *handover // nil: nobody is asked
+	tails   atomic.Pointer[Tails] // nil: there are none
+	owners  Owners                // nil: everything is this node's
+	hand    *handover             // nil: nobody is asked
 	now     func() time.Time
 	// view finds the map of a partition, of whatever link; nil for a link that runs alone.
 	view func(ctx context.Context, from, to, topic string, partition int32) (mapView, bool, error)
-	find func(PumpID) *pump // of any link of this node; nil for a link that runs alone
+	// cluster is one that is open on this node; nil for a link that runs alone.
+	cluster func(name string) (c *broker.Cluster, ok bool)
+	find    func(PumpID) *pump // of any link of this node; nil for a link that runs alone
 	// groupsRest is until when positions of groups are left alone, in ns since 1970; see Set.RestGroups.
 	groupsRest atomic.Int64
 

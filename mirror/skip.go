@@ -73,7 +73,9 @@ func (o omitted) without(records []batch.Record) []batch.Record {
 }
 
 // omits reports whether the records of an entry are left out for good, by this reason.
-func (r Reason) omits() bool { return r == ReasonDeadLetter || r == ReasonSkipped }
+func (r Reason) omits() bool {
+	return r == ReasonDeadLetter || r == ReasonSkipped || r == ReasonTailAgain || r == ReasonTailDiverted || r == ReasonTailListed
+}
 
 // omits reports what a flow's partition leaves out. It is asked for every answer of the source: as long as no pump leaves anything out,
 // it costs one look at a counter.

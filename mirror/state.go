@@ -168,7 +168,14 @@ type ends struct {
 	fetcher *fetcher // of the source leader; nil when unknown
 	window  *window  // of the target leader; nil when unknown
 	track   track    // both are of
-	audit   auditing
+	passing
+}
+
+// passing is what a pump knows of tails, by their keys.
+type passing struct {
+	noTail    map[string]bool      // the source has nothing of them
+	tailSince map[string]time.Time // since when it waits for another link's decision
+	audit     auditing
 }
 
 // becomeLocked changes the state; callers hold mu.

@@ -46,10 +46,9 @@ type stateLog struct {
 	cluster *broker.Cluster
 	log     *slog.Logger
 
-	turn     chan struct{} // one reader at a time: reading the topics is I/O, no mutex
-	began    atomic.Int64  // counts looks at the state topics
-	fresh    atomic.Int64  // the last one that ended well
-	omitting atomic.Int64  // pumps that leave something out
+	turn  chan struct{} // one reader at a time: reading the topics is I/O, no mutex
+	began atomic.Int64  // counts looks at the state topics
+	fresh atomic.Int64  // the last one that ended well
 
 	mu        sync.Mutex
 	read      map[topicPartition]int64 // next offset to read; moved by who has the turn
@@ -59,7 +58,8 @@ type stateLog struct {
 	omissions map[PumpID]omissions
 	notes     map[path]map[noteKey]map[string]noted
 	faults    map[string]bool // said once
-	lanes     laneIndex
+	tailBook
+	lanes laneIndex
 }
 
 // laneIndex finds what links do with origins that others brought before.
@@ -341,5 +341,6 @@ func (s *stateLog) noteLocked(key string, l LedgerEntry) {
 		s.ledger[l.Pump.path()] = of
 	}
 	of[key] = l
+	s.noteTailLocked(l)
 	s.omitLocked(key, l)
 }

@@ -257,7 +257,7 @@ func (c *comparer) passTarget(t batch.Record, source int64, why string) {
 // absent are the reasons for which the target may lack records, present those for which it may have some once more, or some
 // that the source does not have any longer.
 var (
-	absent  = []Reason{reasonLeftTarget, ReasonRetention, ReasonSkipped, ReasonDeadLetter, ReasonAnchored, ReasonOrderBreak, ReasonTruncatedTarget, ReasonRecreated}
+	absent  = []Reason{reasonLeftTarget, ReasonRetention, ReasonSkipped, ReasonDeadLetter, ReasonTailAgain, ReasonTailDiverted, ReasonTailListed, ReasonAnchored, ReasonOrderBreak, ReasonTruncatedTarget, ReasonRecreated}
 	present = []Reason{reasonLeftSource, ReasonRepeated, ReasonOrderBreak, ReasonAnchored, ReasonTruncatedSource, ReasonTruncatedTarget, ReasonRecreated}
 )
 

@@ -151,6 +151,14 @@ func (t *Topology) RouterClientID(router string, counter uint32, salt uint16) in
 		tag(router, routerBits)<<routerShift | uint64(counter)&low(counterBits)<<counterShift | uint64(salt)&low(saltBits))
 }
 
+// ClientOf is the id that a router gave to a client's producer, by the one under which a home has its batches: without the salt. It is false for ids of other kinds.
+func (t *Topology) ClientOf(id int64) (client int64, ok bool) {
+	if t.Provenance(id).Kind != RouterClient {
+		return 0, false
+	}
+	return id &^ int64(low(saltBits)), true
+}
+
 // Provenance reads a producer id. It is a pure function of the id and the topology.
 func (t *Topology) Provenance(id int64) Provenance {
 	s := t.ids

@@ -45,13 +45,22 @@ func valueOf(id int64, sequence int32) string { return fmt.Sprintf("%d/%d", id, 
 func (r *routed) write(id int64, n int) {
 	r.t.Helper()
 	first := r.next[id]
+	b := mirror.ClientBatch{First: first, Last: int32((int64(first) + int64(n) - 1) & math.MaxInt32)}
+	r.next[id] = int32((int64(b.Last) + 1) & math.MaxInt32)
+	r.send(id, id, first, n)
+	if id >= 0 {
+		r.sent[id] = append(r.sent[id], b)
+	}
+}
+
+// send sends n records of a producer from a sequence on, under an id that may be another.
+func (r *routed) send(as, id int64, first int32, n int) {
+	r.t.Helper()
 	var records []batch.Record
 	for i := range n {
 		records = append(records, batch.Record{Timestamp: time.Now().UnixMilli(), Value: []byte(valueOf(id, int32((int64(first)+int64(i))&math.MaxInt32)))})
 	}
-	b := mirror.ClientBatch{First: first, Last: int32((int64(first) + int64(n) - 1) & math.MaxInt32)}
-	r.next[id] = int32((int64(b.Last) + 1) & math.MaxInt32)
-	stamp := batch.Stamp{ProducerID: id, Sequence: first}
+	stamp := batch.Stamp{ProducerID: as, Sequence: first}
 	if id < 0 {
 		stamp.Epoch, stamp.Sequence = -1, -1
 	}
@@ -64,9 +73,6 @@ func (r *routed) write(id int64, n int) {
 	}
 	if res, err := r.conn.Recv(r.t.Context()); err != nil || res[0].Err != nil {
 		r.t.Fatal(err, res)
-	}
-	if id >= 0 {
-		r.sent[id] = append(r.sent[id], b)
 	}
 }
 

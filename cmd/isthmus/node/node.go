@@ -90,6 +90,7 @@ type Node struct {
 	fabric   *fabric
 	set      *mirror.Set
 	doors    *doors
+	tails    *tails
 	server   *admin.Server
 	network  Network
 	started  time.Time
@@ -144,6 +145,8 @@ func New(cfg Config) (_ *Node, err error) {
 	}
 	n.doors = &doors{self: cfg.Self.Name, open: n.open, running: n.fabric.runs, live: n.fabric, listen: cfg.Network.Listen, dial: cfg.Network.Door, log: cfg.Log,
 		runs: func() arrival.Runs { return copied{n.set.Look()} }, care: n.care, changed: make(chan struct{}, 1), by: make(map[string]*door)}
+	n.tails = newTails(cfg.Self.Name, n.open, n.set.Topology, n.set.HeedTails, cfg.Log)
+	n.set.SetTails(n.tails)
 	n.fabric.begin(n.set, n.doors.look)
 	api := admin.Config{GRPC: cfg.Self.GRPC, HTTP: cfg.Self.HTTP, Insecure: cfg.Insecure, Name: cfg.Self.Name, Access: cfg.Topology.Admin,
 		Keys: n.fabric.pool.Keys, Events: &n.fabric.witness.Events, Metrics: n.registry, Listen: cfg.Network.Listen}
@@ -203,6 +206,7 @@ func (n *Node) Run(ctx context.Context) error {
 	endFabric := run(after, n.fabric.run)
 	endLinks := run(after, n.set.Run)
 	endDoors := run(after, n.doors.run)
+	endTails := run(after, n.tails.run)
 	n.look()
 	endBeat := run(after, n.beatLoop)
 	n.log.Info("node started", "writer", n.writer, "links", n.set.Links(), "embedded", len(n.hosts),
@@ -214,7 +218,7 @@ func (n *Node) Run(ctx context.Context) error {
 	doorsEnded := make(chan error, 1)
 	go func() { doorsEnded <- endDoors() }()
 	n.fabric.leave(after)
-	err := errors.Join(endBeat(), endLinks(), <-doorsEnded)
+	err := errors.Join(endBeat(), endLinks(), <-doorsEnded, endTails())
 	n.fabric.left(after)
 	return errors.Join(err, endFabric(), endServer(), endHosts())
 }
