@@ -26,7 +26,8 @@ import (
 const (
 	slots      = 3
 	partitions = 3
-	rate       = 50 // records a second of each producer
+	rate       = 50         // records a second of each producer
+	records    = 10_000_000 // more than it can write
 )
 
 // lab is two real clusters that bring each other everything, a third for its vote, two nodes with a door each, and the clients there.
@@ -137,6 +138,7 @@ type client struct {
 	l       *lab
 	topic   string
 	mode    clients.Feature
+	aborts  bool // of transactions, which are judged elsewhere
 	history *program.History
 	runs    []*program.Run // the producer is the last
 }
@@ -158,8 +160,14 @@ func wanted() (out []clients.Entry) {
 // starts has a library's program write records until the end, and read them.
 func (l *lab) starts(t *testing.T, e clients.Entry, mode clients.Feature) *client {
 	t.Helper()
+	return l.startsAs(t, e, mode, string(mode), "kind=idempotent")
+}
+
+// startsAs is starts under a name, with what the producer is to do.
+func (l *lab) startsAs(t *testing.T, e clients.Entry, mode clients.Feature, name string, producer ...string) *client {
+	t.Helper()
 	path := e.Program(t)
-	c := &client{l: l, topic: strings.ReplaceAll(fmt.Sprint("run-", e, "-", mode), " ", "-"), mode: mode, history: &program.History{}}
+	c := &client{l: l, topic: strings.ReplaceAll(fmt.Sprint("run-", e, "-", name), " ", "-"), mode: mode, history: &program.History{}}
 	l.sites["eu"].Create(t, c.topic, partitions)
 	l.sites["us"].Create(t, c.topic, partitions)
 	for _, name := range []string{"first", "second"} {
@@ -168,7 +176,7 @@ func (l *lab) starts(t *testing.T, e clients.Entry, mode clients.Feature) *clien
 	if e.Has(clients.Assign) {
 		c.start(t, path, "reader", "", "consume", "mode=assign", "seek=0")
 	}
-	c.start(t, path, "producer", "", "produce", "kind=idempotent", "from=0", "records=10000000", fmt.Sprint("rate=", rate))
+	c.start(t, path, "producer", "", "produce", append(producer, "from=0", fmt.Sprint("records=", records), fmt.Sprint("rate=", rate), "txid="+c.topic)...)
 	l.clients = append(l.clients, c)
 	return c
 }
@@ -188,6 +196,23 @@ func (c *client) count(kind string, who ...string) (n int) {
 	return n
 }
 
+// written is how many records were acknowledged, of those in transactions only what was committed.
+func (c *client) written() (n int) {
+	events := c.history.Events()
+	committed := map[int64]bool{0: true}
+	for _, e := range events {
+		if e.Kind == oracle.Commit {
+			committed[e.Tx] = true
+		}
+	}
+	for _, e := range events {
+		if e.Kind == oracle.Acked && committed[e.Tx] {
+			n++
+		}
+	}
+	return n
+}
+
 // end stops the producer, waits until all is read, and judges it.
 func (c *client) end(ctx context.Context, t *testing.T) {
 	t.Helper()
@@ -195,7 +220,7 @@ func (c *client) end(ctx context.Context, t *testing.T) {
 	var err error
 	for _, who := range [][]string{{"first", "second"}, {"reader"}} {
 		if err == nil && (len(who) == 2 || len(c.runs) == 4) {
-			err = c.history.Wait(ctx, fmt.Sprint("all to be read by ", who), func([]oracle.Event) bool { return c.count(oracle.Read, who...) >= c.count(oracle.Acked) })
+			err = c.history.Wait(ctx, fmt.Sprint("all to be read by ", who), func([]oracle.Event) bool { return c.count(oracle.Read, who...) >= c.written() })
 		}
 	}
 	for _, r := range c.runs {
@@ -211,7 +236,7 @@ func (c *client) end(ctx context.Context, t *testing.T) {
 	events := c.history.Events()
 	t.Logf("%s: %d acknowledged, %d read, %d times given partitions, %d errors reported", c.topic, c.count(oracle.Acked), c.count(oracle.Read), c.count(oracle.Assigned), c.count(oracle.Error))
 	judged := slices.DeleteFunc(slices.Clone(events), func(e oracle.Event) bool {
-		return e.Kind == oracle.Error && c.mode == clients.Cooperative && midRebalance.MatchString(e.Text)
+		return e.Kind == oracle.Error && (c.mode == clients.Cooperative && midRebalance.MatchString(e.Text) || c.aborts && strings.HasPrefix(e.Text, aborted)) || c.aborts && e.Kind == oracle.Failed
 	})
 	for _, wrong := range oracle.Judge(judged, stored, oracle.Promise{}) {
 		t.Errorf("%s: %s", c.topic, wrong)
@@ -226,6 +251,9 @@ func (c *client) end(ctx context.Context, t *testing.T) {
 		t.Logf("%s: %d times: %s", c.topic, n, text)
 	}
 }
+
+// aborted is what programs say of a transaction that they had to abort.
+const aborted = "transaction: "
 
 // midRebalance is what consumers hear that commit while their group rebalances cooperatively: those of Java without asking anybody (KIP-429; KafkaConsumer.commitSync), others of
 // any coordinator. They keep their partitions and commit a moment later. One rebalance is what a change of home costs a group.
@@ -243,7 +271,8 @@ func (l *lab) stored(ctx context.Context, topic string) (oracle.Log, error) {
 			left[o.Partition] = o.Offset
 		}
 	})
-	cl, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(l.bootstrap, ",")...), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(l.bootstrap, ",")...), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())
 	if err != nil {
 		return nil, err
 	}
@@ -254,9 +283,11 @@ func (l *lab) stored(ctx context.Context, topic string) (oracle.Log, error) {
 			return nil, fmt.Errorf("read %s: %w", topic, err)
 		}
 		got.EachRecord(func(r *kgo.Record) {
-			var id int64
-			_, _ = fmt.Sscan(string(r.Value), &id)
-			log[r.Partition] = append(log[r.Partition], oracle.Record{Offset: r.Offset, ID: id})
+			if !r.Attrs.IsControl() { // those are read for the end only, which is behind one of them
+				var id int64
+				_, _ = fmt.Sscan(string(r.Value), &id)
+				log[r.Partition] = append(log[r.Partition], oracle.Record{Offset: r.Offset, ID: id})
+			}
 			if r.Offset+1 >= left[r.Partition] {
 				delete(left, r.Partition)
 			}
