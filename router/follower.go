@@ -107,7 +107,7 @@ func (f *follower) put(change func(*staging)) {
 	f.r.stages.set(f.set, func(s *staging) {
 		change(s)
 		s.Phase, s.round = f.goal.phase(s.Generation, f.drained)
-		s.Closed = false
+		s.Closed = f.goal.generation > s.Generation
 	})
 }
 
@@ -121,7 +121,7 @@ func (f *follower) keepPhase() (begins hold.Phase) {
 	}
 	f.r.stages.set(f.set, func(s *staging) {
 		s.Phase, s.round = f.goal.phase(s.Generation, f.drained)
-		s.Closed = false
+		s.Closed = f.goal.generation > s.Generation
 		begins = s.Phase
 	})
 	return begins

@@ -12,7 +12,7 @@
 //	+--+------------+-----------+------------------------+
 //
 // Bit 62 is zero, so that nobody takes such an id for one of the fabric's (topology/producerid.go). It is never in a log. Brokers count their ids in blocks of a thousand, so 44 bits
-// are never used up; an id that does not fit has no tag and is left to the home.
+// are never used up; an id that does not fit has no tag: the home judges it, and who asks for another one comes as new.
 //
 // # Who comes from another generation
 //

@@ -18,6 +18,9 @@ func Shown(id, generation int64) int64 {
 	return mark<<(realBits+tagBits) | tag<<realBits | id
 }
 
+// Fits reports whether an id, if it is one, tells of which generation it is.
+func Fits(id int64) bool { return id < 0 || id>>realBits == 0 || id>>(realBits+tagBits) == mark }
+
 // Real is the home's id for one that a client has, and whether it is of the generation. An id that no router can have shown is left as it is, and is not stale: no id, and one that
 // does not fit.
 func Real(id, generation int64) (home int64, current bool) {

@@ -30,7 +30,7 @@ func uncommitted(version int16) int16 {
 func Request(m kmsg.Request, generation int64) (stale kmsg.Response) {
 	switch m := m.(type) {
 	case *kmsg.InitProducerIDRequest:
-		if id, current := Real(m.ProducerID, generation); current {
+		if id, current := Real(m.ProducerID, generation); current && Fits(m.ProducerID) {
 			m.ProducerID = id
 		} else { // as one who has just started: the home would fence what it does not know
 			m.ProducerID, m.ProducerEpoch = -1, -1

@@ -162,6 +162,10 @@ func TestRequest_Stale(t *testing.T) {
 	if stale := Request(init, 3); stale != nil || init.ProducerID != -1 || init.ProducerEpoch != -1 {
 		t.Errorf("%+v, answered %+v", init, stale)
 	}
+	init = &kmsg.InitProducerIDRequest{Version: 3, ProducerID: 1 << 50, ProducerEpoch: 2} // of whatever generation
+	if stale := Request(init, 3); stale != nil || init.ProducerID != -1 || init.ProducerEpoch != -1 {
+		t.Errorf("%+v, answered %+v", init, stale)
+	}
 	if p := Produced(3); p.Partition != 3 || p.BaseOffset != -1 || p.ErrorCode != kerr.UnknownProducerID.Code || p.LogStartOffset >= -1 {
 		t.Errorf("%+v", p)
 	}
