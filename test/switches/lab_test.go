@@ -35,12 +35,19 @@ type lab struct {
 	t         testing.TB
 	sites     map[string]*node.Site
 	nodes     []*node.Node
+	setup     *node.Setup
 	bootstrap string
 	admin     *kadm.Client // through the doors
 	clients   []*client
 }
 
 func newLab(t *testing.T) *lab {
+	t.Helper()
+	return newLabBehind(t, nil)
+}
+
+// newLabBehind is newLab with something in the way of clients; nil for nothing.
+func newLabBehind(t *testing.T, way *between) *lab {
 	t.Helper()
 	quick := map[string]string{"group.initial.rebalance.delay.ms": "200"}
 	sites := node.StartSitesWith(t, kafka.Options{Name: "eu", Properties: quick}, kafka.Options{Name: "us", Properties: quick})
@@ -51,12 +58,20 @@ func newLab(t *testing.T) *lab {
 	for _, n := range names {
 		port := node.FreeRow(t, 1+slots)
 		doors = append(doors, fmt.Sprintf("127.0.0.1:%d", port))
-		more += fmt.Sprintf("[[router]]\nname = \"shop\"\nnode = %q\nlisten = \"127.0.0.1:%d\"\nadvertise = \"127.0.0.1\"\nslots = \"%d-%d\"\nhome = \"eu\"\n", n, port, port+1, port+slots)
+		listens := "127.0.0.1"
+		if way != nil {
+			listens = "127.0.0.2"
+			for p := port; p <= port+slots; p++ {
+				way.listen(fmt.Sprintf("127.0.0.1:%d", p), fmt.Sprintf("%s:%d", listens, p))
+			}
+		}
+		more += fmt.Sprintf("[[router]]\nname = \"shop\"\nnode = %q\nlisten = \"%s:%d\"\nadvertise = \"127.0.0.1\"\nslots = \"%d-%d\"\nhome = \"eu\"\n", n, listens, port, port+1, port+slots)
 	}
 	l.bootstrap = strings.Join(doors, ",")
 	fleet := node.NewFleet(t, node.Fleet{Name: "switches", Sites: []*node.Site{sites["eu"], sites["us"], sites["ap"]}, Nodes: append(names, "us-1"), More: more,
 		DCs:   map[string]string{"eu": "frankfurt", "us": "virginia", "ap": "singapore", "eu-1": "frankfurt", "eu-2": "frankfurt", "us-1": "virginia"},
 		Links: []string{"eu>us", "us>eu"}, Topics: []string{"run-*"}})
+	l.setup = fleet
 	for _, n := range append(names, "us-1") {
 		l.nodes = append(l.nodes, fleet.Node(n))
 	}
@@ -99,11 +114,21 @@ func (l *lab) homeIs(ctx context.Context, home string, generation int64) error {
 // goes switches the router by a node.
 func (l *lab) goes(n *node.Node, kind adminpb.SwitchKind, to string) *adminpb.SwitchProgress {
 	l.t.Helper()
+	return l.goesWith(n, kind, to, nil)
+}
+
+// goesWith is goes; what at has for a step is done when that has begun.
+func (l *lab) goesWith(n *node.Node, kind adminpb.SwitchKind, to string, at map[string]func()) *adminpb.SwitchProgress {
+	l.t.Helper()
 	ctx, cancel := context.WithTimeout(l.t.Context(), 2*time.Minute)
 	defer cancel()
 	var last *adminpb.SwitchProgress
 	err := n.API.Switch(ctx, &adminpb.SwitchRequest{Router: "shop", To: to, Kind: kind, Why: "a test"}, func(p *adminpb.SwitchProgress) error {
 		last = p
+		if do := at[p.GetStep()]; do != nil {
+			delete(at, p.GetStep())
+			do()
+		}
 		return nil
 	})
 	if err != nil {
@@ -179,6 +204,16 @@ func (l *lab) startsAs(t *testing.T, e clients.Entry, mode clients.Feature, name
 	c.start(t, path, "producer", "", "produce", append(producer, "from=0", fmt.Sprint("records=", records), fmt.Sprint("rate=", rate), "txid="+c.topic)...)
 	l.clients = append(l.clients, c)
 	return c
+}
+
+// produces has a library's program only write records until the end.
+func (l *lab) produces(t *testing.T, e clients.Entry) {
+	t.Helper()
+	c := &client{l: l, topic: strings.ReplaceAll(fmt.Sprint("run-", e, "-alone"), " ", "-"), history: &program.History{}}
+	l.sites["eu"].Create(t, c.topic, partitions)
+	l.sites["us"].Create(t, c.topic, partitions)
+	c.start(t, e.Program(t), "producer", "", "produce", "kind=idempotent", "from=0", fmt.Sprint("records=", records), fmt.Sprint("rate=", rate))
+	l.clients = append(l.clients, c)
 }
 
 func (c *client) start(t *testing.T, path, name, group, role string, args ...string) {
