@@ -35,9 +35,15 @@ type follower struct {
 	goal     goal
 	leave    func() // ends what run does, which is over with the next goal; nil for nothing
 	arriving bool   // that is going to another home, which is over with the next generation only
-	held     int64  // the round for which nothing is under way any more
+	rounds
 	gathered gathered
 	trouble  string
+}
+
+// rounds are those for which something is done.
+type rounds struct {
+	drained int64 // transactions had their time to end
+	held    int64 // nothing is under way any more
 }
 
 // gathered are the members of groups at the home of a generation, which is about to be left.
@@ -100,7 +106,8 @@ func (f *follower) put(change func(*staging)) {
 	defer f.mu.Unlock()
 	f.r.stages.set(f.set, func(s *staging) {
 		change(s)
-		s.Phase, s.round = f.goal.phase(s.Generation)
+		s.Phase, s.round = f.goal.phase(s.Generation, f.drained)
+		s.Closed = f.goal.generation > s.Generation
 	})
 }
 
@@ -109,11 +116,12 @@ func (f *follower) keepPhase() (begins hold.Phase) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := f.r.stages.now[f.set].Load()
-	if phase, round := f.goal.phase(now.Generation); phase == now.Phase && round == now.round {
+	if phase, round := f.goal.phase(now.Generation, f.drained); phase == now.Phase && round == now.round {
 		return hold.Serving
 	}
 	f.r.stages.set(f.set, func(s *staging) {
-		s.Phase, s.round = f.goal.phase(s.Generation)
+		s.Phase, s.round = f.goal.phase(s.Generation, f.drained)
+		s.Closed = f.goal.generation > s.Generation
 		begins = s.Phase
 	})
 	return begins
@@ -238,6 +246,9 @@ func (f *follower) gather(ctx context.Context, g goal) error {
 	if g.to != "" {
 		warm.Go(func() { f.warm(ctx, g.to) })
 	}
+	if !g.lost {
+		f.drain(ctx, g)
+	}
 	for pause := lookFirst; ; pause = min(2*pause, lookMost) {
 		if g.lost {
 			f.r.dropAll(f.set)
@@ -259,6 +270,7 @@ func (f *follower) gather(ctx context.Context, g goal) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.goal == g {
+		f.r.stages.set(f.set, func(s *staging) { s.Closed = s.round == g.round }) // before anybody may decide
 		f.held, f.gathered = g.round, gathered{g.generation, members}
 	}
 	return nil

@@ -38,8 +38,8 @@ func goalOf(st generation.State, plans []generation.Plan) goal {
 	return g
 }
 
-// phase is what a set that is at a generation does meanwhile, and the open round that it does it for.
-func (g goal) phase(at int64) (hold.Phase, int64) {
+// phase is what a set that is at a generation does meanwhile, and the open round that it does it for. drained is the last round for which transactions had their time to end.
+func (g goal) phase(at, drained int64) (hold.Phase, int64) {
 	held := func(lost bool) hold.Phase {
 		if lost {
 			return hold.Lost
@@ -49,6 +49,8 @@ func (g goal) phase(at int64) (hold.Phase, int64) {
 	switch {
 	case g.generation > at:
 		return held(g.died), 0
+	case g.round != 0 && !g.lost && g.round != drained:
+		return hold.Draining, g.round
 	case g.round != 0:
 		return held(g.lost), g.round
 	}

@@ -28,7 +28,8 @@ import (
 //
 // By router and set, whose label is empty for what no set names:
 //
-//	isthmus_router_generation, isthmus_router_home{home}, isthmus_router_phase{phase}, isthmus_router_held_requests, isthmus_router_moves_total, isthmus_router_move_failures_total
+//	isthmus_router_generation, isthmus_router_home{home}, isthmus_router_phase{phase}, isthmus_router_held_requests, isthmus_router_moves_total, isthmus_router_move_failures_total,
+//	isthmus_router_gated_batches_total{reason}
 //
 // Labels are bounded: by the slots that a file names, the brokers of a home, and the keys of requests that this build knows.
 type Metrics struct {
@@ -67,7 +68,7 @@ var (
 // Describe implements [prometheus.Collector].
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descReady, descAge, descPending, descHeld, descIDs, descFull, descThrottled, descRefused, descEnds, descRequests, descAnswers, descLocal,
-		descDials, descDialFails, descClaims, descOpen, descOpened, descBytes, descGeneration, descHome, descPhase, descHolds, descMoves, descMoveFails, descWaited} {
+		descDials, descDialFails, descClaims, descOpen, descOpened, descBytes, descGeneration, descHome, descPhase, descHolds, descMoves, descMoveFails, descGated, descWaited} {
 		ch <- d
 	}
 }

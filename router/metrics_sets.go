@@ -1,6 +1,9 @@
 package router
 
-import "github.com/isthmus-project/isthmus/router/hold"
+import (
+	"github.com/isthmus-project/isthmus/router/gate"
+	"github.com/isthmus-project/isthmus/router/hold"
+)
 
 var (
 	descGeneration = desc("generation", "How often the home of a set has changed, as far as this instance has followed.", "set")
@@ -9,6 +12,7 @@ var (
 	descHolds      = desc("held_requests", "Connections whose request waits because the home of its set changes, or because this instance may not write.", "set")
 	descMoves      = desc("moves_total", "Times that a set was taken to another home.", "set")
 	descMoveFails  = desc("move_failures_total", "Times that a set could not be taken to another home; it is tried again.", "set")
+	descGated      = desc("gated_batches_total", "Batches of idempotent producers that were held against what the home before had of them, by what was found.", "set", "reason")
 	descWaited     = desc("waited_seconds_total", "Time for which requests were held because their home was changing, or because this instance might not write.")
 )
 
@@ -31,6 +35,10 @@ func (r *Router) collectSets(s sink) {
 			s.gauge(descPhase, is, one.Set, p.String())
 		}
 		s.gauge(descHolds, float64(waiting[set]), one.Set)
+		gated := r.stages.now[set].Load().decided()
+		for _, reason := range gate.Reasons() {
+			s.counter(descGated, float64(gated[reason]), one.Set, reason.String())
+		}
 		s.counter(descMoves, float64(r.followers[set].moved.Load()), one.Set)
 		s.counter(descMoveFails, float64(r.followers[set].failed.Load()), one.Set)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -132,6 +133,21 @@ type staging struct {
 	over  chan struct{}
 	round int64 // 0 for none
 	book  *members.Book
+	gated map[gate.Reason]int64 // batches at the gates of generations before
+}
+
+// decided is how many batches gates have decided about, in all generations.
+func (s *staging) decided() map[gate.Reason]int64 {
+	out := maps.Clone(s.gated)
+	if out == nil {
+		out = make(map[gate.Reason]int64)
+	}
+	if s.Producers != nil {
+		for reason, n := range s.Producers.Counts() {
+			out[reason] += n
+		}
+	}
+	return out
 }
 
 // members is the book of a set, nil if it is not needed any more.
@@ -242,6 +258,7 @@ func (r *Router) take(ctx context.Context, m *move) error {
 	}
 	r.apart.moved(m.set)
 	r.followers[m.set].put(func(s *staging) {
+		s.gated = s.decided()
 		s.Generation, s.home = m.to.Generation, m.to.Cluster.Name()
 		s.Producers, s.Written, s.book = m.to.Producers, written.New(), members.New(time.Now(), m.to.Members)
 	})

@@ -25,7 +25,7 @@ same for as long as they live. What is hidden they do not learn of; who sends it
 | T | ids of topics | none |
 | E | epochs of leaders | −1, which means that none is known |
 | O | offsets | those of the home, as there is no switch yet |
-| P | ids of producers | the router's own if idempotent, the home's if transactional |
+| P | ids of producers | the router's own if idempotent, the home's if transactional, behind a switch with a tag |
 | G | members and generations of groups | those of the home, as there is no switch yet |
 | V | versions | this table |
 

@@ -59,7 +59,7 @@ var table = []Row{
 	{kmsg.DeleteTopics, 0, 5, Forward, 0, 0, ""},
 	{kmsg.DeleteTopics, 6, 6, Hide, Topic, Topic, topicIDs},
 	{kmsg.DeleteRecords, 0, 2, Forward, Offset, Offset, ""},
-	{kmsg.InitProducerID, 0, 5, Answer, Producer, Producer, "with a transactional id: forwarded"},
+	{kmsg.InitProducerID, 0, 5, Answer, Producer, Producer, "with a transactional id: forwarded; behind a switch clients have the ids with a tag"},
 	{kmsg.OffsetForLeaderEpoch, 0, 4, Hide, Epoch, Epoch | Offset, "clients are told no epochs"},
 	{kmsg.AddPartitionsToTxn, 0, 3, Forward, Producer, 0, ""},
 	{kmsg.AddPartitionsToTxn, 4, 5, Hide, Producer, 0, between},

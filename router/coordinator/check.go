@@ -1,7 +1,6 @@
 package coordinator
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -154,31 +153,7 @@ func (c *Coordinator) checkTopics(ctx context.Context, o switchover.Order, from,
 		err = fmt.Errorf("the mirror is %d records behind, at %s among others; clients would wait too long: try again when it has caught up", n, where)
 	}
 	out = append(out, found("lag", err, fmt.Sprintf("%d records are not durably mirrored yet", n)))
-	return append(out, checkTransactions(ctx, from, left))
-}
-
-// checkTransactions looks for transactions that are open: the mirror waits for their end, and nobody could end them while clients are held.
-func checkTransactions(ctx context.Context, at *broker.Cluster, topics map[string][]int64) Check {
-	partitions := make(map[string][]int32, len(topics))
-	for topic, ends := range topics {
-		for p := range ends {
-			partitions[topic] = append(partitions[topic], int32(p))
-		}
-	}
-	open, err := at.OpenTransactions(ctx, partitions)
-	if errors.Is(err, broker.ErrUnsupported) {
-		return Check{Name: "transactions", OK: true, Warning: true, Text: "the brokers do not tell of open transactions; with one the switch would be given up"}
-	}
-	if err != nil || len(open) == 0 {
-		return found("transactions", err, "none is open")
-	}
-	var ids []string
-	for _, o := range open {
-		if id := cmp.Or(o.TransactionalID, fmt.Sprintf("of producer %d", o.ProducerID)); !slices.Contains(ids, id) {
-			ids = append(ids, id)
-		}
-	}
-	return Check{Name: "transactions", Text: fmt.Sprintf("%s are open; a router does not take transactional producers along yet: stop them, or put them and their topics into a set of their own", some(ids))}
+	return append(out, c.checkTransactions(ctx, o.Set, from, left))
 }
 
 // checkWithout looks at the new home alone: the other is presumed dead.

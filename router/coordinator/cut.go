@@ -101,6 +101,9 @@ func (a *attempt) makeCut(ctx context.Context, s switchover.State) (none generat
 		ref, err := a.deps.Store.WriteCut(ctx, s.Set, nil)
 		return ref, err
 	}
+	if err := a.endTransactions(ctx, s.Set, from, topics); err != nil {
+		return none, err
+	}
 	timelines, err := a.timelines(ctx, s)
 	if err != nil {
 		return none, err

@@ -91,6 +91,14 @@ func (r Reason) String() string {
 	return reasonNames[r]
 }
 
+// Reasons are all of them.
+func Reasons() (all []Reason) {
+	for r := range reasons {
+		all = append(all, r)
+	}
+	return all
+}
+
 // Decision is what becomes of a batch, and why.
 type Decision struct {
 	Outcome Outcome

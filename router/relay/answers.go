@@ -71,6 +71,13 @@ func (r *Relay) answer(ctx context.Context, h frame.Answer, o owed) error {
 	if o.after != nil {
 		r.holdBack(o.after)
 	}
+	left, err := r.passable(o)
+	if err != nil {
+		return err
+	}
+	if left {
+		o.edit = r.nothingOf
+	}
 	row, _ := apis.Of(o.key, o.version)
 	switch {
 	case walk.Walkable(o.key, o.version) && o.edit == nil:

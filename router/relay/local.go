@@ -74,7 +74,10 @@ func (r *Relay) producer(ctx context.Context, h frame.Request, row apis.Row) err
 		return err
 	}
 	o := owed{key: h.Key, version: h.Version, correlation: h.Correlation, kind: forward}
-	if r.sets != nil {
+	switch {
+	case r.generation > 0:
+		return r.transact(h, o, row, whole, body)
+	case r.sets != nil:
 		return r.consider(ctx, h, o, row, whole, body)
 	}
 	if err := r.owe(o); err != nil {

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"sync"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/isthmus-project/isthmus/broker/batch"
 	"github.com/isthmus-project/isthmus/router/rewrite"
 	"github.com/isthmus-project/isthmus/router/timeline"
@@ -132,5 +134,33 @@ func showing(o rewrite.Offsets, p *places) func(walk.Place, batch.Header, bool) 
 			return false, fmt.Errorf("topic %s, partition %d, real offsets %d to %d: %w", at.Topic, at.Partition, h.BaseOffset, last, errSpans)
 		}
 		return true, nil
+	}
+}
+
+// nothingOf leaves nothing of what a Fetch got from a home that was left. What comes there since may be a copy of what was written at the next one, and has other offsets there: what was rolled back
+// there is not in it.
+func (r *Relay) nothingOf(resp kmsg.Response) {
+	m := resp.(*kmsg.FetchResponse)
+	o := r.cfg.View().Offsets()
+	m.Brokers = nil
+	for _, t := range m.Topics {
+		for i := range t.Partitions {
+			p := &t.Partitions[i]
+			p.RecordBatches, p.AbortedTransactions = nil, nil
+			p.PreferredReadReplica = -1
+			p.CurrentLeader = kmsg.NewFetchResponseTopicPartitionCurrentLeader()
+			p.DivergingEpoch = kmsg.NewFetchResponseTopicPartitionDivergingEpoch()
+			if o == nil {
+				continue
+			}
+			for _, at := range []*int64{&p.HighWatermark, &p.LastStableOffset} {
+				if *at >= 0 {
+					*at = o.Virtual(t.Topic, p.Partition, *at)
+				}
+			}
+			if p.LogStartOffset >= 0 {
+				p.LogStartOffset = o.Start(t.Topic, p.Partition, p.LogStartOffset)
+			}
+		}
 	}
 }

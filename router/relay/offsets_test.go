@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/isthmus-project/isthmus/broker/batch"
+	"github.com/isthmus-project/isthmus/router/hold"
 	"github.com/isthmus-project/isthmus/router/positions"
 	"github.com/isthmus-project/isthmus/router/rewrite"
 	"github.com/isthmus-project/isthmus/router/timeline"
@@ -154,4 +156,52 @@ func mapped(t *testing.T, b *positions.Book) *rewrite.View {
 		t.Fatal(err)
 	}
 	return v.WithOffsets(b)
+}
+
+// closed has another home decided on, perhaps.
+func (s *stages) closed() {
+	next := *s.now.Load()
+	next.over = make(chan struct{})
+	next.Over, next.Closed = next.over, true
+	close(s.now.Swap(&next).over)
+}
+
+// TestOffsets_Left: what a home tells when another may have been decided on waits until that is known. If it was, nothing of it is shown but offsets: what came there since has others at the
+// new home. If it was not, all is.
+func TestOffsets_Left(t *testing.T) {
+	for moved, want := range map[bool]string{true: "30 0 []", false: "30 0 [23]"} {
+		synctest.Test(t, func(t *testing.T) {
+			v := mapped(t, jumping(t))
+			l, s := newStaging(t, func(c *Config) { c.View = func() *rewrite.View { return v } })
+			l.fetch(1, 23)
+			s.set(0, hold.Held)
+			s.closed()
+			post(l.up, answer(1, 11, fetchedAt(t, 53)))
+			quiet(t, l.client, time.Second, "what nobody knows the place of")
+			generation := int64(0)
+			if moved {
+				generation = 1
+			}
+			s.set(generation, hold.Serving)
+			if got := l.told(1); got != want {
+				t.Errorf("moved %v: the client is told %s, want %s", moved, got, want)
+			}
+			_ = l.client.Close()
+			<-l.ended
+		})
+	}
+}
+
+// TestOffsets_LeftForGood: nobody waits for ever to know.
+func TestOffsets_LeftForGood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := mapped(t, jumping(t))
+		l, s := newStaging(t, func(c *Config) { c.View = func() *rewrite.View { return v } })
+		l.fetch(1, 23)
+		s.set(0, hold.Held)
+		s.closed()
+		post(l.up, answer(1, 11, fetchedAt(t, 53)))
+		l.gone(2 * (hold.Patience + l.relay.cfg.Timeouts.Linger))
+		l.end(Router, ErrMoved)
+	})
 }

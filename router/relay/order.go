@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -14,6 +15,7 @@ import (
 	"github.com/isthmus-project/isthmus/router/apis"
 	"github.com/isthmus-project/isthmus/router/frame"
 	"github.com/isthmus-project/isthmus/router/gate"
+	"github.com/isthmus-project/isthmus/router/transactions"
 	"github.com/isthmus-project/isthmus/router/walk"
 	"github.com/isthmus-project/isthmus/router/written"
 )
@@ -75,7 +77,21 @@ type sentBatch struct {
 	gate.Batch
 }
 
-// gated does with a Produce what the gates say of its batches.
+// gates reports whether somebody is remembered whom the home does not know.
+func (r *Relay) gates() bool { return r.order.book != nil && !r.order.book.Open(time.Now()) }
+
+// looksInto reports whether a Produce is to be decoded: there are gates, or the ids in it are not those of the home.
+func (r *Relay) looksInto(h frame.Request) (bool, error) {
+	switch {
+	case h.Key != int16(kmsg.Produce) || r.generation == 0 && r.order.book == nil:
+		return false, nil
+	case r.gates():
+		return true, nil
+	}
+	return r.transactional(h)
+}
+
+// gated does with a Produce what the gates say of its batches, and gives those of transactions the home's ids.
 func (r *Relay) gated(ctx context.Context, h frame.Request, o owed, row apis.Row) error {
 	in, body, give, err := r.request(ctx, h, r.cfg.Limits.Request)
 	if err != nil {
@@ -87,8 +103,10 @@ func (r *Relay) gated(ctx context.Context, h frame.Request, o owed, row apis.Row
 	if err := m.ReadFrom(body); err != nil {
 		return failed(Client, "read a request", fmt.Errorf("%w: %w", ErrMalformed, err))
 	}
-	if err := r.quiet(); err != nil { // what the home says of the batch before decides about this one
-		return err
+	if r.gates() {
+		if err := r.quiet(); err != nil { // what the home says of the batch before decides about this one
+			return err
+		}
 	}
 	r.names(h.Key)
 	sent, here, err := r.divide(m)
@@ -122,17 +140,12 @@ func (r *Relay) divide(m *kmsg.ProduceRequest) (sent []sentBatch, here *kmsg.Pro
 		told.Topic = t.Topic
 		parts := t.Partitions[:0]
 		for _, p := range t.Partitions {
-			one, d, err := r.through(t.Topic, p)
+			one, answer, err := r.through(t.Topic, p)
 			switch {
 			case err != nil: // the other batches are looked at all the same: what each waits for counts from now on
 				early = cmp.Or(early, err)
-			case d.Outcome == gate.Answer:
-				rp := kmsg.NewProduceResponseTopicPartition()
-				rp.Partition, rp.BaseOffset = p.Partition, d.Base
-				if d.Base < 0 {
-					rp.ErrorCode = kerr.DuplicateSequenceNumber.Code // all clients take it for success
-				}
-				told.Partitions = append(told.Partitions, rp)
+			case answer != nil:
+				told.Partitions = append(told.Partitions, *answer)
 			default:
 				if r.order.written != nil {
 					r.order.written.Sent([]byte(t.Topic), p.Partition, one.Records)
@@ -151,20 +164,38 @@ func (r *Relay) divide(m *kmsg.ProduceRequest) (sent []sentBatch, here *kmsg.Pro
 	return sent, here, early
 }
 
-// through lets a batch through its gate, and stamps it.
-func (r *Relay) through(topic string, p kmsg.ProduceRequestTopicPartition) (one gate.Batch, d gate.Decision, err error) {
+// through lets a batch through its gate, and stamps it; or says what it is answered here.
+func (r *Relay) through(topic string, p kmsg.ProduceRequestTopicPartition) (one gate.Batch, answer *kmsg.ProduceResponseTopicPartition, err error) {
 	h, err := batch.ParseHeader(p.Records)
 	if err != nil {
-		return gate.Batch{ID: -1}, gate.Decision{}, nil // the home says what is wrong with it
+		return gate.Batch{ID: -1}, nil, nil // the home says what is wrong with it
 	}
 	one = gate.Of(h)
-	if d = r.order.book.Batch(topic, p.Partition, r.order.conn, one); d.Outcome == gate.Close {
-		return one, d, failed(Router, "keep the order of a producer", fmt.Errorf("topic %s, partition %d, sequence %d: %v: %w", topic, p.Partition, one.First, d.Reason, ErrOrder))
+	if one.Transactional {
+		if !r.ofHome(p.Records, h) {
+			stale := transactions.Produced(p.Partition)
+			answer = &stale
+		}
+		return one, answer, nil
+	}
+	if r.order.book == nil {
+		return one, nil, nil
+	}
+	switch d := r.order.book.Batch(topic, p.Partition, r.order.conn, one); d.Outcome {
+	case gate.Close:
+		return one, nil, failed(Router, "keep the order of a producer", fmt.Errorf("topic %s, partition %d, sequence %d: %v: %w", topic, p.Partition, one.First, d.Reason, ErrOrder))
+	case gate.Answer:
+		rp := kmsg.NewProduceResponseTopicPartition()
+		rp.Partition, rp.BaseOffset = p.Partition, d.Base
+		if d.Base < 0 {
+			rp.ErrorCode = kerr.DuplicateSequenceNumber.Code // all clients take it for success
+		}
+		return one, &rp, nil
 	}
 	if s, differs := salted(r.order.book, h); differs {
 		batch.Restamp(p.Records[:batch.HeaderSize], s)
 	}
-	return one, d, nil
+	return one, nil, nil
 }
 
 // acked notes how far the home says that its logs go.
@@ -181,6 +212,9 @@ func acked(w *written.Book, resp *kmsg.ProduceResponse) {
 
 // judged notes what the home said of batches.
 func (r *Relay) judged(resp *kmsg.ProduceResponse, sent []sentBatch) {
+	if r.order.book == nil {
+		return
+	}
 	codes := make(map[string]map[int32]int16)
 	for _, t := range resp.Topics {
 		codes[t.Topic] = make(map[int32]int16)

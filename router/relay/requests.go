@@ -17,6 +17,7 @@ import (
 	"github.com/isthmus-project/isthmus/router/members"
 	"github.com/isthmus-project/isthmus/router/rewrite"
 	"github.com/isthmus-project/isthmus/router/sets"
+	"github.com/isthmus-project/isthmus/router/transactions"
 	"github.com/isthmus-project/isthmus/router/walk"
 )
 
@@ -189,9 +190,14 @@ func (r *Relay) serve(ctx context.Context, h frame.Request) error {
 			return r.ofGroup(ctx, h, o, row, b)
 		}
 	}
+	into, err := r.looksInto(h)
 	switch {
-	case h.Key == int16(kmsg.Produce) && r.order.book != nil && !r.order.book.Open(time.Now()):
+	case err != nil:
+		return err
+	case into:
 		return r.gated(ctx, h, o, row)
+	case r.generation > 0 && transactions.Looks(h.Key):
+		return r.ofTransaction(ctx, h, o, row)
 	case walk.Walkable(h.Key, h.Version):
 		return r.walkRequest(h, o)
 	case r.sets != nil && sets.Looks(h.Key):

@@ -19,6 +19,8 @@ type Stage struct {
 	Generation int64
 	// Phase says what may go to the home.
 	Phase hold.Phase
+	// Closed says that another home may have been decided on: what this one tells from now on may have come from there, and is not passed on before that is known.
+	Closed bool
 	// Producers are the gates of producers and the ids that this home sees; nil for the first home.
 	Producers *gate.Book
 	// Written is told what this home acknowledges; nil tells nobody.
@@ -74,6 +76,35 @@ func (r *Relay) staged(ctx context.Context, h frame.Request) (done bool, err err
 			return false, r.cause()
 		case <-patience.C:
 			return false, failed(Router, "wait for a home", fmt.Errorf("held for %v: %w", hold.Patience, ErrMoved))
+		}
+	}
+}
+
+// passable waits, with the answer to a Fetch, until it is known whether it is of the home that the client is to read from; left says that it is not.
+func (r *Relay) passable(o owed) (left bool, err error) {
+	if r.cfg.Stage == nil || o.key != int16(kmsg.Fetch) {
+		return false, nil
+	}
+	var patience <-chan time.Time
+	for {
+		s := r.cfg.Stage()
+		switch {
+		case s.Generation != o.generation:
+			return true, nil
+		case !s.Closed && s.Phase != hold.Lost && (s.Phase == hold.Serving || r.leased(s.Generation)):
+			return false, nil
+		}
+		if patience == nil {
+			timer := time.NewTimer(hold.Patience)
+			defer timer.Stop()
+			patience = timer.C
+		}
+		select {
+		case <-s.Over:
+		case <-r.over:
+			return false, r.cause()
+		case <-patience:
+			return false, failed(Router, "wait for a home", fmt.Errorf("an answer was held for %v: %w", hold.Patience, ErrMoved))
 		}
 	}
 }

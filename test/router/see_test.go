@@ -150,7 +150,7 @@ func checkMetrics(t *testing.T, registry *prometheus.Registry) {
 		"ends_total none": 0, "requests_total Produce": 1, "answers_total Produce": 1, "requests_total SASLAuthenticate": 3, "local_answers_total InitProducerID": 1,
 		"dials_total 0": 3, "dial_failures_total 0": 0, "identity_claims_total made": 2, "identity_claims_total failed": 0, "connections 0": 2, "connections bootstrap": 1,
 		"opened_connections_total 0": 2, "bytes_total in 0": 100, "bytes_total out 0": 100,
-		"generation ": 0, "home eu ": 1, "phase serving ": 1, "phase held ": 0, "held_requests ": 0, "moves_total ": 0, "move_failures_total ": 0, "waited_seconds_total": 0,
+		"generation ": 0, "home eu ": 1, "phase serving ": 1, "phase held ": 0, "held_requests ": 0, "moves_total ": 0, "move_failures_total ": 0, "gated_batches_total follows ": 0, "waited_seconds_total": 0,
 	} {
 		v, there := got[name]
 		if !there || v < least {

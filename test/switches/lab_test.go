@@ -26,7 +26,8 @@ import (
 const (
 	slots      = 3
 	partitions = 3
-	rate       = 50 // records a second of each producer
+	rate       = 50         // records a second of each producer
+	records    = 10_000_000 // more than it can write
 )
 
 // lab is two real clusters that bring each other everything, a third for its vote, two nodes with a door each, and the clients there.
@@ -34,12 +35,19 @@ type lab struct {
 	t         testing.TB
 	sites     map[string]*node.Site
 	nodes     []*node.Node
+	setup     *node.Setup
 	bootstrap string
 	admin     *kadm.Client // through the doors
 	clients   []*client
 }
 
 func newLab(t *testing.T) *lab {
+	t.Helper()
+	return newLabBehind(t, nil)
+}
+
+// newLabBehind is newLab with something in the way of clients; nil for nothing.
+func newLabBehind(t *testing.T, way *between) *lab {
 	t.Helper()
 	quick := map[string]string{"group.initial.rebalance.delay.ms": "200"}
 	sites := node.StartSitesWith(t, kafka.Options{Name: "eu", Properties: quick}, kafka.Options{Name: "us", Properties: quick})
@@ -50,12 +58,20 @@ func newLab(t *testing.T) *lab {
 	for _, n := range names {
 		port := node.FreeRow(t, 1+slots)
 		doors = append(doors, fmt.Sprintf("127.0.0.1:%d", port))
-		more += fmt.Sprintf("[[router]]\nname = \"shop\"\nnode = %q\nlisten = \"127.0.0.1:%d\"\nadvertise = \"127.0.0.1\"\nslots = \"%d-%d\"\nhome = \"eu\"\n", n, port, port+1, port+slots)
+		listens := "127.0.0.1"
+		if way != nil {
+			listens = "127.0.0.2"
+			for p := port; p <= port+slots; p++ {
+				way.listen(fmt.Sprintf("127.0.0.1:%d", p), fmt.Sprintf("%s:%d", listens, p))
+			}
+		}
+		more += fmt.Sprintf("[[router]]\nname = \"shop\"\nnode = %q\nlisten = \"%s:%d\"\nadvertise = \"127.0.0.1\"\nslots = \"%d-%d\"\nhome = \"eu\"\n", n, listens, port, port+1, port+slots)
 	}
 	l.bootstrap = strings.Join(doors, ",")
 	fleet := node.NewFleet(t, node.Fleet{Name: "switches", Sites: []*node.Site{sites["eu"], sites["us"], sites["ap"]}, Nodes: append(names, "us-1"), More: more,
 		DCs:   map[string]string{"eu": "frankfurt", "us": "virginia", "ap": "singapore", "eu-1": "frankfurt", "eu-2": "frankfurt", "us-1": "virginia"},
 		Links: []string{"eu>us", "us>eu"}, Topics: []string{"run-*"}})
+	l.setup = fleet
 	for _, n := range append(names, "us-1") {
 		l.nodes = append(l.nodes, fleet.Node(n))
 	}
@@ -98,11 +114,21 @@ func (l *lab) homeIs(ctx context.Context, home string, generation int64) error {
 // goes switches the router by a node.
 func (l *lab) goes(n *node.Node, kind adminpb.SwitchKind, to string) *adminpb.SwitchProgress {
 	l.t.Helper()
+	return l.goesWith(n, kind, to, nil)
+}
+
+// goesWith is goes; what at has for a step is done when that has begun.
+func (l *lab) goesWith(n *node.Node, kind adminpb.SwitchKind, to string, at map[string]func()) *adminpb.SwitchProgress {
+	l.t.Helper()
 	ctx, cancel := context.WithTimeout(l.t.Context(), 2*time.Minute)
 	defer cancel()
 	var last *adminpb.SwitchProgress
 	err := n.API.Switch(ctx, &adminpb.SwitchRequest{Router: "shop", To: to, Kind: kind, Why: "a test"}, func(p *adminpb.SwitchProgress) error {
 		last = p
+		if do := at[p.GetStep()]; do != nil {
+			delete(at, p.GetStep())
+			do()
+		}
 		return nil
 	})
 	if err != nil {
@@ -137,6 +163,7 @@ type client struct {
 	l       *lab
 	topic   string
 	mode    clients.Feature
+	aborts  bool // of transactions, which are judged elsewhere
 	history *program.History
 	runs    []*program.Run // the producer is the last
 }
@@ -158,8 +185,14 @@ func wanted() (out []clients.Entry) {
 // starts has a library's program write records until the end, and read them.
 func (l *lab) starts(t *testing.T, e clients.Entry, mode clients.Feature) *client {
 	t.Helper()
+	return l.startsAs(t, e, mode, string(mode), "kind=idempotent")
+}
+
+// startsAs is starts under a name, with what the producer is to do.
+func (l *lab) startsAs(t *testing.T, e clients.Entry, mode clients.Feature, name string, producer ...string) *client {
+	t.Helper()
 	path := e.Program(t)
-	c := &client{l: l, topic: strings.ReplaceAll(fmt.Sprint("run-", e, "-", mode), " ", "-"), mode: mode, history: &program.History{}}
+	c := &client{l: l, topic: strings.ReplaceAll(fmt.Sprint("run-", e, "-", name), " ", "-"), mode: mode, history: &program.History{}}
 	l.sites["eu"].Create(t, c.topic, partitions)
 	l.sites["us"].Create(t, c.topic, partitions)
 	for _, name := range []string{"first", "second"} {
@@ -168,9 +201,19 @@ func (l *lab) starts(t *testing.T, e clients.Entry, mode clients.Feature) *clien
 	if e.Has(clients.Assign) {
 		c.start(t, path, "reader", "", "consume", "mode=assign", "seek=0")
 	}
-	c.start(t, path, "producer", "", "produce", "kind=idempotent", "from=0", "records=10000000", fmt.Sprint("rate=", rate))
+	c.start(t, path, "producer", "", "produce", append(producer, "from=0", fmt.Sprint("records=", records), fmt.Sprint("rate=", rate), "txid="+c.topic)...)
 	l.clients = append(l.clients, c)
 	return c
+}
+
+// produces has a library's program only write records until the end.
+func (l *lab) produces(t *testing.T, e clients.Entry) {
+	t.Helper()
+	c := &client{l: l, topic: strings.ReplaceAll(fmt.Sprint("run-", e, "-alone"), " ", "-"), history: &program.History{}}
+	l.sites["eu"].Create(t, c.topic, partitions)
+	l.sites["us"].Create(t, c.topic, partitions)
+	c.start(t, e.Program(t), "producer", "", "produce", "kind=idempotent", "from=0", fmt.Sprint("records=", records), fmt.Sprint("rate=", rate))
+	l.clients = append(l.clients, c)
 }
 
 func (c *client) start(t *testing.T, path, name, group, role string, args ...string) {
@@ -188,6 +231,23 @@ func (c *client) count(kind string, who ...string) (n int) {
 	return n
 }
 
+// written is how many records were acknowledged, of those in transactions only what was committed.
+func (c *client) written() (n int) {
+	events := c.history.Events()
+	committed := map[int64]bool{0: true}
+	for _, e := range events {
+		if e.Kind == oracle.Commit {
+			committed[e.Tx] = true
+		}
+	}
+	for _, e := range events {
+		if e.Kind == oracle.Acked && committed[e.Tx] {
+			n++
+		}
+	}
+	return n
+}
+
 // end stops the producer, waits until all is read, and judges it.
 func (c *client) end(ctx context.Context, t *testing.T) {
 	t.Helper()
@@ -195,7 +255,7 @@ func (c *client) end(ctx context.Context, t *testing.T) {
 	var err error
 	for _, who := range [][]string{{"first", "second"}, {"reader"}} {
 		if err == nil && (len(who) == 2 || len(c.runs) == 4) {
-			err = c.history.Wait(ctx, fmt.Sprint("all to be read by ", who), func([]oracle.Event) bool { return c.count(oracle.Read, who...) >= c.count(oracle.Acked) })
+			err = c.history.Wait(ctx, fmt.Sprint("all to be read by ", who), func([]oracle.Event) bool { return c.count(oracle.Read, who...) >= c.written() })
 		}
 	}
 	for _, r := range c.runs {
@@ -211,7 +271,7 @@ func (c *client) end(ctx context.Context, t *testing.T) {
 	events := c.history.Events()
 	t.Logf("%s: %d acknowledged, %d read, %d times given partitions, %d errors reported", c.topic, c.count(oracle.Acked), c.count(oracle.Read), c.count(oracle.Assigned), c.count(oracle.Error))
 	judged := slices.DeleteFunc(slices.Clone(events), func(e oracle.Event) bool {
-		return e.Kind == oracle.Error && c.mode == clients.Cooperative && midRebalance.MatchString(e.Text)
+		return e.Kind == oracle.Error && (c.mode == clients.Cooperative && midRebalance.MatchString(e.Text) || c.aborts && strings.HasPrefix(e.Text, aborted)) || c.aborts && e.Kind == oracle.Failed
 	})
 	for _, wrong := range oracle.Judge(judged, stored, oracle.Promise{}) {
 		t.Errorf("%s: %s", c.topic, wrong)
@@ -226,6 +286,9 @@ func (c *client) end(ctx context.Context, t *testing.T) {
 		t.Logf("%s: %d times: %s", c.topic, n, text)
 	}
 }
+
+// aborted is what programs say of a transaction that they had to abort.
+const aborted = "transaction: "
 
 // midRebalance is what consumers hear that commit while their group rebalances cooperatively: those of Java without asking anybody (KIP-429; KafkaConsumer.commitSync), others of
 // any coordinator. They keep their partitions and commit a moment later. One rebalance is what a change of home costs a group.
@@ -243,7 +306,8 @@ func (l *lab) stored(ctx context.Context, topic string) (oracle.Log, error) {
 			left[o.Partition] = o.Offset
 		}
 	})
-	cl, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(l.bootstrap, ",")...), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(l.bootstrap, ",")...), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())
 	if err != nil {
 		return nil, err
 	}
@@ -254,9 +318,11 @@ func (l *lab) stored(ctx context.Context, topic string) (oracle.Log, error) {
 			return nil, fmt.Errorf("read %s: %w", topic, err)
 		}
 		got.EachRecord(func(r *kgo.Record) {
-			var id int64
-			_, _ = fmt.Sscan(string(r.Value), &id)
-			log[r.Partition] = append(log[r.Partition], oracle.Record{Offset: r.Offset, ID: id})
+			if !r.Attrs.IsControl() { // those are read for the end only, which is behind one of them
+				var id int64
+				_, _ = fmt.Sscan(string(r.Value), &id)
+				log[r.Partition] = append(log[r.Partition], oracle.Record{Offset: r.Offset, ID: id})
+			}
 			if r.Offset+1 >= left[r.Partition] {
 				delete(left, r.Partition)
 			}

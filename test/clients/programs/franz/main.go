@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -114,8 +115,15 @@ func produce(ctx context.Context, a args) error {
 	return cl.Flush(context.Background())
 }
 
-// send hands records to the client, at the rate that was asked for, until all are or ctx ends.
-func send(ctx context.Context, cl *kgo.Client, a args, first, n, tx int64) {
+// send hands records to the client, at the rate that was asked for, until all are or ctx ends. What it returns says behind a flush why one of them was given up.
+func send(ctx context.Context, cl *kgo.Client, a args, first, n, tx int64) (refused func() error) {
+	var given atomic.Pointer[error]
+	refused = func() error {
+		if err := given.Load(); err != nil {
+			return *err
+		}
+		return nil
+	}
 	var pace <-chan time.Time
 	if rate := a.number("rate"); rate > 0 {
 		t := time.NewTicker(time.Second / time.Duration(rate))
@@ -128,6 +136,7 @@ func send(ctx context.Context, cl *kgo.Client, a args, first, n, tx int64) {
 		cl.Produce(context.Background(), r, func(r *kgo.Record, err error) {
 			switch {
 			case err != nil:
+				given.Store(&err)
 				say("failed", fields{"id": id, "text": err.Error()})
 			case a["kind"] == "acks0":
 				say("acked", fields{"id": id, "partition": r.Partition, "offset": -1})
@@ -142,29 +151,39 @@ func send(ctx context.Context, cl *kgo.Client, a args, first, n, tx int64) {
 			}
 		}
 	}
+	return refused
 }
 
 func transactions(ctx context.Context, cl *kgo.Client, a args, first, n int64) error {
 	batch := a.number("batch")
 	for tx := int64(1); (tx-1)*batch < n && ctx.Err() == nil; tx++ {
-		if err := cl.BeginTransaction(); err != nil {
-			return err
-		}
 		begin := first + (tx-1)*batch
-		send(ctx, cl, a, begin, min(batch, first+n-begin), tx)
-		if err := cl.Flush(context.Background()); err != nil {
-			return err
-		}
 		end, event := kgo.TryCommit, "commit"
 		if tx%3 == 0 {
 			end, event = kgo.TryAbort, "abort"
 		}
-		if err := cl.EndTransaction(context.Background(), end); err != nil {
-			return err
+		if err := transaction(ctx, cl, a, begin, min(batch, first+n-begin), tx, end); err != nil {
+			say("error", fields{"text": "transaction: " + err.Error()})
+			if err := cl.EndTransaction(context.Background(), kgo.TryAbort); err != nil {
+				return err
+			}
+			event = "abort"
 		}
 		say(event, fields{"tx": tx})
 	}
 	return nil
+}
+
+// transaction is one; what is wrong with it is no more than that if it can be aborted.
+func transaction(ctx context.Context, cl *kgo.Client, a args, begin, n, tx int64, end kgo.TransactionEndTry) error {
+	if err := cl.BeginTransaction(); err != nil {
+		return err
+	}
+	refused := send(ctx, cl, a, begin, n, tx)
+	if err := errors.Join(cl.Flush(context.Background()), refused()); err != nil {
+		return err
+	}
+	return cl.EndTransaction(context.Background(), end)
 }
 
 func consume(ctx context.Context, a args) error {

@@ -16,7 +16,11 @@ import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.AuthorizationException;
+import org.apache.kafka.common.errors.OutOfOrderSequenceException;
+import org.apache.kafka.common.errors.ProducerFencedException;
 import org.apache.kafka.common.errors.WakeupException;
 import org.apache.kafka.common.utils.AppInfoParser;
 
@@ -138,16 +142,24 @@ public final class Client {
       }
       producer.initTransactions();
       for (long tx = 1; (tx - 1) * batch < n && !stopping; tx++) {
-        producer.beginTransaction();
         long begin = first + (tx - 1) * batch;
-        send(producer, begin, Math.min(batch, first + n - begin), tx);
-        producer.flush();
-        if (tx % 3 == 0) {
+        try {
+          producer.beginTransaction();
+          send(producer, begin, Math.min(batch, first + n - begin), tx);
+          producer.flush();
+          if (tx % 3 == 0) {
+            producer.abortTransaction();
+          } else {
+            producer.commitTransaction();
+          }
+          say(tx % 3 == 0 ? "abort" : "commit", "tx", tx);
+        } catch (ProducerFencedException | OutOfOrderSequenceException | AuthorizationException e) {
+          throw e;
+        } catch (KafkaException e) {
+          say("error", "text", "transaction: " + text(e));
           producer.abortTransaction();
-        } else {
-          producer.commitTransaction();
+          say("abort", "tx", tx);
         }
-        say(tx % 3 == 0 ? "abort" : "commit", "tx", tx);
       }
     }
   }

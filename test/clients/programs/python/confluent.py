@@ -53,15 +53,30 @@ def produce():
         return
     p.init_transactions()
     for tx, ids in batches():
-        p.begin_transaction()
-        for id in ids:
-            send(p, id, tx)
-        p.flush()
-        if tx % 3 == 0:
-            p.abort_transaction()
-        else:
-            p.commit_transaction()
-        say("abort" if tx % 3 == 0 else "commit", tx=tx)
+        end = "abort" if tx % 3 == 0 else "commit"
+        try:
+            p.begin_transaction()
+            for id in ids:
+                send(p, id, tx)
+            p.flush()
+            ended(p.abort_transaction if end == "abort" else p.commit_transaction)
+        except KafkaException as e:
+            if e.args[0].fatal():
+                raise
+            say("error", text="transaction: " + text(e))
+            ended(p.abort_transaction)
+            end = "abort"
+        say(end, tx=tx)
+
+
+def ended(call):
+    """What took too long is to be called again, librdkafka says."""
+    while True:
+        try:
+            return call()
+        except KafkaException as e:
+            if not e.args[0].retriable():
+                raise
 
 
 def consume():

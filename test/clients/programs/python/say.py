@@ -1,4 +1,5 @@
 """What the Python programs of test/clients share: see package oracle for what they are told and what they tell."""
+import itertools
 import json
 import os
 import sys
@@ -50,15 +51,11 @@ def sending():
 
 
 def batches():
-    """Transactions: their number and the ids in each."""
-    tx, ids = 1, []
-    for id in plan():
-        ids.append(id)
-        if len(ids) == number("batch"):
-            yield tx, ids
-            tx, ids = tx + 1, []
-    if ids:
-        yield tx, ids
+    """Transactions: their number and the ids in each, which come at their rate."""
+    ids, tx = plan(), 1
+    for first in ids:
+        yield tx, itertools.chain([first], itertools.islice(ids, number("batch") - 1))
+        tx += 1
 
 
 def settled(name, want, attempt):
