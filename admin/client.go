@@ -190,6 +190,13 @@ func (c *Client) Switch(ctx context.Context, req *adminpb.SwitchRequest, each fu
 	return receive(c, stream.Recv, each)
 }
 
+// Ready asks whether clients could go to a cluster now, and what it would cost.
+func (c *Client) Ready(ctx context.Context, req *adminpb.ReadyRequest) (*adminpb.ReadyResponse, error) {
+	ctx, cancel := patient(ctx)
+	defer cancel()
+	return ask(ctx, c, c.api.Ready, req)
+}
+
 // Drain moves all work away from a node, or lets it take work again.
 func (c *Client) Drain(ctx context.Context, req *adminpb.DrainRequest) (*adminpb.WriteResponse, error) {
 	return ask(ctx, c, c.api.Drain, req)

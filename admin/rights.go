@@ -35,6 +35,7 @@ var rights = map[string]right{
 	"Watch":     {role: topology.Viewer},
 	"Export":    {role: topology.Viewer, all: true},
 	"Diff":      {role: topology.Viewer, all: true},
+	"Ready":     {role: topology.Viewer, all: true},
 	"Pause":     {role: topology.Operator, write: true},
 	"Resume":    {role: topology.Operator, write: true},
 	"Retry":     {role: topology.Operator, write: true, peer: true},

@@ -3477,6 +3477,625 @@ func (x *SwitchStanding) GetText() string {
 	return ""
 }
 
+// ReadyRequest says who would go where.
+type ReadyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of a virtual cluster, or of a link where no virtual cluster has it. Required.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Name of one of the sets of a virtual cluster; empty for what no set names, and of links.
+	Set string `protobuf:"bytes,2,opt,name=set,proto3" json:"set,omitempty"`
+	// The cluster that would be gone to; of a link its target. Required.
+	To string `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	// A topic that a drill would write to: whether it goes along, both ways, is looked at
+	// too. Empty: none.
+	Canary        string `protobuf:"bytes,4,opt,name=canary,proto3" json:"canary,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadyRequest) Reset() {
+	*x = ReadyRequest{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadyRequest) ProtoMessage() {}
+
+func (x *ReadyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadyRequest.ProtoReflect.Descriptor instead.
+func (*ReadyRequest) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ReadyRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ReadyRequest) GetSet() string {
+	if x != nil {
+		return x.Set
+	}
+	return ""
+}
+
+func (x *ReadyRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *ReadyRequest) GetCanary() string {
+	if x != nil {
+		return x.Canary
+	}
+	return ""
+}
+
+// ReadyResponse is what a switch would find at one moment.
+type ReadyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The name is that of a link.
+	Link bool   `protobuf:"varint,2,opt,name=link,proto3" json:"link,omitempty"`
+	Set  string `protobuf:"bytes,3,opt,name=set,proto3" json:"set,omitempty"`
+	// The cluster where clients are now.
+	From string `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"`
+	To   string `protobuf:"bytes,5,opt,name=to,proto3" json:"to,omitempty"`
+	// Counts the homes of the set; of a link 0.
+	Generation int64 `protobuf:"varint,6,opt,name=generation,proto3" json:"generation,omitempty"`
+	// The node that looked, and when, by its clock.
+	Node string                 `protobuf:"bytes,7,opt,name=node,proto3" json:"node,omitempty"`
+	At   *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=at,proto3" json:"at,omitempty"`
+	// ready; warning: ready, and a check has something to be known; not-ready: a check
+	// forbids a planned switch.
+	Verdict string `protobuf:"bytes,9,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	// What a planned switch would look at.
+	Checks []*SwitchCheck `protobuf:"bytes,10,rep,name=checks,proto3" json:"checks,omitempty"`
+	// What an unplanned switch would look at, if the home were lost now. Of a link none.
+	LostChecks    []*SwitchCheck `protobuf:"bytes,11,rep,name=lost_checks,json=lostChecks,proto3" json:"lost_checks,omitempty"`
+	Loss          *ReadyLoss     `protobuf:"bytes,12,opt,name=loss,proto3" json:"loss,omitempty"`
+	Groups        *ReadyGroups   `protobuf:"bytes,13,opt,name=groups,proto3" json:"groups,omitempty"`
+	Time          *ReadyTime     `protobuf:"bytes,14,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadyResponse) Reset() {
+	*x = ReadyResponse{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadyResponse) ProtoMessage() {}
+
+func (x *ReadyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadyResponse.ProtoReflect.Descriptor instead.
+func (*ReadyResponse) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ReadyResponse) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ReadyResponse) GetLink() bool {
+	if x != nil {
+		return x.Link
+	}
+	return false
+}
+
+func (x *ReadyResponse) GetSet() string {
+	if x != nil {
+		return x.Set
+	}
+	return ""
+}
+
+func (x *ReadyResponse) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *ReadyResponse) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *ReadyResponse) GetGeneration() int64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *ReadyResponse) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *ReadyResponse) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *ReadyResponse) GetVerdict() string {
+	if x != nil {
+		return x.Verdict
+	}
+	return ""
+}
+
+func (x *ReadyResponse) GetChecks() []*SwitchCheck {
+	if x != nil {
+		return x.Checks
+	}
+	return nil
+}
+
+func (x *ReadyResponse) GetLostChecks() []*SwitchCheck {
+	if x != nil {
+		return x.LostChecks
+	}
+	return nil
+}
+
+func (x *ReadyResponse) GetLoss() *ReadyLoss {
+	if x != nil {
+		return x.Loss
+	}
+	return nil
+}
+
+func (x *ReadyResponse) GetGroups() *ReadyGroups {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *ReadyResponse) GetTime() *ReadyTime {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+// ReadyLoss is what clients would miss if the cluster where they are were lost at this
+// moment: a planned switch waits for it and loses nothing.
+type ReadyLoss struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Records that are not durably known to be mirrored: at most so many are missing. -1: not
+	// known. Offsets are counted, so holes and markers are among them.
+	Records int64 `protobuf:"varint,1,opt,name=records,proto3" json:"records,omitempty"`
+	// Partitions that were looked at, and those of them that miss any.
+	Partitions int32 `protobuf:"varint,2,opt,name=partitions,proto3" json:"partitions,omitempty"`
+	Behind     int32 `protobuf:"varint,3,opt,name=behind,proto3" json:"behind,omitempty"`
+	// Age of the oldest of these records, where a node that mirrors says so; -1: not known.
+	Seconds float64 `protobuf:"fixed64,4,opt,name=seconds,proto3" json:"seconds,omitempty"`
+	// The most records first; at most 100.
+	List []*ReadyPartition `protobuf:"bytes,5,rep,name=list,proto3" json:"list,omitempty"`
+	// Why not all could be learnt; empty: it was.
+	Trouble       string `protobuf:"bytes,6,opt,name=trouble,proto3" json:"trouble,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadyLoss) Reset() {
+	*x = ReadyLoss{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadyLoss) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadyLoss) ProtoMessage() {}
+
+func (x *ReadyLoss) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadyLoss.ProtoReflect.Descriptor instead.
+func (*ReadyLoss) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ReadyLoss) GetRecords() int64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
+func (x *ReadyLoss) GetPartitions() int32 {
+	if x != nil {
+		return x.Partitions
+	}
+	return 0
+}
+
+func (x *ReadyLoss) GetBehind() int32 {
+	if x != nil {
+		return x.Behind
+	}
+	return 0
+}
+
+func (x *ReadyLoss) GetSeconds() float64 {
+	if x != nil {
+		return x.Seconds
+	}
+	return 0
+}
+
+func (x *ReadyLoss) GetList() []*ReadyPartition {
+	if x != nil {
+		return x.List
+	}
+	return nil
+}
+
+func (x *ReadyLoss) GetTrouble() string {
+	if x != nil {
+		return x.Trouble
+	}
+	return ""
+}
+
+// ReadyPartition is a partition of which records are missing.
+type ReadyPartition struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Topic     string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	Partition int32                  `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	Records   int64                  `protobuf:"varint,3,opt,name=records,proto3" json:"records,omitempty"`
+	// Age of the oldest of them; -1: not known.
+	Seconds float64 `protobuf:"fixed64,4,opt,name=seconds,proto3" json:"seconds,omitempty"`
+	// Why it is not mirrored now; empty: it is.
+	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadyPartition) Reset() {
+	*x = ReadyPartition{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadyPartition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadyPartition) ProtoMessage() {}
+
+func (x *ReadyPartition) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadyPartition.ProtoReflect.Descriptor instead.
+func (*ReadyPartition) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ReadyPartition) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *ReadyPartition) GetPartition() int32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *ReadyPartition) GetRecords() int64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
+func (x *ReadyPartition) GetSeconds() float64 {
+	if x != nil {
+		return x.Seconds
+	}
+	return 0
+}
+
+func (x *ReadyPartition) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// ReadyGroups is what groups would read again, or not find, if the cluster where they are
+// were lost now. A planned switch takes their positions along.
+type ReadyGroups struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Groups that were looked at, and those of them that are behind or have no position.
+	Groups int32 `protobuf:"varint,1,opt,name=groups,proto3" json:"groups,omitempty"`
+	Behind int32 `protobuf:"varint,2,opt,name=behind,proto3" json:"behind,omitempty"`
+	// Offsets that would be read again, at most.
+	Reread int64 `protobuf:"varint,3,opt,name=reread,proto3" json:"reread,omitempty"`
+	// What most is wrong with first; at most 100.
+	List []*ReadyGroup `protobuf:"bytes,4,rep,name=list,proto3" json:"list,omitempty"`
+	// Why not all could be learnt; empty: it was.
+	Trouble       string `protobuf:"bytes,5,opt,name=trouble,proto3" json:"trouble,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadyGroups) Reset() {
+	*x = ReadyGroups{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadyGroups) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadyGroups) ProtoMessage() {}
+
+func (x *ReadyGroups) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadyGroups.ProtoReflect.Descriptor instead.
+func (*ReadyGroups) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ReadyGroups) GetGroups() int32 {
+	if x != nil {
+		return x.Groups
+	}
+	return 0
+}
+
+func (x *ReadyGroups) GetBehind() int32 {
+	if x != nil {
+		return x.Behind
+	}
+	return 0
+}
+
+func (x *ReadyGroups) GetReread() int64 {
+	if x != nil {
+		return x.Reread
+	}
+	return 0
+}
+
+func (x *ReadyGroups) GetList() []*ReadyGroup {
+	if x != nil {
+		return x.List
+	}
+	return nil
+}
+
+func (x *ReadyGroups) GetTrouble() string {
+	if x != nil {
+		return x.Trouble
+	}
+	return ""
+}
+
+// ReadyGroup is a group whose positions are not all where they should be.
+type ReadyGroup struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Group  string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	Reread int64                  `protobuf:"varint,2,opt,name=reread,proto3" json:"reread,omitempty"`
+	// Positions that are not at the other cluster at all: the group's own setting says where
+	// it begins there.
+	Missing int32 `protobuf:"varint,3,opt,name=missing,proto3" json:"missing,omitempty"`
+	// Offsets that would be passed over: it stands further there than it does here.
+	Skipped       int64 `protobuf:"varint,4,opt,name=skipped,proto3" json:"skipped,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadyGroup) Reset() {
+	*x = ReadyGroup{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadyGroup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadyGroup) ProtoMessage() {}
+
+func (x *ReadyGroup) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadyGroup.ProtoReflect.Descriptor instead.
+func (*ReadyGroup) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *ReadyGroup) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *ReadyGroup) GetReread() int64 {
+	if x != nil {
+		return x.Reread
+	}
+	return 0
+}
+
+func (x *ReadyGroup) GetMissing() int32 {
+	if x != nil {
+		return x.Missing
+	}
+	return 0
+}
+
+func (x *ReadyGroup) GetSkipped() int64 {
+	if x != nil {
+		return x.Skipped
+	}
+	return 0
+}
+
+// ReadyTime is for how long clients could not write.
+type ReadyTime struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Seconds float64                `protobuf:"fixed64,1,opt,name=seconds,proto3" json:"seconds,omitempty"`
+	// How that is known, for people: by which drills or switches, or that it is an estimate,
+	// and of what.
+	By            string `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	Estimate      bool   `protobuf:"varint,3,opt,name=estimate,proto3" json:"estimate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadyTime) Reset() {
+	*x = ReadyTime{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadyTime) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadyTime) ProtoMessage() {}
+
+func (x *ReadyTime) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadyTime.ProtoReflect.Descriptor instead.
+func (*ReadyTime) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *ReadyTime) GetSeconds() float64 {
+	if x != nil {
+		return x.Seconds
+	}
+	return 0
+}
+
+func (x *ReadyTime) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *ReadyTime) GetEstimate() bool {
+	if x != nil {
+		return x.Estimate
+	}
+	return false
+}
+
 // LedgerRequest chooses what Ledger lists.
 type LedgerRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3490,7 +4109,7 @@ type LedgerRequest struct {
 
 func (x *LedgerRequest) Reset() {
 	*x = LedgerRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[31]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3502,7 +4121,7 @@ func (x *LedgerRequest) String() string {
 func (*LedgerRequest) ProtoMessage() {}
 
 func (x *LedgerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[31]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3515,7 +4134,7 @@ func (x *LedgerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LedgerRequest.ProtoReflect.Descriptor instead.
 func (*LedgerRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{31}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *LedgerRequest) GetLink() string {
@@ -3563,7 +4182,7 @@ type LedgerEntry struct {
 
 func (x *LedgerEntry) Reset() {
 	*x = LedgerEntry{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[32]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3575,7 +4194,7 @@ func (x *LedgerEntry) String() string {
 func (*LedgerEntry) ProtoMessage() {}
 
 func (x *LedgerEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[32]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3588,7 +4207,7 @@ func (x *LedgerEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LedgerEntry.ProtoReflect.Descriptor instead.
 func (*LedgerEntry) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{32}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *LedgerEntry) GetLink() string {
@@ -3693,7 +4312,7 @@ type DriftRequest struct {
 
 func (x *DriftRequest) Reset() {
 	*x = DriftRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[33]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3705,7 +4324,7 @@ func (x *DriftRequest) String() string {
 func (*DriftRequest) ProtoMessage() {}
 
 func (x *DriftRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[33]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3718,7 +4337,7 @@ func (x *DriftRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DriftRequest.ProtoReflect.Descriptor instead.
 func (*DriftRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{33}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *DriftRequest) GetLink() string {
@@ -3741,7 +4360,7 @@ type DriftResponse struct {
 
 func (x *DriftResponse) Reset() {
 	*x = DriftResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[34]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3753,7 +4372,7 @@ func (x *DriftResponse) String() string {
 func (*DriftResponse) ProtoMessage() {}
 
 func (x *DriftResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[34]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3766,7 +4385,7 @@ func (x *DriftResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DriftResponse.ProtoReflect.Descriptor instead.
 func (*DriftResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{34}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *DriftResponse) GetNode() string {
@@ -3806,7 +4425,7 @@ type Drift struct {
 
 func (x *Drift) Reset() {
 	*x = Drift{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[35]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3818,7 +4437,7 @@ func (x *Drift) String() string {
 func (*Drift) ProtoMessage() {}
 
 func (x *Drift) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[35]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3831,7 +4450,7 @@ func (x *Drift) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drift.ProtoReflect.Descriptor instead.
 func (*Drift) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{35}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Drift) GetLink() string {
@@ -3909,7 +4528,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[36]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3921,7 +4540,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[36]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3934,7 +4553,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{36}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *VerifyRequest) GetLink() string {
@@ -3988,7 +4607,7 @@ type VerifyResponse struct {
 
 func (x *VerifyResponse) Reset() {
 	*x = VerifyResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[37]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4000,7 +4619,7 @@ func (x *VerifyResponse) String() string {
 func (*VerifyResponse) ProtoMessage() {}
 
 func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[37]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4013,7 +4632,7 @@ func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyResponse.ProtoReflect.Descriptor instead.
 func (*VerifyResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{37}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *VerifyResponse) GetProgress() *VerifyProgress {
@@ -4055,7 +4674,7 @@ type VerifyProgress struct {
 
 func (x *VerifyProgress) Reset() {
 	*x = VerifyProgress{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[38]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4067,7 +4686,7 @@ func (x *VerifyProgress) String() string {
 func (*VerifyProgress) ProtoMessage() {}
 
 func (x *VerifyProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[38]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4080,7 +4699,7 @@ func (x *VerifyProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyProgress.ProtoReflect.Descriptor instead.
 func (*VerifyProgress) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{38}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *VerifyProgress) GetPartitions() int32 {
@@ -4150,7 +4769,7 @@ type VerifyResult struct {
 
 func (x *VerifyResult) Reset() {
 	*x = VerifyResult{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[39]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4162,7 +4781,7 @@ func (x *VerifyResult) String() string {
 func (*VerifyResult) ProtoMessage() {}
 
 func (x *VerifyResult) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[39]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4175,7 +4794,7 @@ func (x *VerifyResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyResult.ProtoReflect.Descriptor instead.
 func (*VerifyResult) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{39}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *VerifyResult) GetTopic() string {
@@ -4293,7 +4912,7 @@ type VerifyNote struct {
 
 func (x *VerifyNote) Reset() {
 	*x = VerifyNote{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[40]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4305,7 +4924,7 @@ func (x *VerifyNote) String() string {
 func (*VerifyNote) ProtoMessage() {}
 
 func (x *VerifyNote) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[40]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4318,7 +4937,7 @@ func (x *VerifyNote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyNote.ProtoReflect.Descriptor instead.
 func (*VerifyNote) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{40}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *VerifyNote) GetFrom() int64 {
@@ -4366,7 +4985,7 @@ type Difference struct {
 
 func (x *Difference) Reset() {
 	*x = Difference{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[41]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4378,7 +4997,7 @@ func (x *Difference) String() string {
 func (*Difference) ProtoMessage() {}
 
 func (x *Difference) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[41]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4391,7 +5010,7 @@ func (x *Difference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Difference.ProtoReflect.Descriptor instead.
 func (*Difference) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{41}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Difference) GetKind() string {
@@ -4431,7 +5050,7 @@ type NodesRequest struct {
 
 func (x *NodesRequest) Reset() {
 	*x = NodesRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[42]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4443,7 +5062,7 @@ func (x *NodesRequest) String() string {
 func (*NodesRequest) ProtoMessage() {}
 
 func (x *NodesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[42]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4456,7 +5075,7 @@ func (x *NodesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesRequest.ProtoReflect.Descriptor instead.
 func (*NodesRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{42}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{49}
 }
 
 // NodesResponse is the fabric's membership at one moment.
@@ -4476,7 +5095,7 @@ type NodesResponse struct {
 
 func (x *NodesResponse) Reset() {
 	*x = NodesResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[43]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4488,7 +5107,7 @@ func (x *NodesResponse) String() string {
 func (*NodesResponse) ProtoMessage() {}
 
 func (x *NodesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[43]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4501,7 +5120,7 @@ func (x *NodesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesResponse.ProtoReflect.Descriptor instead.
 func (*NodesResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{43}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *NodesResponse) GetNode() *Node {
@@ -4573,7 +5192,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[44]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4585,7 +5204,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[44]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4598,7 +5217,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{44}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Member) GetName() string {
@@ -4751,7 +5370,7 @@ type Reach struct {
 
 func (x *Reach) Reset() {
 	*x = Reach{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[45]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4763,7 +5382,7 @@ func (x *Reach) String() string {
 func (*Reach) ProtoMessage() {}
 
 func (x *Reach) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[45]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4776,7 +5395,7 @@ func (x *Reach) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reach.ProtoReflect.Descriptor instead.
 func (*Reach) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{45}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Reach) GetCluster() string {
@@ -4827,7 +5446,7 @@ type OwnersRequest struct {
 
 func (x *OwnersRequest) Reset() {
 	*x = OwnersRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[46]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4839,7 +5458,7 @@ func (x *OwnersRequest) String() string {
 func (*OwnersRequest) ProtoMessage() {}
 
 func (x *OwnersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[46]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4852,7 +5471,7 @@ func (x *OwnersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnersRequest.ProtoReflect.Descriptor instead.
 func (*OwnersRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{46}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *OwnersRequest) GetLink() string {
@@ -4884,7 +5503,7 @@ type OwnersResponse struct {
 
 func (x *OwnersResponse) Reset() {
 	*x = OwnersResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[47]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4896,7 +5515,7 @@ func (x *OwnersResponse) String() string {
 func (*OwnersResponse) ProtoMessage() {}
 
 func (x *OwnersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[47]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4909,7 +5528,7 @@ func (x *OwnersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnersResponse.ProtoReflect.Descriptor instead.
 func (*OwnersResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{47}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *OwnersResponse) GetNode() *Node {
@@ -4957,7 +5576,7 @@ type Owner struct {
 
 func (x *Owner) Reset() {
 	*x = Owner{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[48]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4969,7 +5588,7 @@ func (x *Owner) String() string {
 func (*Owner) ProtoMessage() {}
 
 func (x *Owner) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[48]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4982,7 +5601,7 @@ func (x *Owner) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Owner.ProtoReflect.Descriptor instead.
 func (*Owner) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{48}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Owner) GetLink() string {
@@ -5059,7 +5678,7 @@ type SettingsRequest struct {
 
 func (x *SettingsRequest) Reset() {
 	*x = SettingsRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[49]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5071,7 +5690,7 @@ func (x *SettingsRequest) String() string {
 func (*SettingsRequest) ProtoMessage() {}
 
 func (x *SettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[49]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5084,7 +5703,7 @@ func (x *SettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettingsRequest.ProtoReflect.Descriptor instead.
 func (*SettingsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{49}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *SettingsRequest) GetPrefix() string {
@@ -5108,7 +5727,7 @@ type SettingsResponse struct {
 
 func (x *SettingsResponse) Reset() {
 	*x = SettingsResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[50]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5120,7 +5739,7 @@ func (x *SettingsResponse) String() string {
 func (*SettingsResponse) ProtoMessage() {}
 
 func (x *SettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[50]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5133,7 +5752,7 @@ func (x *SettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettingsResponse.ProtoReflect.Descriptor instead.
 func (*SettingsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{50}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *SettingsResponse) GetSettings() []*Setting {
@@ -5177,7 +5796,7 @@ type Setting struct {
 
 func (x *Setting) Reset() {
 	*x = Setting{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[51]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5189,7 +5808,7 @@ func (x *Setting) String() string {
 func (*Setting) ProtoMessage() {}
 
 func (x *Setting) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[51]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5202,7 +5821,7 @@ func (x *Setting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Setting.ProtoReflect.Descriptor instead.
 func (*Setting) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{51}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Setting) GetKey() string {
@@ -5265,7 +5884,7 @@ type HistoryRequest struct {
 
 func (x *HistoryRequest) Reset() {
 	*x = HistoryRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[52]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5277,7 +5896,7 @@ func (x *HistoryRequest) String() string {
 func (*HistoryRequest) ProtoMessage() {}
 
 func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[52]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5290,7 +5909,7 @@ func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
 func (*HistoryRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{52}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *HistoryRequest) GetLimit() int32 {
@@ -5310,7 +5929,7 @@ type HistoryResponse struct {
 
 func (x *HistoryResponse) Reset() {
 	*x = HistoryResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[53]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5322,7 +5941,7 @@ func (x *HistoryResponse) String() string {
 func (*HistoryResponse) ProtoMessage() {}
 
 func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[53]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5335,7 +5954,7 @@ func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryResponse.ProtoReflect.Descriptor instead.
 func (*HistoryResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{53}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *HistoryResponse) GetChanges() []*PastChange {
@@ -5367,7 +5986,7 @@ type PastChange struct {
 
 func (x *PastChange) Reset() {
 	*x = PastChange{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[54]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5379,7 +5998,7 @@ func (x *PastChange) String() string {
 func (*PastChange) ProtoMessage() {}
 
 func (x *PastChange) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[54]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5392,7 +6011,7 @@ func (x *PastChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastChange.ProtoReflect.Descriptor instead.
 func (*PastChange) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{54}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *PastChange) GetNumber() int32 {
@@ -5466,7 +6085,7 @@ type PastEntry struct {
 
 func (x *PastEntry) Reset() {
 	*x = PastEntry{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[55]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5478,7 +6097,7 @@ func (x *PastEntry) String() string {
 func (*PastEntry) ProtoMessage() {}
 
 func (x *PastEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[55]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5491,7 +6110,7 @@ func (x *PastEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastEntry.ProtoReflect.Descriptor instead.
 func (*PastEntry) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{55}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *PastEntry) GetKey() string {
@@ -5531,7 +6150,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[56]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5543,7 +6162,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[56]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5556,7 +6175,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{56}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{63}
 }
 
 // ExportResponse is a configuration.
@@ -5572,7 +6191,7 @@ type ExportResponse struct {
 
 func (x *ExportResponse) Reset() {
 	*x = ExportResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[57]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5584,7 +6203,7 @@ func (x *ExportResponse) String() string {
 func (*ExportResponse) ProtoMessage() {}
 
 func (x *ExportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[57]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5597,7 +6216,7 @@ func (x *ExportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportResponse.ProtoReflect.Descriptor instead.
 func (*ExportResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{57}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ExportResponse) GetFile() string {
@@ -5625,7 +6244,7 @@ type DiffRequest struct {
 
 func (x *DiffRequest) Reset() {
 	*x = DiffRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[58]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5637,7 +6256,7 @@ func (x *DiffRequest) String() string {
 func (*DiffRequest) ProtoMessage() {}
 
 func (x *DiffRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[58]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5650,7 +6269,7 @@ func (x *DiffRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffRequest.ProtoReflect.Descriptor instead.
 func (*DiffRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{58}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *DiffRequest) GetFile() string {
@@ -5683,7 +6302,7 @@ type WriteResponse struct {
 
 func (x *WriteResponse) Reset() {
 	*x = WriteResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[59]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5695,7 +6314,7 @@ func (x *WriteResponse) String() string {
 func (*WriteResponse) ProtoMessage() {}
 
 func (x *WriteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[59]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5708,7 +6327,7 @@ func (x *WriteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteResponse.ProtoReflect.Descriptor instead.
 func (*WriteResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{59}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *WriteResponse) GetVersion() string {
@@ -5765,7 +6384,7 @@ type Touched struct {
 
 func (x *Touched) Reset() {
 	*x = Touched{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[60]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5777,7 +6396,7 @@ func (x *Touched) String() string {
 func (*Touched) ProtoMessage() {}
 
 func (x *Touched) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[60]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5790,7 +6409,7 @@ func (x *Touched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Touched.ProtoReflect.Descriptor instead.
 func (*Touched) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{60}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Touched) GetLink() string {
@@ -5828,7 +6447,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[61]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5840,7 +6459,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[61]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5853,7 +6472,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{61}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *WatchRequest) GetKinds() []EventKind {
@@ -5900,7 +6519,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[62]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5912,7 +6531,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[62]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5925,7 +6544,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{62}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Event) GetKind() EventKind {
@@ -6039,7 +6658,7 @@ type PauseRequest struct {
 
 func (x *PauseRequest) Reset() {
 	*x = PauseRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[63]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6051,7 +6670,7 @@ func (x *PauseRequest) String() string {
 func (*PauseRequest) ProtoMessage() {}
 
 func (x *PauseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[63]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6064,7 +6683,7 @@ func (x *PauseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRequest.ProtoReflect.Descriptor instead.
 func (*PauseRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{63}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *PauseRequest) GetLink() string {
@@ -6127,7 +6746,7 @@ type ResumeRequest struct {
 
 func (x *ResumeRequest) Reset() {
 	*x = ResumeRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[64]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6139,7 +6758,7 @@ func (x *ResumeRequest) String() string {
 func (*ResumeRequest) ProtoMessage() {}
 
 func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[64]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6152,7 +6771,7 @@ func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{64}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *ResumeRequest) GetLink() string {
@@ -6206,7 +6825,7 @@ type RetryRequest struct {
 
 func (x *RetryRequest) Reset() {
 	*x = RetryRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[65]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6218,7 +6837,7 @@ func (x *RetryRequest) String() string {
 func (*RetryRequest) ProtoMessage() {}
 
 func (x *RetryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[65]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6231,7 +6850,7 @@ func (x *RetryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryRequest.ProtoReflect.Descriptor instead.
 func (*RetryRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{65}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *RetryRequest) GetLink() string {
@@ -6275,7 +6894,7 @@ type RetryResponse struct {
 
 func (x *RetryResponse) Reset() {
 	*x = RetryResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[66]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6287,7 +6906,7 @@ func (x *RetryResponse) String() string {
 func (*RetryResponse) ProtoMessage() {}
 
 func (x *RetryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[66]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6300,7 +6919,7 @@ func (x *RetryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryResponse.ProtoReflect.Descriptor instead.
 func (*RetryResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{66}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *RetryResponse) GetTried() int32 {
@@ -6341,7 +6960,7 @@ type AnchorRequest struct {
 
 func (x *AnchorRequest) Reset() {
 	*x = AnchorRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[67]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6353,7 +6972,7 @@ func (x *AnchorRequest) String() string {
 func (*AnchorRequest) ProtoMessage() {}
 
 func (x *AnchorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[67]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6366,7 +6985,7 @@ func (x *AnchorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnchorRequest.ProtoReflect.Descriptor instead.
 func (*AnchorRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{67}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *AnchorRequest) GetLink() string {
@@ -6449,7 +7068,7 @@ type AnchorResponse struct {
 
 func (x *AnchorResponse) Reset() {
 	*x = AnchorResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[68]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6461,7 +7080,7 @@ func (x *AnchorResponse) String() string {
 func (*AnchorResponse) ProtoMessage() {}
 
 func (x *AnchorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[68]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6474,7 +7093,7 @@ func (x *AnchorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnchorResponse.ProtoReflect.Descriptor instead.
 func (*AnchorResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{68}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *AnchorResponse) GetPlan() []string {
@@ -6557,7 +7176,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[69]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6569,7 +7188,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[69]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6582,7 +7201,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{69}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *DrainRequest) GetNode() string {
@@ -6640,7 +7259,7 @@ type SetRequest struct {
 
 func (x *SetRequest) Reset() {
 	*x = SetRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[70]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6652,7 +7271,7 @@ func (x *SetRequest) String() string {
 func (*SetRequest) ProtoMessage() {}
 
 func (x *SetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[70]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6665,7 +7284,7 @@ func (x *SetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRequest.ProtoReflect.Descriptor instead.
 func (*SetRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{70}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *SetRequest) GetKey() string {
@@ -6727,7 +7346,7 @@ type UnsetRequest struct {
 
 func (x *UnsetRequest) Reset() {
 	*x = UnsetRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[71]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6739,7 +7358,7 @@ func (x *UnsetRequest) String() string {
 func (*UnsetRequest) ProtoMessage() {}
 
 func (x *UnsetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[71]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6752,7 +7371,7 @@ func (x *UnsetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnsetRequest.ProtoReflect.Descriptor instead.
 func (*UnsetRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{71}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *UnsetRequest) GetKey() string {
@@ -6806,7 +7425,7 @@ type UndoRequest struct {
 
 func (x *UndoRequest) Reset() {
 	*x = UndoRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[72]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6818,7 +7437,7 @@ func (x *UndoRequest) String() string {
 func (*UndoRequest) ProtoMessage() {}
 
 func (x *UndoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[72]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6831,7 +7450,7 @@ func (x *UndoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndoRequest.ProtoReflect.Descriptor instead.
 func (*UndoRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{72}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *UndoRequest) GetVersion() string {
@@ -6884,7 +7503,7 @@ type ApplyRequest struct {
 
 func (x *ApplyRequest) Reset() {
 	*x = ApplyRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[73]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6896,7 +7515,7 @@ func (x *ApplyRequest) String() string {
 func (*ApplyRequest) ProtoMessage() {}
 
 func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[73]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6909,7 +7528,7 @@ func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyRequest.ProtoReflect.Descriptor instead.
 func (*ApplyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{73}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *ApplyRequest) GetFile() string {
@@ -6955,7 +7574,7 @@ type RotateKeyRequest struct {
 
 func (x *RotateKeyRequest) Reset() {
 	*x = RotateKeyRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[74]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6967,7 +7586,7 @@ func (x *RotateKeyRequest) String() string {
 func (*RotateKeyRequest) ProtoMessage() {}
 
 func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[74]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6980,7 +7599,7 @@ func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateKeyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{74}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *RotateKeyRequest) GetReason() string {
@@ -7029,7 +7648,7 @@ type RotateKeyResponse struct {
 
 func (x *RotateKeyResponse) Reset() {
 	*x = RotateKeyResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[75]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7041,7 +7660,7 @@ func (x *RotateKeyResponse) String() string {
 func (*RotateKeyResponse) ProtoMessage() {}
 
 func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[75]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7054,7 +7673,7 @@ func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeyResponse.ProtoReflect.Descriptor instead.
 func (*RotateKeyResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{75}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *RotateKeyResponse) GetNodes() []*KeyOutcome {
@@ -7109,7 +7728,7 @@ type KeyOutcome struct {
 
 func (x *KeyOutcome) Reset() {
 	*x = KeyOutcome{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[76]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7121,7 +7740,7 @@ func (x *KeyOutcome) String() string {
 func (*KeyOutcome) ProtoMessage() {}
 
 func (x *KeyOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[76]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7134,7 +7753,7 @@ func (x *KeyOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyOutcome.ProtoReflect.Descriptor instead.
 func (*KeyOutcome) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{76}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *KeyOutcome) GetNode() string {
@@ -7452,7 +8071,62 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"\aseconds\x18\x03 \x01(\x01R\aseconds\"8\n" +
 	"\x0eSwitchStanding\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
-	"\x04text\x18\x02 \x01(\tR\x04text\";\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"\\\n" +
+	"\fReadyRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03set\x18\x02 \x01(\tR\x03set\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\tR\x02to\x12\x16\n" +
+	"\x06canary\x18\x04 \x01(\tR\x06canary\"\xf7\x03\n" +
+	"\rReadyResponse\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04link\x18\x02 \x01(\bR\x04link\x12\x10\n" +
+	"\x03set\x18\x03 \x01(\tR\x03set\x12\x12\n" +
+	"\x04from\x18\x04 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x05 \x01(\tR\x02to\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x06 \x01(\x03R\n" +
+	"generation\x12\x12\n" +
+	"\x04node\x18\a \x01(\tR\x04node\x12*\n" +
+	"\x02at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x18\n" +
+	"\averdict\x18\t \x01(\tR\averdict\x125\n" +
+	"\x06checks\x18\n" +
+	" \x03(\v2\x1d.isthmus.admin.v1.SwitchCheckR\x06checks\x12>\n" +
+	"\vlost_checks\x18\v \x03(\v2\x1d.isthmus.admin.v1.SwitchCheckR\n" +
+	"lostChecks\x12/\n" +
+	"\x04loss\x18\f \x01(\v2\x1b.isthmus.admin.v1.ReadyLossR\x04loss\x125\n" +
+	"\x06groups\x18\r \x01(\v2\x1d.isthmus.admin.v1.ReadyGroupsR\x06groups\x12/\n" +
+	"\x04time\x18\x0e \x01(\v2\x1b.isthmus.admin.v1.ReadyTimeR\x04time\"\xc7\x01\n" +
+	"\tReadyLoss\x12\x18\n" +
+	"\arecords\x18\x01 \x01(\x03R\arecords\x12\x1e\n" +
+	"\n" +
+	"partitions\x18\x02 \x01(\x05R\n" +
+	"partitions\x12\x16\n" +
+	"\x06behind\x18\x03 \x01(\x05R\x06behind\x12\x18\n" +
+	"\aseconds\x18\x04 \x01(\x01R\aseconds\x124\n" +
+	"\x04list\x18\x05 \x03(\v2 .isthmus.admin.v1.ReadyPartitionR\x04list\x12\x18\n" +
+	"\atrouble\x18\x06 \x01(\tR\atrouble\"\x90\x01\n" +
+	"\x0eReadyPartition\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x1c\n" +
+	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x18\n" +
+	"\arecords\x18\x03 \x01(\x03R\arecords\x12\x18\n" +
+	"\aseconds\x18\x04 \x01(\x01R\aseconds\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"\xa1\x01\n" +
+	"\vReadyGroups\x12\x16\n" +
+	"\x06groups\x18\x01 \x01(\x05R\x06groups\x12\x16\n" +
+	"\x06behind\x18\x02 \x01(\x05R\x06behind\x12\x16\n" +
+	"\x06reread\x18\x03 \x01(\x03R\x06reread\x120\n" +
+	"\x04list\x18\x04 \x03(\v2\x1c.isthmus.admin.v1.ReadyGroupR\x04list\x12\x18\n" +
+	"\atrouble\x18\x05 \x01(\tR\atrouble\"n\n" +
+	"\n" +
+	"ReadyGroup\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x12\x16\n" +
+	"\x06reread\x18\x02 \x01(\x03R\x06reread\x12\x18\n" +
+	"\amissing\x18\x03 \x01(\x05R\amissing\x12\x18\n" +
+	"\askipped\x18\x04 \x01(\x03R\askipped\"Q\n" +
+	"\tReadyTime\x12\x18\n" +
+	"\aseconds\x18\x01 \x01(\x01R\aseconds\x12\x0e\n" +
+	"\x02by\x18\x02 \x01(\tR\x02by\x12\x1a\n" +
+	"\bestimate\x18\x03 \x01(\bR\bestimate\";\n" +
 	"\rLedgerRequest\x12\x12\n" +
 	"\x04link\x18\x01 \x01(\tR\x04link\x12\x16\n" +
 	"\x06fabric\x18\x02 \x01(\bR\x06fabric\"\xfb\x02\n" +
@@ -7809,7 +8483,7 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"\x15ANCHOR_AT_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10ANCHOR_AT_OFFSET\x10\x01\x12\x13\n" +
 	"\x0fANCHOR_AT_START\x10\x02\x12\x11\n" +
-	"\rANCHOR_AT_END\x10\x032\xc4\x10\n" +
+	"\rANCHOR_AT_END\x10\x032\x8e\x11\n" +
 	"\x05Admin\x12K\n" +
 	"\x06Status\x12\x1f.isthmus.admin.v1.StatusRequest\x1a .isthmus.admin.v1.StatusResponse\x12T\n" +
 	"\tTranslate\x12\".isthmus.admin.v1.TranslateRequest\x1a#.isthmus.admin.v1.TranslateResponse\x12c\n" +
@@ -7817,7 +8491,8 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"\x06Groups\x12\x1f.isthmus.admin.v1.GroupsRequest\x1a .isthmus.admin.v1.GroupsResponse\x12N\n" +
 	"\aRouters\x12 .isthmus.admin.v1.RoutersRequest\x1a!.isthmus.admin.v1.RoutersResponse\x12`\n" +
 	"\rRouterClients\x12&.isthmus.admin.v1.RouterClientsRequest\x1a'.isthmus.admin.v1.RouterClientsResponse\x12M\n" +
-	"\x06Switch\x12\x1f.isthmus.admin.v1.SwitchRequest\x1a .isthmus.admin.v1.SwitchProgress0\x01\x12J\n" +
+	"\x06Switch\x12\x1f.isthmus.admin.v1.SwitchRequest\x1a .isthmus.admin.v1.SwitchProgress0\x01\x12H\n" +
+	"\x05Ready\x12\x1e.isthmus.admin.v1.ReadyRequest\x1a\x1f.isthmus.admin.v1.ReadyResponse\x12J\n" +
 	"\x06Ledger\x12\x1f.isthmus.admin.v1.LedgerRequest\x1a\x1d.isthmus.admin.v1.LedgerEntry0\x01\x12H\n" +
 	"\x05Nodes\x12\x1e.isthmus.admin.v1.NodesRequest\x1a\x1f.isthmus.admin.v1.NodesResponse\x12K\n" +
 	"\x06Owners\x12\x1f.isthmus.admin.v1.OwnersRequest\x1a .isthmus.admin.v1.OwnersResponse\x12Q\n" +
@@ -7852,7 +8527,7 @@ func file_admin_adminpb_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_admin_adminpb_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_admin_adminpb_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 77)
+var file_admin_adminpb_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 84)
 var file_admin_adminpb_admin_proto_goTypes = []any{
 	(Guarantee)(0),                 // 0: isthmus.admin.v1.Guarantee
 	(State)(0),                     // 1: isthmus.admin.v1.State
@@ -7892,186 +8567,203 @@ var file_admin_adminpb_admin_proto_goTypes = []any{
 	(*SwitchCheck)(nil),            // 35: isthmus.admin.v1.SwitchCheck
 	(*SwitchStep)(nil),             // 36: isthmus.admin.v1.SwitchStep
 	(*SwitchStanding)(nil),         // 37: isthmus.admin.v1.SwitchStanding
-	(*LedgerRequest)(nil),          // 38: isthmus.admin.v1.LedgerRequest
-	(*LedgerEntry)(nil),            // 39: isthmus.admin.v1.LedgerEntry
-	(*DriftRequest)(nil),           // 40: isthmus.admin.v1.DriftRequest
-	(*DriftResponse)(nil),          // 41: isthmus.admin.v1.DriftResponse
-	(*Drift)(nil),                  // 42: isthmus.admin.v1.Drift
-	(*VerifyRequest)(nil),          // 43: isthmus.admin.v1.VerifyRequest
-	(*VerifyResponse)(nil),         // 44: isthmus.admin.v1.VerifyResponse
-	(*VerifyProgress)(nil),         // 45: isthmus.admin.v1.VerifyProgress
-	(*VerifyResult)(nil),           // 46: isthmus.admin.v1.VerifyResult
-	(*VerifyNote)(nil),             // 47: isthmus.admin.v1.VerifyNote
-	(*Difference)(nil),             // 48: isthmus.admin.v1.Difference
-	(*NodesRequest)(nil),           // 49: isthmus.admin.v1.NodesRequest
-	(*NodesResponse)(nil),          // 50: isthmus.admin.v1.NodesResponse
-	(*Member)(nil),                 // 51: isthmus.admin.v1.Member
-	(*Reach)(nil),                  // 52: isthmus.admin.v1.Reach
-	(*OwnersRequest)(nil),          // 53: isthmus.admin.v1.OwnersRequest
-	(*OwnersResponse)(nil),         // 54: isthmus.admin.v1.OwnersResponse
-	(*Owner)(nil),                  // 55: isthmus.admin.v1.Owner
-	(*SettingsRequest)(nil),        // 56: isthmus.admin.v1.SettingsRequest
-	(*SettingsResponse)(nil),       // 57: isthmus.admin.v1.SettingsResponse
-	(*Setting)(nil),                // 58: isthmus.admin.v1.Setting
-	(*HistoryRequest)(nil),         // 59: isthmus.admin.v1.HistoryRequest
-	(*HistoryResponse)(nil),        // 60: isthmus.admin.v1.HistoryResponse
-	(*PastChange)(nil),             // 61: isthmus.admin.v1.PastChange
-	(*PastEntry)(nil),              // 62: isthmus.admin.v1.PastEntry
-	(*ExportRequest)(nil),          // 63: isthmus.admin.v1.ExportRequest
-	(*ExportResponse)(nil),         // 64: isthmus.admin.v1.ExportResponse
-	(*DiffRequest)(nil),            // 65: isthmus.admin.v1.DiffRequest
-	(*WriteResponse)(nil),          // 66: isthmus.admin.v1.WriteResponse
-	(*Touched)(nil),                // 67: isthmus.admin.v1.Touched
-	(*WatchRequest)(nil),           // 68: isthmus.admin.v1.WatchRequest
-	(*Event)(nil),                  // 69: isthmus.admin.v1.Event
-	(*PauseRequest)(nil),           // 70: isthmus.admin.v1.PauseRequest
-	(*ResumeRequest)(nil),          // 71: isthmus.admin.v1.ResumeRequest
-	(*RetryRequest)(nil),           // 72: isthmus.admin.v1.RetryRequest
-	(*RetryResponse)(nil),          // 73: isthmus.admin.v1.RetryResponse
-	(*AnchorRequest)(nil),          // 74: isthmus.admin.v1.AnchorRequest
-	(*AnchorResponse)(nil),         // 75: isthmus.admin.v1.AnchorResponse
-	(*DrainRequest)(nil),           // 76: isthmus.admin.v1.DrainRequest
-	(*SetRequest)(nil),             // 77: isthmus.admin.v1.SetRequest
-	(*UnsetRequest)(nil),           // 78: isthmus.admin.v1.UnsetRequest
-	(*UndoRequest)(nil),            // 79: isthmus.admin.v1.UndoRequest
-	(*ApplyRequest)(nil),           // 80: isthmus.admin.v1.ApplyRequest
-	(*RotateKeyRequest)(nil),       // 81: isthmus.admin.v1.RotateKeyRequest
-	(*RotateKeyResponse)(nil),      // 82: isthmus.admin.v1.RotateKeyResponse
-	(*KeyOutcome)(nil),             // 83: isthmus.admin.v1.KeyOutcome
-	(*timestamppb.Timestamp)(nil),  // 84: google.protobuf.Timestamp
+	(*ReadyRequest)(nil),           // 38: isthmus.admin.v1.ReadyRequest
+	(*ReadyResponse)(nil),          // 39: isthmus.admin.v1.ReadyResponse
+	(*ReadyLoss)(nil),              // 40: isthmus.admin.v1.ReadyLoss
+	(*ReadyPartition)(nil),         // 41: isthmus.admin.v1.ReadyPartition
+	(*ReadyGroups)(nil),            // 42: isthmus.admin.v1.ReadyGroups
+	(*ReadyGroup)(nil),             // 43: isthmus.admin.v1.ReadyGroup
+	(*ReadyTime)(nil),              // 44: isthmus.admin.v1.ReadyTime
+	(*LedgerRequest)(nil),          // 45: isthmus.admin.v1.LedgerRequest
+	(*LedgerEntry)(nil),            // 46: isthmus.admin.v1.LedgerEntry
+	(*DriftRequest)(nil),           // 47: isthmus.admin.v1.DriftRequest
+	(*DriftResponse)(nil),          // 48: isthmus.admin.v1.DriftResponse
+	(*Drift)(nil),                  // 49: isthmus.admin.v1.Drift
+	(*VerifyRequest)(nil),          // 50: isthmus.admin.v1.VerifyRequest
+	(*VerifyResponse)(nil),         // 51: isthmus.admin.v1.VerifyResponse
+	(*VerifyProgress)(nil),         // 52: isthmus.admin.v1.VerifyProgress
+	(*VerifyResult)(nil),           // 53: isthmus.admin.v1.VerifyResult
+	(*VerifyNote)(nil),             // 54: isthmus.admin.v1.VerifyNote
+	(*Difference)(nil),             // 55: isthmus.admin.v1.Difference
+	(*NodesRequest)(nil),           // 56: isthmus.admin.v1.NodesRequest
+	(*NodesResponse)(nil),          // 57: isthmus.admin.v1.NodesResponse
+	(*Member)(nil),                 // 58: isthmus.admin.v1.Member
+	(*Reach)(nil),                  // 59: isthmus.admin.v1.Reach
+	(*OwnersRequest)(nil),          // 60: isthmus.admin.v1.OwnersRequest
+	(*OwnersResponse)(nil),         // 61: isthmus.admin.v1.OwnersResponse
+	(*Owner)(nil),                  // 62: isthmus.admin.v1.Owner
+	(*SettingsRequest)(nil),        // 63: isthmus.admin.v1.SettingsRequest
+	(*SettingsResponse)(nil),       // 64: isthmus.admin.v1.SettingsResponse
+	(*Setting)(nil),                // 65: isthmus.admin.v1.Setting
+	(*HistoryRequest)(nil),         // 66: isthmus.admin.v1.HistoryRequest
+	(*HistoryResponse)(nil),        // 67: isthmus.admin.v1.HistoryResponse
+	(*PastChange)(nil),             // 68: isthmus.admin.v1.PastChange
+	(*PastEntry)(nil),              // 69: isthmus.admin.v1.PastEntry
+	(*ExportRequest)(nil),          // 70: isthmus.admin.v1.ExportRequest
+	(*ExportResponse)(nil),         // 71: isthmus.admin.v1.ExportResponse
+	(*DiffRequest)(nil),            // 72: isthmus.admin.v1.DiffRequest
+	(*WriteResponse)(nil),          // 73: isthmus.admin.v1.WriteResponse
+	(*Touched)(nil),                // 74: isthmus.admin.v1.Touched
+	(*WatchRequest)(nil),           // 75: isthmus.admin.v1.WatchRequest
+	(*Event)(nil),                  // 76: isthmus.admin.v1.Event
+	(*PauseRequest)(nil),           // 77: isthmus.admin.v1.PauseRequest
+	(*ResumeRequest)(nil),          // 78: isthmus.admin.v1.ResumeRequest
+	(*RetryRequest)(nil),           // 79: isthmus.admin.v1.RetryRequest
+	(*RetryResponse)(nil),          // 80: isthmus.admin.v1.RetryResponse
+	(*AnchorRequest)(nil),          // 81: isthmus.admin.v1.AnchorRequest
+	(*AnchorResponse)(nil),         // 82: isthmus.admin.v1.AnchorResponse
+	(*DrainRequest)(nil),           // 83: isthmus.admin.v1.DrainRequest
+	(*SetRequest)(nil),             // 84: isthmus.admin.v1.SetRequest
+	(*UnsetRequest)(nil),           // 85: isthmus.admin.v1.UnsetRequest
+	(*UndoRequest)(nil),            // 86: isthmus.admin.v1.UndoRequest
+	(*ApplyRequest)(nil),           // 87: isthmus.admin.v1.ApplyRequest
+	(*RotateKeyRequest)(nil),       // 88: isthmus.admin.v1.RotateKeyRequest
+	(*RotateKeyResponse)(nil),      // 89: isthmus.admin.v1.RotateKeyResponse
+	(*KeyOutcome)(nil),             // 90: isthmus.admin.v1.KeyOutcome
+	(*timestamppb.Timestamp)(nil),  // 91: google.protobuf.Timestamp
 }
 var file_admin_adminpb_admin_proto_depIdxs = []int32{
-	10, // 0: isthmus.admin.v1.StatusResponse.node:type_name -> isthmus.admin.v1.Node
-	11, // 1: isthmus.admin.v1.StatusResponse.links:type_name -> isthmus.admin.v1.Link
-	9,  // 2: isthmus.admin.v1.StatusResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	84, // 3: isthmus.admin.v1.Node.started:type_name -> google.protobuf.Timestamp
-	84, // 4: isthmus.admin.v1.Node.now:type_name -> google.protobuf.Timestamp
-	84, // 5: isthmus.admin.v1.Link.since:type_name -> google.protobuf.Timestamp
-	12, // 6: isthmus.admin.v1.Link.flows:type_name -> isthmus.admin.v1.Flow
-	0,  // 7: isthmus.admin.v1.Link.guarantee:type_name -> isthmus.admin.v1.Guarantee
-	13, // 8: isthmus.admin.v1.Flow.partitions:type_name -> isthmus.admin.v1.Partition
-	1,  // 9: isthmus.admin.v1.Partition.state:type_name -> isthmus.admin.v1.State
-	84, // 10: isthmus.admin.v1.Partition.since:type_name -> google.protobuf.Timestamp
-	84, // 11: isthmus.admin.v1.Partition.next_try:type_name -> google.protobuf.Timestamp
-	18, // 12: isthmus.admin.v1.TranslateGroupResponse.positions:type_name -> isthmus.admin.v1.TranslatedPosition
-	21, // 13: isthmus.admin.v1.GroupsResponse.links:type_name -> isthmus.admin.v1.LinkGroups
-	84, // 14: isthmus.admin.v1.LinkGroups.at:type_name -> google.protobuf.Timestamp
-	22, // 15: isthmus.admin.v1.LinkGroups.positions:type_name -> isthmus.admin.v1.GroupPosition
-	23, // 16: isthmus.admin.v1.GroupPosition.source:type_name -> isthmus.admin.v1.GroupPlace
-	23, // 17: isthmus.admin.v1.GroupPosition.target:type_name -> isthmus.admin.v1.GroupPlace
-	84, // 18: isthmus.admin.v1.GroupPosition.synced:type_name -> google.protobuf.Timestamp
-	10, // 19: isthmus.admin.v1.RoutersResponse.node:type_name -> isthmus.admin.v1.Node
-	26, // 20: isthmus.admin.v1.RoutersResponse.routers:type_name -> isthmus.admin.v1.Router
-	9,  // 21: isthmus.admin.v1.RoutersResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	84, // 22: isthmus.admin.v1.Router.heard:type_name -> google.protobuf.Timestamp
-	28, // 23: isthmus.admin.v1.Router.slots:type_name -> isthmus.admin.v1.RouterSlot
-	29, // 24: isthmus.admin.v1.Router.refused:type_name -> isthmus.admin.v1.RouterRefused
-	27, // 25: isthmus.admin.v1.Router.sets:type_name -> isthmus.admin.v1.RouterSet
-	10, // 26: isthmus.admin.v1.RouterClientsResponse.node:type_name -> isthmus.admin.v1.Node
-	32, // 27: isthmus.admin.v1.RouterClientsResponse.clients:type_name -> isthmus.admin.v1.RouterClient
-	9,  // 28: isthmus.admin.v1.RouterClientsResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	84, // 29: isthmus.admin.v1.RouterClient.since:type_name -> google.protobuf.Timestamp
-	2,  // 30: isthmus.admin.v1.SwitchRequest.kind:type_name -> isthmus.admin.v1.SwitchKind
-	2,  // 31: isthmus.admin.v1.SwitchProgress.kind:type_name -> isthmus.admin.v1.SwitchKind
-	84, // 32: isthmus.admin.v1.SwitchProgress.began:type_name -> google.protobuf.Timestamp
-	84, // 33: isthmus.admin.v1.SwitchProgress.at:type_name -> google.protobuf.Timestamp
-	35, // 34: isthmus.admin.v1.SwitchProgress.checks:type_name -> isthmus.admin.v1.SwitchCheck
-	36, // 35: isthmus.admin.v1.SwitchProgress.steps:type_name -> isthmus.admin.v1.SwitchStep
-	37, // 36: isthmus.admin.v1.SwitchProgress.standings:type_name -> isthmus.admin.v1.SwitchStanding
-	84, // 37: isthmus.admin.v1.SwitchStep.began:type_name -> google.protobuf.Timestamp
-	84, // 38: isthmus.admin.v1.LedgerEntry.at:type_name -> google.protobuf.Timestamp
-	9,  // 39: isthmus.admin.v1.LedgerEntry.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	42, // 40: isthmus.admin.v1.DriftResponse.drifts:type_name -> isthmus.admin.v1.Drift
-	45, // 41: isthmus.admin.v1.VerifyResponse.progress:type_name -> isthmus.admin.v1.VerifyProgress
-	46, // 42: isthmus.admin.v1.VerifyResponse.result:type_name -> isthmus.admin.v1.VerifyResult
-	9,  // 43: isthmus.admin.v1.VerifyResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	3,  // 44: isthmus.admin.v1.VerifyResult.verdict:type_name -> isthmus.admin.v1.VerifyVerdict
-	47, // 45: isthmus.admin.v1.VerifyResult.notes:type_name -> isthmus.admin.v1.VerifyNote
-	48, // 46: isthmus.admin.v1.VerifyResult.difference:type_name -> isthmus.admin.v1.Difference
-	10, // 47: isthmus.admin.v1.NodesResponse.node:type_name -> isthmus.admin.v1.Node
-	51, // 48: isthmus.admin.v1.NodesResponse.members:type_name -> isthmus.admin.v1.Member
-	4,  // 49: isthmus.admin.v1.Member.status:type_name -> isthmus.admin.v1.MemberStatus
-	84, // 50: isthmus.admin.v1.Member.since:type_name -> google.protobuf.Timestamp
-	84, // 51: isthmus.admin.v1.Member.started:type_name -> google.protobuf.Timestamp
-	52, // 52: isthmus.admin.v1.Member.reach:type_name -> isthmus.admin.v1.Reach
-	10, // 53: isthmus.admin.v1.OwnersResponse.node:type_name -> isthmus.admin.v1.Node
-	55, // 54: isthmus.admin.v1.OwnersResponse.owners:type_name -> isthmus.admin.v1.Owner
-	9,  // 55: isthmus.admin.v1.OwnersResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	1,  // 56: isthmus.admin.v1.Owner.state:type_name -> isthmus.admin.v1.State
-	58, // 57: isthmus.admin.v1.SettingsResponse.settings:type_name -> isthmus.admin.v1.Setting
-	84, // 58: isthmus.admin.v1.Setting.at:type_name -> google.protobuf.Timestamp
-	61, // 59: isthmus.admin.v1.HistoryResponse.changes:type_name -> isthmus.admin.v1.PastChange
-	84, // 60: isthmus.admin.v1.PastChange.at:type_name -> google.protobuf.Timestamp
-	62, // 61: isthmus.admin.v1.PastChange.entries:type_name -> isthmus.admin.v1.PastEntry
-	67, // 62: isthmus.admin.v1.WriteResponse.touched:type_name -> isthmus.admin.v1.Touched
-	5,  // 63: isthmus.admin.v1.WatchRequest.kinds:type_name -> isthmus.admin.v1.EventKind
-	5,  // 64: isthmus.admin.v1.Event.kind:type_name -> isthmus.admin.v1.EventKind
-	84, // 65: isthmus.admin.v1.Event.at:type_name -> google.protobuf.Timestamp
-	1,  // 66: isthmus.admin.v1.Event.state:type_name -> isthmus.admin.v1.State
-	4,  // 67: isthmus.admin.v1.Event.status:type_name -> isthmus.admin.v1.MemberStatus
-	9,  // 68: isthmus.admin.v1.RetryResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	6,  // 69: isthmus.admin.v1.AnchorRequest.at:type_name -> isthmus.admin.v1.AnchorAt
-	39, // 70: isthmus.admin.v1.AnchorResponse.entries:type_name -> isthmus.admin.v1.LedgerEntry
-	83, // 71: isthmus.admin.v1.RotateKeyResponse.nodes:type_name -> isthmus.admin.v1.KeyOutcome
-	7,  // 72: isthmus.admin.v1.Admin.Status:input_type -> isthmus.admin.v1.StatusRequest
-	14, // 73: isthmus.admin.v1.Admin.Translate:input_type -> isthmus.admin.v1.TranslateRequest
-	16, // 74: isthmus.admin.v1.Admin.TranslateGroup:input_type -> isthmus.admin.v1.TranslateGroupRequest
-	19, // 75: isthmus.admin.v1.Admin.Groups:input_type -> isthmus.admin.v1.GroupsRequest
-	24, // 76: isthmus.admin.v1.Admin.Routers:input_type -> isthmus.admin.v1.RoutersRequest
-	30, // 77: isthmus.admin.v1.Admin.RouterClients:input_type -> isthmus.admin.v1.RouterClientsRequest
-	33, // 78: isthmus.admin.v1.Admin.Switch:input_type -> isthmus.admin.v1.SwitchRequest
-	38, // 79: isthmus.admin.v1.Admin.Ledger:input_type -> isthmus.admin.v1.LedgerRequest
-	49, // 80: isthmus.admin.v1.Admin.Nodes:input_type -> isthmus.admin.v1.NodesRequest
-	53, // 81: isthmus.admin.v1.Admin.Owners:input_type -> isthmus.admin.v1.OwnersRequest
-	56, // 82: isthmus.admin.v1.Admin.Settings:input_type -> isthmus.admin.v1.SettingsRequest
-	59, // 83: isthmus.admin.v1.Admin.History:input_type -> isthmus.admin.v1.HistoryRequest
-	63, // 84: isthmus.admin.v1.Admin.Export:input_type -> isthmus.admin.v1.ExportRequest
-	65, // 85: isthmus.admin.v1.Admin.Diff:input_type -> isthmus.admin.v1.DiffRequest
-	40, // 86: isthmus.admin.v1.Admin.Drift:input_type -> isthmus.admin.v1.DriftRequest
-	43, // 87: isthmus.admin.v1.Admin.Verify:input_type -> isthmus.admin.v1.VerifyRequest
-	68, // 88: isthmus.admin.v1.Admin.Watch:input_type -> isthmus.admin.v1.WatchRequest
-	70, // 89: isthmus.admin.v1.Admin.Pause:input_type -> isthmus.admin.v1.PauseRequest
-	71, // 90: isthmus.admin.v1.Admin.Resume:input_type -> isthmus.admin.v1.ResumeRequest
-	72, // 91: isthmus.admin.v1.Admin.Retry:input_type -> isthmus.admin.v1.RetryRequest
-	74, // 92: isthmus.admin.v1.Admin.Anchor:input_type -> isthmus.admin.v1.AnchorRequest
-	76, // 93: isthmus.admin.v1.Admin.Drain:input_type -> isthmus.admin.v1.DrainRequest
-	77, // 94: isthmus.admin.v1.Admin.Set:input_type -> isthmus.admin.v1.SetRequest
-	78, // 95: isthmus.admin.v1.Admin.Unset:input_type -> isthmus.admin.v1.UnsetRequest
-	79, // 96: isthmus.admin.v1.Admin.Undo:input_type -> isthmus.admin.v1.UndoRequest
-	80, // 97: isthmus.admin.v1.Admin.Apply:input_type -> isthmus.admin.v1.ApplyRequest
-	81, // 98: isthmus.admin.v1.Admin.RotateKey:input_type -> isthmus.admin.v1.RotateKeyRequest
-	8,  // 99: isthmus.admin.v1.Admin.Status:output_type -> isthmus.admin.v1.StatusResponse
-	15, // 100: isthmus.admin.v1.Admin.Translate:output_type -> isthmus.admin.v1.TranslateResponse
-	17, // 101: isthmus.admin.v1.Admin.TranslateGroup:output_type -> isthmus.admin.v1.TranslateGroupResponse
-	20, // 102: isthmus.admin.v1.Admin.Groups:output_type -> isthmus.admin.v1.GroupsResponse
-	25, // 103: isthmus.admin.v1.Admin.Routers:output_type -> isthmus.admin.v1.RoutersResponse
-	31, // 104: isthmus.admin.v1.Admin.RouterClients:output_type -> isthmus.admin.v1.RouterClientsResponse
-	34, // 105: isthmus.admin.v1.Admin.Switch:output_type -> isthmus.admin.v1.SwitchProgress
-	39, // 106: isthmus.admin.v1.Admin.Ledger:output_type -> isthmus.admin.v1.LedgerEntry
-	50, // 107: isthmus.admin.v1.Admin.Nodes:output_type -> isthmus.admin.v1.NodesResponse
-	54, // 108: isthmus.admin.v1.Admin.Owners:output_type -> isthmus.admin.v1.OwnersResponse
-	57, // 109: isthmus.admin.v1.Admin.Settings:output_type -> isthmus.admin.v1.SettingsResponse
-	60, // 110: isthmus.admin.v1.Admin.History:output_type -> isthmus.admin.v1.HistoryResponse
-	64, // 111: isthmus.admin.v1.Admin.Export:output_type -> isthmus.admin.v1.ExportResponse
-	66, // 112: isthmus.admin.v1.Admin.Diff:output_type -> isthmus.admin.v1.WriteResponse
-	41, // 113: isthmus.admin.v1.Admin.Drift:output_type -> isthmus.admin.v1.DriftResponse
-	44, // 114: isthmus.admin.v1.Admin.Verify:output_type -> isthmus.admin.v1.VerifyResponse
-	69, // 115: isthmus.admin.v1.Admin.Watch:output_type -> isthmus.admin.v1.Event
-	66, // 116: isthmus.admin.v1.Admin.Pause:output_type -> isthmus.admin.v1.WriteResponse
-	66, // 117: isthmus.admin.v1.Admin.Resume:output_type -> isthmus.admin.v1.WriteResponse
-	73, // 118: isthmus.admin.v1.Admin.Retry:output_type -> isthmus.admin.v1.RetryResponse
-	75, // 119: isthmus.admin.v1.Admin.Anchor:output_type -> isthmus.admin.v1.AnchorResponse
-	66, // 120: isthmus.admin.v1.Admin.Drain:output_type -> isthmus.admin.v1.WriteResponse
-	66, // 121: isthmus.admin.v1.Admin.Set:output_type -> isthmus.admin.v1.WriteResponse
-	66, // 122: isthmus.admin.v1.Admin.Unset:output_type -> isthmus.admin.v1.WriteResponse
-	66, // 123: isthmus.admin.v1.Admin.Undo:output_type -> isthmus.admin.v1.WriteResponse
-	66, // 124: isthmus.admin.v1.Admin.Apply:output_type -> isthmus.admin.v1.WriteResponse
-	82, // 125: isthmus.admin.v1.Admin.RotateKey:output_type -> isthmus.admin.v1.RotateKeyResponse
-	99, // [99:126] is the sub-list for method output_type
-	72, // [72:99] is the sub-list for method input_type
-	72, // [72:72] is the sub-list for extension type_name
-	72, // [72:72] is the sub-list for extension extendee
-	0,  // [0:72] is the sub-list for field type_name
+	10,  // 0: isthmus.admin.v1.StatusResponse.node:type_name -> isthmus.admin.v1.Node
+	11,  // 1: isthmus.admin.v1.StatusResponse.links:type_name -> isthmus.admin.v1.Link
+	9,   // 2: isthmus.admin.v1.StatusResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	91,  // 3: isthmus.admin.v1.Node.started:type_name -> google.protobuf.Timestamp
+	91,  // 4: isthmus.admin.v1.Node.now:type_name -> google.protobuf.Timestamp
+	91,  // 5: isthmus.admin.v1.Link.since:type_name -> google.protobuf.Timestamp
+	12,  // 6: isthmus.admin.v1.Link.flows:type_name -> isthmus.admin.v1.Flow
+	0,   // 7: isthmus.admin.v1.Link.guarantee:type_name -> isthmus.admin.v1.Guarantee
+	13,  // 8: isthmus.admin.v1.Flow.partitions:type_name -> isthmus.admin.v1.Partition
+	1,   // 9: isthmus.admin.v1.Partition.state:type_name -> isthmus.admin.v1.State
+	91,  // 10: isthmus.admin.v1.Partition.since:type_name -> google.protobuf.Timestamp
+	91,  // 11: isthmus.admin.v1.Partition.next_try:type_name -> google.protobuf.Timestamp
+	18,  // 12: isthmus.admin.v1.TranslateGroupResponse.positions:type_name -> isthmus.admin.v1.TranslatedPosition
+	21,  // 13: isthmus.admin.v1.GroupsResponse.links:type_name -> isthmus.admin.v1.LinkGroups
+	91,  // 14: isthmus.admin.v1.LinkGroups.at:type_name -> google.protobuf.Timestamp
+	22,  // 15: isthmus.admin.v1.LinkGroups.positions:type_name -> isthmus.admin.v1.GroupPosition
+	23,  // 16: isthmus.admin.v1.GroupPosition.source:type_name -> isthmus.admin.v1.GroupPlace
+	23,  // 17: isthmus.admin.v1.GroupPosition.target:type_name -> isthmus.admin.v1.GroupPlace
+	91,  // 18: isthmus.admin.v1.GroupPosition.synced:type_name -> google.protobuf.Timestamp
+	10,  // 19: isthmus.admin.v1.RoutersResponse.node:type_name -> isthmus.admin.v1.Node
+	26,  // 20: isthmus.admin.v1.RoutersResponse.routers:type_name -> isthmus.admin.v1.Router
+	9,   // 21: isthmus.admin.v1.RoutersResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	91,  // 22: isthmus.admin.v1.Router.heard:type_name -> google.protobuf.Timestamp
+	28,  // 23: isthmus.admin.v1.Router.slots:type_name -> isthmus.admin.v1.RouterSlot
+	29,  // 24: isthmus.admin.v1.Router.refused:type_name -> isthmus.admin.v1.RouterRefused
+	27,  // 25: isthmus.admin.v1.Router.sets:type_name -> isthmus.admin.v1.RouterSet
+	10,  // 26: isthmus.admin.v1.RouterClientsResponse.node:type_name -> isthmus.admin.v1.Node
+	32,  // 27: isthmus.admin.v1.RouterClientsResponse.clients:type_name -> isthmus.admin.v1.RouterClient
+	9,   // 28: isthmus.admin.v1.RouterClientsResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	91,  // 29: isthmus.admin.v1.RouterClient.since:type_name -> google.protobuf.Timestamp
+	2,   // 30: isthmus.admin.v1.SwitchRequest.kind:type_name -> isthmus.admin.v1.SwitchKind
+	2,   // 31: isthmus.admin.v1.SwitchProgress.kind:type_name -> isthmus.admin.v1.SwitchKind
+	91,  // 32: isthmus.admin.v1.SwitchProgress.began:type_name -> google.protobuf.Timestamp
+	91,  // 33: isthmus.admin.v1.SwitchProgress.at:type_name -> google.protobuf.Timestamp
+	35,  // 34: isthmus.admin.v1.SwitchProgress.checks:type_name -> isthmus.admin.v1.SwitchCheck
+	36,  // 35: isthmus.admin.v1.SwitchProgress.steps:type_name -> isthmus.admin.v1.SwitchStep
+	37,  // 36: isthmus.admin.v1.SwitchProgress.standings:type_name -> isthmus.admin.v1.SwitchStanding
+	91,  // 37: isthmus.admin.v1.SwitchStep.began:type_name -> google.protobuf.Timestamp
+	91,  // 38: isthmus.admin.v1.ReadyResponse.at:type_name -> google.protobuf.Timestamp
+	35,  // 39: isthmus.admin.v1.ReadyResponse.checks:type_name -> isthmus.admin.v1.SwitchCheck
+	35,  // 40: isthmus.admin.v1.ReadyResponse.lost_checks:type_name -> isthmus.admin.v1.SwitchCheck
+	40,  // 41: isthmus.admin.v1.ReadyResponse.loss:type_name -> isthmus.admin.v1.ReadyLoss
+	42,  // 42: isthmus.admin.v1.ReadyResponse.groups:type_name -> isthmus.admin.v1.ReadyGroups
+	44,  // 43: isthmus.admin.v1.ReadyResponse.time:type_name -> isthmus.admin.v1.ReadyTime
+	41,  // 44: isthmus.admin.v1.ReadyLoss.list:type_name -> isthmus.admin.v1.ReadyPartition
+	43,  // 45: isthmus.admin.v1.ReadyGroups.list:type_name -> isthmus.admin.v1.ReadyGroup
+	91,  // 46: isthmus.admin.v1.LedgerEntry.at:type_name -> google.protobuf.Timestamp
+	9,   // 47: isthmus.admin.v1.LedgerEntry.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	49,  // 48: isthmus.admin.v1.DriftResponse.drifts:type_name -> isthmus.admin.v1.Drift
+	52,  // 49: isthmus.admin.v1.VerifyResponse.progress:type_name -> isthmus.admin.v1.VerifyProgress
+	53,  // 50: isthmus.admin.v1.VerifyResponse.result:type_name -> isthmus.admin.v1.VerifyResult
+	9,   // 51: isthmus.admin.v1.VerifyResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	3,   // 52: isthmus.admin.v1.VerifyResult.verdict:type_name -> isthmus.admin.v1.VerifyVerdict
+	54,  // 53: isthmus.admin.v1.VerifyResult.notes:type_name -> isthmus.admin.v1.VerifyNote
+	55,  // 54: isthmus.admin.v1.VerifyResult.difference:type_name -> isthmus.admin.v1.Difference
+	10,  // 55: isthmus.admin.v1.NodesResponse.node:type_name -> isthmus.admin.v1.Node
+	58,  // 56: isthmus.admin.v1.NodesResponse.members:type_name -> isthmus.admin.v1.Member
+	4,   // 57: isthmus.admin.v1.Member.status:type_name -> isthmus.admin.v1.MemberStatus
+	91,  // 58: isthmus.admin.v1.Member.since:type_name -> google.protobuf.Timestamp
+	91,  // 59: isthmus.admin.v1.Member.started:type_name -> google.protobuf.Timestamp
+	59,  // 60: isthmus.admin.v1.Member.reach:type_name -> isthmus.admin.v1.Reach
+	10,  // 61: isthmus.admin.v1.OwnersResponse.node:type_name -> isthmus.admin.v1.Node
+	62,  // 62: isthmus.admin.v1.OwnersResponse.owners:type_name -> isthmus.admin.v1.Owner
+	9,   // 63: isthmus.admin.v1.OwnersResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	1,   // 64: isthmus.admin.v1.Owner.state:type_name -> isthmus.admin.v1.State
+	65,  // 65: isthmus.admin.v1.SettingsResponse.settings:type_name -> isthmus.admin.v1.Setting
+	91,  // 66: isthmus.admin.v1.Setting.at:type_name -> google.protobuf.Timestamp
+	68,  // 67: isthmus.admin.v1.HistoryResponse.changes:type_name -> isthmus.admin.v1.PastChange
+	91,  // 68: isthmus.admin.v1.PastChange.at:type_name -> google.protobuf.Timestamp
+	69,  // 69: isthmus.admin.v1.PastChange.entries:type_name -> isthmus.admin.v1.PastEntry
+	74,  // 70: isthmus.admin.v1.WriteResponse.touched:type_name -> isthmus.admin.v1.Touched
+	5,   // 71: isthmus.admin.v1.WatchRequest.kinds:type_name -> isthmus.admin.v1.EventKind
+	5,   // 72: isthmus.admin.v1.Event.kind:type_name -> isthmus.admin.v1.EventKind
+	91,  // 73: isthmus.admin.v1.Event.at:type_name -> google.protobuf.Timestamp
+	1,   // 74: isthmus.admin.v1.Event.state:type_name -> isthmus.admin.v1.State
+	4,   // 75: isthmus.admin.v1.Event.status:type_name -> isthmus.admin.v1.MemberStatus
+	9,   // 76: isthmus.admin.v1.RetryResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	6,   // 77: isthmus.admin.v1.AnchorRequest.at:type_name -> isthmus.admin.v1.AnchorAt
+	46,  // 78: isthmus.admin.v1.AnchorResponse.entries:type_name -> isthmus.admin.v1.LedgerEntry
+	90,  // 79: isthmus.admin.v1.RotateKeyResponse.nodes:type_name -> isthmus.admin.v1.KeyOutcome
+	7,   // 80: isthmus.admin.v1.Admin.Status:input_type -> isthmus.admin.v1.StatusRequest
+	14,  // 81: isthmus.admin.v1.Admin.Translate:input_type -> isthmus.admin.v1.TranslateRequest
+	16,  // 82: isthmus.admin.v1.Admin.TranslateGroup:input_type -> isthmus.admin.v1.TranslateGroupRequest
+	19,  // 83: isthmus.admin.v1.Admin.Groups:input_type -> isthmus.admin.v1.GroupsRequest
+	24,  // 84: isthmus.admin.v1.Admin.Routers:input_type -> isthmus.admin.v1.RoutersRequest
+	30,  // 85: isthmus.admin.v1.Admin.RouterClients:input_type -> isthmus.admin.v1.RouterClientsRequest
+	33,  // 86: isthmus.admin.v1.Admin.Switch:input_type -> isthmus.admin.v1.SwitchRequest
+	38,  // 87: isthmus.admin.v1.Admin.Ready:input_type -> isthmus.admin.v1.ReadyRequest
+	45,  // 88: isthmus.admin.v1.Admin.Ledger:input_type -> isthmus.admin.v1.LedgerRequest
+	56,  // 89: isthmus.admin.v1.Admin.Nodes:input_type -> isthmus.admin.v1.NodesRequest
+	60,  // 90: isthmus.admin.v1.Admin.Owners:input_type -> isthmus.admin.v1.OwnersRequest
+	63,  // 91: isthmus.admin.v1.Admin.Settings:input_type -> isthmus.admin.v1.SettingsRequest
+	66,  // 92: isthmus.admin.v1.Admin.History:input_type -> isthmus.admin.v1.HistoryRequest
+	70,  // 93: isthmus.admin.v1.Admin.Export:input_type -> isthmus.admin.v1.ExportRequest
+	72,  // 94: isthmus.admin.v1.Admin.Diff:input_type -> isthmus.admin.v1.DiffRequest
+	47,  // 95: isthmus.admin.v1.Admin.Drift:input_type -> isthmus.admin.v1.DriftRequest
+	50,  // 96: isthmus.admin.v1.Admin.Verify:input_type -> isthmus.admin.v1.VerifyRequest
+	75,  // 97: isthmus.admin.v1.Admin.Watch:input_type -> isthmus.admin.v1.WatchRequest
+	77,  // 98: isthmus.admin.v1.Admin.Pause:input_type -> isthmus.admin.v1.PauseRequest
+	78,  // 99: isthmus.admin.v1.Admin.Resume:input_type -> isthmus.admin.v1.ResumeRequest
+	79,  // 100: isthmus.admin.v1.Admin.Retry:input_type -> isthmus.admin.v1.RetryRequest
+	81,  // 101: isthmus.admin.v1.Admin.Anchor:input_type -> isthmus.admin.v1.AnchorRequest
+	83,  // 102: isthmus.admin.v1.Admin.Drain:input_type -> isthmus.admin.v1.DrainRequest
+	84,  // 103: isthmus.admin.v1.Admin.Set:input_type -> isthmus.admin.v1.SetRequest
+	85,  // 104: isthmus.admin.v1.Admin.Unset:input_type -> isthmus.admin.v1.UnsetRequest
+	86,  // 105: isthmus.admin.v1.Admin.Undo:input_type -> isthmus.admin.v1.UndoRequest
+	87,  // 106: isthmus.admin.v1.Admin.Apply:input_type -> isthmus.admin.v1.ApplyRequest
+	88,  // 107: isthmus.admin.v1.Admin.RotateKey:input_type -> isthmus.admin.v1.RotateKeyRequest
+	8,   // 108: isthmus.admin.v1.Admin.Status:output_type -> isthmus.admin.v1.StatusResponse
+	15,  // 109: isthmus.admin.v1.Admin.Translate:output_type -> isthmus.admin.v1.TranslateResponse
+	17,  // 110: isthmus.admin.v1.Admin.TranslateGroup:output_type -> isthmus.admin.v1.TranslateGroupResponse
+	20,  // 111: isthmus.admin.v1.Admin.Groups:output_type -> isthmus.admin.v1.GroupsResponse
+	25,  // 112: isthmus.admin.v1.Admin.Routers:output_type -> isthmus.admin.v1.RoutersResponse
+	31,  // 113: isthmus.admin.v1.Admin.RouterClients:output_type -> isthmus.admin.v1.RouterClientsResponse
+	34,  // 114: isthmus.admin.v1.Admin.Switch:output_type -> isthmus.admin.v1.SwitchProgress
+	39,  // 115: isthmus.admin.v1.Admin.Ready:output_type -> isthmus.admin.v1.ReadyResponse
+	46,  // 116: isthmus.admin.v1.Admin.Ledger:output_type -> isthmus.admin.v1.LedgerEntry
+	57,  // 117: isthmus.admin.v1.Admin.Nodes:output_type -> isthmus.admin.v1.NodesResponse
+	61,  // 118: isthmus.admin.v1.Admin.Owners:output_type -> isthmus.admin.v1.OwnersResponse
+	64,  // 119: isthmus.admin.v1.Admin.Settings:output_type -> isthmus.admin.v1.SettingsResponse
+	67,  // 120: isthmus.admin.v1.Admin.History:output_type -> isthmus.admin.v1.HistoryResponse
+	71,  // 121: isthmus.admin.v1.Admin.Export:output_type -> isthmus.admin.v1.ExportResponse
+	73,  // 122: isthmus.admin.v1.Admin.Diff:output_type -> isthmus.admin.v1.WriteResponse
+	48,  // 123: isthmus.admin.v1.Admin.Drift:output_type -> isthmus.admin.v1.DriftResponse
+	51,  // 124: isthmus.admin.v1.Admin.Verify:output_type -> isthmus.admin.v1.VerifyResponse
+	76,  // 125: isthmus.admin.v1.Admin.Watch:output_type -> isthmus.admin.v1.Event
+	73,  // 126: isthmus.admin.v1.Admin.Pause:output_type -> isthmus.admin.v1.WriteResponse
+	73,  // 127: isthmus.admin.v1.Admin.Resume:output_type -> isthmus.admin.v1.WriteResponse
+	80,  // 128: isthmus.admin.v1.Admin.Retry:output_type -> isthmus.admin.v1.RetryResponse
+	82,  // 129: isthmus.admin.v1.Admin.Anchor:output_type -> isthmus.admin.v1.AnchorResponse
+	73,  // 130: isthmus.admin.v1.Admin.Drain:output_type -> isthmus.admin.v1.WriteResponse
+	73,  // 131: isthmus.admin.v1.Admin.Set:output_type -> isthmus.admin.v1.WriteResponse
+	73,  // 132: isthmus.admin.v1.Admin.Unset:output_type -> isthmus.admin.v1.WriteResponse
+	73,  // 133: isthmus.admin.v1.Admin.Undo:output_type -> isthmus.admin.v1.WriteResponse
+	73,  // 134: isthmus.admin.v1.Admin.Apply:output_type -> isthmus.admin.v1.WriteResponse
+	89,  // 135: isthmus.admin.v1.Admin.RotateKey:output_type -> isthmus.admin.v1.RotateKeyResponse
+	108, // [108:136] is the sub-list for method output_type
+	80,  // [80:108] is the sub-list for method input_type
+	80,  // [80:80] is the sub-list for extension type_name
+	80,  // [80:80] is the sub-list for extension extendee
+	0,   // [0:80] is the sub-list for field type_name
 }
 
 func init() { file_admin_adminpb_admin_proto_init() }
@@ -8085,7 +8777,7 @@ func file_admin_adminpb_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_adminpb_admin_proto_rawDesc), len(file_admin_adminpb_admin_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   77,
+			NumMessages:   84,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

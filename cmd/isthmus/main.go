@@ -88,7 +88,7 @@ Exit codes:
 		&cobra.Group{ID: groupChange, Title: "Change a fabric, through any node:"})
 	for id, verbs := range map[string][]func(terminal) *cobra.Command{
 		groupRun:    {checkCommand, planCommand, runCommand, demoCommand},
-		groupAsk:    {statusCommand, translateCommand, ledgerCommand, driftCommand, groupsCommand, routerCommand, verifyCommand, nodesCommand, ownersCommand, settingsCommand, historyCommand, diffCommand, exportCommand, watchCommand},
+		groupAsk:    {statusCommand, translateCommand, ledgerCommand, driftCommand, groupsCommand, routerCommand, readyCommand, verifyCommand, nodesCommand, ownersCommand, settingsCommand, historyCommand, diffCommand, exportCommand, watchCommand},
 		groupChange: {switchoverCommand, failoverCommand, failbackCommand, pauseCommand, resumeCommand, retryCommand, anchorCommand, drainCommand, setCommand, unsetCommand, applyCommand, undoCommand, rotateCommand},
 	} {
 		for _, verb := range verbs {
