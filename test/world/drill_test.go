@@ -1,0 +1,76 @@
+package world
+
+import (
+	"context"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/isthmus-project/isthmus/admin/adminpb"
+	"github.com/isthmus-project/isthmus/admin/drill"
+	"github.com/isthmus-project/isthmus/broker"
+)
+
+// canary is one that writes through the doors, and reaches nothing else.
+func (w *World) canary(t *testing.T, id string) *drill.Canary {
+	t.Helper()
+	c, err := broker.Open(broker.Profile{Name: "doors", Bootstrap: doors, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		if !strings.HasPrefix(address, "127.0.0.1:10") {
+			t.Errorf("the canary went around the door, to %s", address)
+		}
+		return w.Dial(ctx, network, address)
+	}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.ends = append(w.ends, c.Close)
+	return drill.NewCanary(c, "orders", id)
+}
+
+// practise runs a drill by a node and wants its verdict.
+func (w *World) practise(t *testing.T, n *Node, cfg drill.Config, want drill.Verdict) *drill.Report {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	cfg.Router, cfg.Topic, cfg.Settle = "shop", "orders", 2*time.Second
+	r, err := drill.Run(ctx, cfg, drill.Deps{API: n.API, Probe: w.canary(t, cfg.ID), Now: time.Now, Tell: func(text string) { t.Log(text) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log("\n" + r.Text())
+	if r.Verdict != want {
+		t.Fatalf("%s, want %s: %q", r.Verdict, want, r.Failures)
+	}
+	return r
+}
+
+// TestWorld_Drill: a drill takes the router to the other cluster and back; its canary, which knows the doors alone, saw every record it wrote once. What is not good enough is brought
+// back, and what may not begin is refused.
+func TestWorld_Drill(t *testing.T) {
+	switched(t, func(t *testing.T, w *World) {
+		w.Until("it may move", time.Minute, func() error {
+			_, err := w.Nodes[0].API.Ready(t.Context(), &adminpb.ReadyRequest{Name: "shop", To: "us"})
+			return err
+		})
+		r := w.practise(t, w.Nodes[0], drill.Config{ID: "d1", Mode: drill.Switchover, To: "us", RTO: 10 * time.Second, Back: true}, drill.Pass)
+		if len(r.Legs) != 2 || r.Legs[0].To != "us" || r.Legs[1].To != "eu" || r.Legs[1].Kind != "back" || r.Result.Canary.Acked < 100 || r.Result.RPORecords != 0 || r.Result.RTOSeconds < 0.1 || len(r.Legs[0].Steps) < 8 {
+			t.Errorf("got %+v", r)
+		}
+		w.Until("it is back", 10*time.Second, func() error { return w.homeIs("eu", 2) })
+		r = w.practise(t, w.Nodes[1], drill.Config{ID: "d2", Mode: drill.Switchover, To: "us", RTO: time.Millisecond}, drill.Fail)
+		if len(r.Legs) != 2 || !r.Legs[1].Back || r.Legs[1].To != "eu" || r.Legs[1].Outcome != "committed" {
+			t.Errorf("got %+v", r.Legs)
+		}
+		w.Until("it was brought back", 10*time.Second, func() error { return w.homeIs("eu", 4) })
+		r = w.practise(t, w.Nodes[1], drill.Config{ID: "d3", Mode: drill.Switchover, To: "ap", RTO: time.Second}, drill.Refused)
+		if len(r.Legs) != 0 || len(r.Failures) == 0 {
+			t.Errorf("got %+v", r)
+		}
+		r = w.practise(t, w.Nodes[1], drill.Config{ID: "d4", Mode: drill.Failback, RTO: 10 * time.Second}, drill.Pass)
+		if r.To != "us" || len(r.Legs) != 1 {
+			t.Errorf("got %+v", r)
+		}
+		w.Until("it is there", 10*time.Second, func() error { return w.homeIs("us", 5) })
+	})
+}
