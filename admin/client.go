@@ -197,6 +197,21 @@ func (c *Client) Ready(ctx context.Context, req *adminpb.ReadyRequest) (*adminpb
 	return ask(ctx, c, c.api.Ready, req)
 }
 
+// NoteDrill keeps how a drill ended.
+func (c *Client) NoteDrill(ctx context.Context, d *adminpb.Drill) (*adminpb.Drill, error) {
+	ctx, cancel := patient(ctx)
+	defer cancel()
+	res, err := ask(ctx, c, c.api.NoteDrill, &adminpb.NoteDrillRequest{Drill: d})
+	return res.GetDrill(), err
+}
+
+// Drills asks for the newest drills of a router; a limit of 0 is the node's own.
+func (c *Client) Drills(ctx context.Context, router string, limit int32) (*adminpb.DrillsResponse, error) {
+	ctx, cancel := patient(ctx)
+	defer cancel()
+	return ask(ctx, c, c.api.Drills, &adminpb.DrillsRequest{Router: router, Limit: limit})
+}
+
 // Drain moves all work away from a node, or lets it take work again.
 func (c *Client) Drain(ctx context.Context, req *adminpb.DrainRequest) (*adminpb.WriteResponse, error) {
 	return ask(ctx, c, c.api.Drain, req)

@@ -45,6 +45,8 @@ const (
 	Admin_RouterClients_FullMethodName  = "/isthmus.admin.v1.Admin/RouterClients"
 	Admin_Switch_FullMethodName         = "/isthmus.admin.v1.Admin/Switch"
 	Admin_Ready_FullMethodName          = "/isthmus.admin.v1.Admin/Ready"
+	Admin_NoteDrill_FullMethodName      = "/isthmus.admin.v1.Admin/NoteDrill"
+	Admin_Drills_FullMethodName         = "/isthmus.admin.v1.Admin/Drills"
 	Admin_Ledger_FullMethodName         = "/isthmus.admin.v1.Admin/Ledger"
 	Admin_Nodes_FullMethodName          = "/isthmus.admin.v1.Admin/Nodes"
 	Admin_Owners_FullMethodName         = "/isthmus.admin.v1.Admin/Owners"
@@ -109,6 +111,10 @@ type AdminClient interface {
 	// cluster now, why not, and what it would cost: records, positions and time. Nothing is
 	// begun. Viewer of all topics.
 	Ready(ctx context.Context, in *ReadyRequest, opts ...grpc.CallOption) (*ReadyResponse, error)
+	// NoteDrill keeps how a drill ended, at the control clusters. Operator of all topics.
+	NoteDrill(ctx context.Context, in *NoteDrillRequest, opts ...grpc.CallOption) (*NoteDrillResponse, error)
+	// Drills lists the drills of a virtual cluster that were noted. Viewer of all topics.
+	Drills(ctx context.Context, in *DrillsRequest, opts ...grpc.CallOption) (*DrillsResponse, error)
 	// Ledger lists the ranges of records that were not mirrored, or not as promised,
 	// and why. Oldest first within a link. Viewer.
 	Ledger(ctx context.Context, in *LedgerRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[LedgerEntry], error)
@@ -259,6 +265,26 @@ func (c *adminClient) Ready(ctx context.Context, in *ReadyRequest, opts ...grpc.
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ReadyResponse)
 	err := c.cc.Invoke(ctx, Admin_Ready_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) NoteDrill(ctx context.Context, in *NoteDrillRequest, opts ...grpc.CallOption) (*NoteDrillResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(NoteDrillResponse)
+	err := c.cc.Invoke(ctx, Admin_NoteDrill_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) Drills(ctx context.Context, in *DrillsRequest, opts ...grpc.CallOption) (*DrillsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DrillsResponse)
+	err := c.cc.Invoke(ctx, Admin_Drills_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -534,6 +560,10 @@ type AdminServer interface {
 	// cluster now, why not, and what it would cost: records, positions and time. Nothing is
 	// begun. Viewer of all topics.
 	Ready(context.Context, *ReadyRequest) (*ReadyResponse, error)
+	// NoteDrill keeps how a drill ended, at the control clusters. Operator of all topics.
+	NoteDrill(context.Context, *NoteDrillRequest) (*NoteDrillResponse, error)
+	// Drills lists the drills of a virtual cluster that were noted. Viewer of all topics.
+	Drills(context.Context, *DrillsRequest) (*DrillsResponse, error)
 	// Ledger lists the ranges of records that were not mirrored, or not as promised,
 	// and why. Oldest first within a link. Viewer.
 	Ledger(*LedgerRequest, grpc.ServerStreamingServer[LedgerEntry]) error
@@ -624,6 +654,12 @@ func (UnimplementedAdminServer) Switch(*SwitchRequest, grpc.ServerStreamingServe
 }
 func (UnimplementedAdminServer) Ready(context.Context, *ReadyRequest) (*ReadyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Ready not implemented")
+}
+func (UnimplementedAdminServer) NoteDrill(context.Context, *NoteDrillRequest) (*NoteDrillResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method NoteDrill not implemented")
+}
+func (UnimplementedAdminServer) Drills(context.Context, *DrillsRequest) (*DrillsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Drills not implemented")
 }
 func (UnimplementedAdminServer) Ledger(*LedgerRequest, grpc.ServerStreamingServer[LedgerEntry]) error {
 	return status.Error(codes.Unimplemented, "method Ledger not implemented")
@@ -839,6 +875,42 @@ func _Admin_Ready_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AdminServer).Ready(ctx, req.(*ReadyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_NoteDrill_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(NoteDrillRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).NoteDrill(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_NoteDrill_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).NoteDrill(ctx, req.(*NoteDrillRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_Drills_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DrillsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).Drills(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_Drills_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).Drills(ctx, req.(*DrillsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -1216,6 +1288,14 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Ready",
 			Handler:    _Admin_Ready_Handler,
+		},
+		{
+			MethodName: "NoteDrill",
+			Handler:    _Admin_NoteDrill_Handler,
+		},
+		{
+			MethodName: "Drills",
+			Handler:    _Admin_Drills_Handler,
 		},
 		{
 			MethodName: "Nodes",

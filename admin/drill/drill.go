@@ -26,16 +26,23 @@ const (
 
 // API is what a drill asks of the fabric; [admin.Client] is one.
 type API interface {
+	// Ready tells what a switch would find.
 	Ready(ctx context.Context, req *adminpb.ReadyRequest) (*adminpb.ReadyResponse, error)
+	// Switch makes a switch, or only its checks, and tells how far it is.
 	Switch(ctx context.Context, req *adminpb.SwitchRequest, each func(*adminpb.SwitchProgress) error) error
+	// Nodes tells who is there.
 	Nodes(ctx context.Context) (*adminpb.NodesResponse, error)
 }
 
 // Probe is what writes and reads through the door meanwhile; [Canary] is one.
 type Probe interface {
+	// Prepare makes its topic.
 	Prepare(ctx context.Context) error
+	// Run writes and reads until ctx ends.
 	Run(ctx context.Context) error
+	// Quiet ends the writing.
 	Quiet()
+	// Logs is what it saw so far, and why it cannot read, if it cannot.
 	Logs() ([]Log, error)
 }
 
@@ -108,7 +115,7 @@ func newDrill(cfg Config, deps Deps) *drill {
 	if deps.Tell == nil {
 		deps.Tell = func(string) {}
 	}
-	return &drill{cfg, deps, &Report{Version: Version, ID: cfg.ID, Mode: cfg.Mode, Router: cfg.Router, Set: cfg.Set, To: cfg.To, Why: cfg.Why, Began: deps.Now(),
+	return &drill{cfg, deps, &Report{Version: Version, ID: cfg.ID, Subject: Subject{Mode: cfg.Mode, Router: cfg.Router, Set: cfg.Set, To: cfg.To, Why: cfg.Why}, Began: deps.Now(),
 		Objective: Objective{cfg.RTO.Seconds(), cfg.AcceptLoss}, Legs: []Leg{}, Warnings: []string{}, Failures: []string{}}}
 }
 

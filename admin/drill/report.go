@@ -37,18 +37,23 @@ type Check struct {
 	Text    string `json:"text"`
 }
 
+// Subject is what a drill is about.
+type Subject struct {
+	Mode   Mode   `json:"mode"`
+	Router string `json:"router"`
+	Set    string `json:"set"`
+	From   string `json:"from"`
+	To     string `json:"to"`
+	Why    string `json:"why"`
+}
+
 // Report is all that is known of a drill. Times are of the clock of who ran it; seconds are of real time.
 type Report struct {
-	Version int       `json:"version"`
-	ID      string    `json:"id"`
-	Mode    Mode      `json:"mode"`
-	Router  string    `json:"router"`
-	Set     string    `json:"set"`
-	From    string    `json:"from"`
-	To      string    `json:"to"`
-	Why     string    `json:"why"`
-	Began   time.Time `json:"began"`
-	Ended   time.Time `json:"ended"`
+	Version int    `json:"version"`
+	ID      string `json:"id"`
+	Subject
+	Began time.Time `json:"began"`
+	Ended time.Time `json:"ended"`
 	// Objective is what was asked for.
 	Objective Objective `json:"objective"`
 	Checks    []Check   `json:"checks"`

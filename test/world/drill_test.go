@@ -2,7 +2,12 @@ package world
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"net"
+	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -45,6 +50,43 @@ func (w *World) practise(t *testing.T, n *Node, cfg drill.Config, want drill.Ver
 	return r
 }
 
+// noted wants the fabric to keep how drills ended, so that any node tells of them, also one that was restarted, and a metric tells when the last was.
+func (w *World) noted(t *testing.T, r *drill.Report) {
+	t.Helper()
+	for _, d := range []*adminpb.Drill{r.Note(), {Id: "older", Router: "shop", Mode: "failover", Verdict: "fail", Began: r.Note().GetBegan(), Ended: r.Note().GetBegan()}} {
+		if got, err := w.Nodes[2].API.NoteDrill(t.Context(), d); err != nil || got.GetBy() == "" {
+			t.Fatal(got, err)
+		}
+	}
+	w.Nodes[0].Stop()
+	w.Nodes[0].Start()
+	w.Until("both doors serve", 30*time.Second, func() error { return errors.Join(w.served("shop", 0), w.served("shop", 1)) })
+	got, err := w.Nodes[0].API.Drills(t.Context(), "shop", 0)
+	if err != nil || len(got.GetDrills()) != 2 || got.GetDrills()[0].GetId() != r.ID || got.GetDrills()[0].GetVerdict() != "pass" || got.GetDrills()[1].GetId() != "older" {
+		t.Errorf("got %v, %v", got, err)
+	}
+	want := fmt.Sprintf(`isthmus_drill_last_passed_timestamp_seconds{router="shop",set=""} %v`, float64(r.Note().GetEnded().AsTime().UnixMilli())/1000)
+	w.Until("the metric tells of it", 10*time.Second, func() error {
+		page, err := w.page(w.Nodes[0])
+		if err == nil && !strings.Contains(page, want) {
+			err = fmt.Errorf("there is no %s in %q", want, regexp.MustCompile(`(?m)^isthmus_drill.*$`).FindAllString(page, -1))
+		}
+		return err
+	})
+}
+
+// page is what a node's metrics are.
+func (w *World) page(n *Node) (string, error) {
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: w.Dial}}
+	res, err := client.Get("http://" + n.spec.HTTP + "/metrics")
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	return string(text), err
+}
+
 // TestWorld_Drill: a drill takes the router to the other cluster and back; its canary, which knows the doors alone, saw every record it wrote once. What is not good enough is brought
 // back, and what may not begin is refused.
 func TestWorld_Drill(t *testing.T) {
@@ -72,5 +114,6 @@ func TestWorld_Drill(t *testing.T) {
 			t.Errorf("got %+v", r)
 		}
 		w.Until("it is there", 10*time.Second, func() error { return w.homeIs("us", 5) })
+		w.noted(t, r)
 	})
 }

@@ -1,0 +1,79 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/isthmus-project/isthmus/admin/adminpb"
+	"github.com/isthmus-project/isthmus/admin/drill"
+	"github.com/isthmus-project/isthmus/router/generation"
+)
+
+// noteTries is how often a note that was overtaken is tried again.
+const noteTries = 5
+
+// withGenerations works with the store of a router's generations, which is read.
+func (n *Node) withGenerations(ctx context.Context, router string, do func(*generation.Store) error) error {
+	topo := n.fabric.runs()
+	if topo == nil {
+		return errors.New("the running configuration is not known yet; try again")
+	}
+	clusters := newOpened(topo, n.open)
+	defer clusters.close()
+	store, err := generationsOf(topo, router, n.doors.self, clusters)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	if _, err := store.Read(ctx); err != nil {
+		return err
+	}
+	return do(store)
+}
+
+// NoteDrill implements [admin.Node].
+func (a *answers) NoteDrill(ctx context.Context, d *adminpb.Drill) error {
+	text, err := drill.EncodeNote(d)
+	if err != nil {
+		return err
+	}
+	return a.node.withGenerations(ctx, d.GetRouter(), func(store *generation.Store) error {
+		for try := 1; ; try++ {
+			err := store.Note(ctx, drill.NoteLog, text)
+			if !errors.Is(err, generation.ErrBeaten) || try == noteTries {
+				return err
+			}
+		}
+	})
+}
+
+// Drills implements [admin.Node].
+func (a *answers) Drills(ctx context.Context, router string) (out []*adminpb.Drill, err error) {
+	err = a.node.withGenerations(ctx, router, func(store *generation.Store) error {
+		out, err = drillsOf(store, router)
+		return err
+	})
+	return out, err
+}
+
+// drillsOf are the drills that were noted, as far as was read. A note that may have been written twice is told once.
+func drillsOf(store *generation.Store, router string) (out []*adminpb.Drill, err error) {
+	notes, err := store.Notes(drill.NoteLog)
+	if err != nil {
+		return nil, err
+	}
+	seen := make(map[string]bool, len(notes))
+	for i, text := range notes {
+		if seen[text] {
+			continue
+		}
+		seen[text] = true
+		d, err := drill.DecodeNote(router, text)
+		if err != nil {
+			return nil, fmt.Errorf("note %d: %w", i, err)
+		}
+		out = append(out, d)
+	}
+	return out, nil
+}
