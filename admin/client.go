@@ -197,6 +197,13 @@ func (c *Client) Ready(ctx context.Context, req *adminpb.ReadyRequest) (*adminpb
 	return ask(ctx, c, c.api.Ready, req)
 }
 
+// Rehearse tries what a switch does, with a shadow topic.
+func (c *Client) Rehearse(ctx context.Context, req *adminpb.RehearseRequest) (*adminpb.RehearseResponse, error) {
+	ctx, cancel := patient(ctx)
+	defer cancel()
+	return ask(ctx, c, c.api.Rehearse, req)
+}
+
 // NoteDrill keeps how a drill ended.
 func (c *Client) NoteDrill(ctx context.Context, d *adminpb.Drill) (*adminpb.Drill, error) {
 	ctx, cancel := patient(ctx)

@@ -51,6 +51,31 @@ func (s *service) NoteDrill(ctx context.Context, req *adminpb.NoteDrillRequest) 
 	return &adminpb.NoteDrillResponse{Drill: d}, nil
 }
 
+// Rehearse implements the call of that name.
+func (s *service) Rehearse(ctx context.Context, req *adminpb.RehearseRequest) (*adminpb.RehearseResponse, error) {
+	asked := &adminpb.SwitchRequest{Router: req.GetRouter(), Set: req.GetSet(), To: req.GetTo(), Kind: adminpb.SwitchKind_SWITCH_KIND_PLANNED}
+	w := write{verb: "Rehearse", target: switchTarget(asked), reason: req.GetWhy()}
+	err := errors.Join(fields(missing("topic", req.GetTopic(), "name a topic that a link brings"), when(len(req.GetTopic()) > maxName, "topic", "has %d bytes, the limit is %d", len(req.GetTopic()), maxName)),
+		checkReason("why", req.GetWhy()))
+	if _, _, bad := s.order(ctx, asked); bad != nil {
+		err = errors.Join(err, bad)
+	}
+	if err != nil {
+		return nil, s.refuse(ctx, w, err)
+	}
+	if !s.switches.take() {
+		return nil, s.refuse(ctx, w, fmt.Errorf("node %s runs %d switches and rehearsals already; ask another node, or again when they are done: %w", s.self, cap(s.switches), ErrBusy))
+	}
+	defer s.switches.leave()
+	res, err := s.node.Rehearse(ctx, req)
+	s.audit.done(ctx, deed{who: callerOf(ctx), verb: w.verb, target: w.target, why: w.reason, note: fmt.Sprintf("%d records, %d failures", res.GetRecords(), len(res.GetFailures()))}, err)
+	if err != nil {
+		return nil, s.code(w.verb, err)
+	}
+	res.Node = s.self
+	return res, nil
+}
+
 // checkDrill names all of a drill that cannot be kept.
 func checkDrill(d *adminpb.Drill, now time.Time) error {
 	long := func(field, value string) *FieldError {

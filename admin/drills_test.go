@@ -34,6 +34,31 @@ func (n *fakeNode) Drills(context.Context, string) ([]*adminpb.Drill, error) {
 	return append([]*adminpb.Drill(nil), n.drills...), n.broken
 }
 
+// Rehearse says that all went well.
+func (n *fakeNode) Rehearse(_ context.Context, req *adminpb.RehearseRequest) (*adminpb.RehearseResponse, error) {
+	return &adminpb.RehearseResponse{From: "eu", To: req.GetTo(), Shadowed: true, Records: 300}, n.fails()
+}
+
+// TestRehearse: what is asked for is checked as a switch is, and audited.
+func TestRehearse(t *testing.T) {
+	town := newCity()
+	town.add(t, "a", newFake("a"), nil)
+	c := town.client(t, "a", Login{})
+	if res, err := c.Rehearse(t.Context(), &adminpb.RehearseRequest{Router: "shop", To: "us", Topic: "t", Why: "weekly"}); err != nil || res.GetNode() != "a" || res.GetRecords() != 300 {
+		t.Errorf("got %v, %v", res, err)
+	}
+	for _, want := range []string{"verb=rehearse", `target="shop to us, planned"`, "why=weekly", `note="300 records, 0 failures"`} {
+		if !strings.Contains(town.log.String(), want) {
+			t.Errorf("the audit has no %s:\n%s", want, town.log)
+		}
+	}
+	for want, req := range map[string]*adminpb.RehearseRequest{"topic: is empty": {Router: "shop", To: "us"}, "to: eu is the home": {Router: "shop", To: "eu", Topic: "t"}, "router: there is no": {Router: "mars", To: "eu", Topic: "t"}} {
+		if _, err := c.Rehearse(t.Context(), req); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
 // TestDrills: what is noted is told, the newest first, with the name of who noted it; the audit has it.
 func TestDrills(t *testing.T) {
 	town := newCity()

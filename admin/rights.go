@@ -44,6 +44,7 @@ var rights = map[string]right{
 	"Drain":     {role: topology.Operator, all: true, write: true},
 	"Set":       {role: topology.Operator, write: true},
 	"Switch":    {role: topology.Operator, all: true, write: true},
+	"Rehearse":  {role: topology.Operator, all: true, write: true},
 	"NoteDrill": {role: topology.Operator, all: true, write: true},
 	"Unset":     {role: topology.Operator, write: true},
 	"Undo":      {role: topology.Operator, write: true},

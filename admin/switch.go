@@ -27,6 +27,8 @@ type Switcher interface {
 	// Ready tells what a switch of a router would find. The fields of the request were checked, and its name is a router's. Name, set, node, at and verdict
 	// of the answer are not its matter, nor what only those know that mirror: ages, and why a partition is not mirrored.
 	Ready(ctx context.Context, req *adminpb.ReadyRequest) (*adminpb.ReadyResponse, error)
+	// Rehearse tries what a switch does, without a client. The fields of the request were checked; node is not its matter.
+	Rehearse(ctx context.Context, req *adminpb.RehearseRequest) (*adminpb.RehearseResponse, error)
 	// NoteDrill keeps a drill of a router that is there, durably; its fields were checked.
 	NoteDrill(ctx context.Context, d *adminpb.Drill) error
 	// Drills are those of a router that is there, in the order in which they were noted.

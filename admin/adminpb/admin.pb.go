@@ -4096,6 +4096,257 @@ func (x *ReadyTime) GetEstimate() bool {
 	return false
 }
 
+// RehearseRequest says who would go where.
+type RehearseRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of a virtual cluster. Required.
+	Router string `protobuf:"bytes,1,opt,name=router,proto3" json:"router,omitempty"`
+	// Name of one of its sets; empty for what no set names.
+	Set string `protobuf:"bytes,2,opt,name=set,proto3" json:"set,omitempty"`
+	// The cluster that would be gone to. Required.
+	To string `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	// The shadow topic; it is made if it is not there, and stays. Required.
+	Topic string `protobuf:"bytes,4,opt,name=topic,proto3" json:"topic,omitempty"`
+	// Why, for people.
+	Why           string `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RehearseRequest) Reset() {
+	*x = RehearseRequest{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RehearseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RehearseRequest) ProtoMessage() {}
+
+func (x *RehearseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RehearseRequest.ProtoReflect.Descriptor instead.
+func (*RehearseRequest) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *RehearseRequest) GetRouter() string {
+	if x != nil {
+		return x.Router
+	}
+	return ""
+}
+
+func (x *RehearseRequest) GetSet() string {
+	if x != nil {
+		return x.Set
+	}
+	return ""
+}
+
+func (x *RehearseRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *RehearseRequest) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *RehearseRequest) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+// RehearseResponse is what was tried, and how it went.
+type RehearseResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	From  string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To    string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// The node that tried it.
+	Node string `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	// What a planned switch would look at.
+	Checks []*SwitchCheck `protobuf:"bytes,4,rep,name=checks,proto3" json:"checks,omitempty"`
+	// A link carries the shadow topic; else only what needs none was tried.
+	Shadowed bool `protobuf:"varint,5,opt,name=shadowed,proto3" json:"shadowed,omitempty"`
+	// Records that were written to it.
+	Records int64           `protobuf:"varint,6,opt,name=records,proto3" json:"records,omitempty"`
+	Steps   []*RehearseStep `protobuf:"bytes,7,rep,name=steps,proto3" json:"steps,omitempty"`
+	// What would not have gone well; none: it all did.
+	Failures      []string `protobuf:"bytes,8,rep,name=failures,proto3" json:"failures,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RehearseResponse) Reset() {
+	*x = RehearseResponse{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RehearseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RehearseResponse) ProtoMessage() {}
+
+func (x *RehearseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RehearseResponse.ProtoReflect.Descriptor instead.
+func (*RehearseResponse) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *RehearseResponse) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *RehearseResponse) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *RehearseResponse) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *RehearseResponse) GetChecks() []*SwitchCheck {
+	if x != nil {
+		return x.Checks
+	}
+	return nil
+}
+
+func (x *RehearseResponse) GetShadowed() bool {
+	if x != nil {
+		return x.Shadowed
+	}
+	return false
+}
+
+func (x *RehearseResponse) GetRecords() int64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
+func (x *RehearseResponse) GetSteps() []*RehearseStep {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+func (x *RehearseResponse) GetFailures() []string {
+	if x != nil {
+		return x.Failures
+	}
+	return nil
+}
+
+// RehearseStep is one thing that was tried.
+type RehearseStep struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// checks, control, instances, topic, write, mirror, map, positions or clean.
+	Name    string  `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Seconds float64 `protobuf:"fixed64,2,opt,name=seconds,proto3" json:"seconds,omitempty"`
+	// A switch has it too, while clients wait.
+	Part          bool `protobuf:"varint,3,opt,name=part,proto3" json:"part,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RehearseStep) Reset() {
+	*x = RehearseStep{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RehearseStep) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RehearseStep) ProtoMessage() {}
+
+func (x *RehearseStep) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RehearseStep.ProtoReflect.Descriptor instead.
+func (*RehearseStep) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *RehearseStep) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RehearseStep) GetSeconds() float64 {
+	if x != nil {
+		return x.Seconds
+	}
+	return 0
+}
+
+func (x *RehearseStep) GetPart() bool {
+	if x != nil {
+		return x.Part
+	}
+	return false
+}
+
 // Drill is what is kept of one.
 type Drill struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -4131,7 +4382,7 @@ type Drill struct {
 
 func (x *Drill) Reset() {
 	*x = Drill{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[38]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4143,7 +4394,7 @@ func (x *Drill) String() string {
 func (*Drill) ProtoMessage() {}
 
 func (x *Drill) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[38]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4156,7 +4407,7 @@ func (x *Drill) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drill.ProtoReflect.Descriptor instead.
 func (*Drill) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{38}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Drill) GetId() string {
@@ -4281,7 +4532,7 @@ type NoteDrillRequest struct {
 
 func (x *NoteDrillRequest) Reset() {
 	*x = NoteDrillRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[39]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4293,7 +4544,7 @@ func (x *NoteDrillRequest) String() string {
 func (*NoteDrillRequest) ProtoMessage() {}
 
 func (x *NoteDrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[39]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4306,7 +4557,7 @@ func (x *NoteDrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoteDrillRequest.ProtoReflect.Descriptor instead.
 func (*NoteDrillRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{39}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *NoteDrillRequest) GetDrill() *Drill {
@@ -4326,7 +4577,7 @@ type NoteDrillResponse struct {
 
 func (x *NoteDrillResponse) Reset() {
 	*x = NoteDrillResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[40]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4338,7 +4589,7 @@ func (x *NoteDrillResponse) String() string {
 func (*NoteDrillResponse) ProtoMessage() {}
 
 func (x *NoteDrillResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[40]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4351,7 +4602,7 @@ func (x *NoteDrillResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoteDrillResponse.ProtoReflect.Descriptor instead.
 func (*NoteDrillResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{40}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *NoteDrillResponse) GetDrill() *Drill {
@@ -4374,7 +4625,7 @@ type DrillsRequest struct {
 
 func (x *DrillsRequest) Reset() {
 	*x = DrillsRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[41]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4386,7 +4637,7 @@ func (x *DrillsRequest) String() string {
 func (*DrillsRequest) ProtoMessage() {}
 
 func (x *DrillsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[41]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4399,7 +4650,7 @@ func (x *DrillsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillsRequest.ProtoReflect.Descriptor instead.
 func (*DrillsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{41}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *DrillsRequest) GetRouter() string {
@@ -4426,7 +4677,7 @@ type DrillsResponse struct {
 
 func (x *DrillsResponse) Reset() {
 	*x = DrillsResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[42]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4438,7 +4689,7 @@ func (x *DrillsResponse) String() string {
 func (*DrillsResponse) ProtoMessage() {}
 
 func (x *DrillsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[42]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4451,7 +4702,7 @@ func (x *DrillsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillsResponse.ProtoReflect.Descriptor instead.
 func (*DrillsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{42}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *DrillsResponse) GetDrills() []*Drill {
@@ -4474,7 +4725,7 @@ type LedgerRequest struct {
 
 func (x *LedgerRequest) Reset() {
 	*x = LedgerRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[43]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4486,7 +4737,7 @@ func (x *LedgerRequest) String() string {
 func (*LedgerRequest) ProtoMessage() {}
 
 func (x *LedgerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[43]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4499,7 +4750,7 @@ func (x *LedgerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LedgerRequest.ProtoReflect.Descriptor instead.
 func (*LedgerRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{43}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *LedgerRequest) GetLink() string {
@@ -4547,7 +4798,7 @@ type LedgerEntry struct {
 
 func (x *LedgerEntry) Reset() {
 	*x = LedgerEntry{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[44]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4559,7 +4810,7 @@ func (x *LedgerEntry) String() string {
 func (*LedgerEntry) ProtoMessage() {}
 
 func (x *LedgerEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[44]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4572,7 +4823,7 @@ func (x *LedgerEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LedgerEntry.ProtoReflect.Descriptor instead.
 func (*LedgerEntry) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{44}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *LedgerEntry) GetLink() string {
@@ -4677,7 +4928,7 @@ type DriftRequest struct {
 
 func (x *DriftRequest) Reset() {
 	*x = DriftRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[45]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4689,7 +4940,7 @@ func (x *DriftRequest) String() string {
 func (*DriftRequest) ProtoMessage() {}
 
 func (x *DriftRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[45]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4702,7 +4953,7 @@ func (x *DriftRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DriftRequest.ProtoReflect.Descriptor instead.
 func (*DriftRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{45}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *DriftRequest) GetLink() string {
@@ -4725,7 +4976,7 @@ type DriftResponse struct {
 
 func (x *DriftResponse) Reset() {
 	*x = DriftResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[46]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4737,7 +4988,7 @@ func (x *DriftResponse) String() string {
 func (*DriftResponse) ProtoMessage() {}
 
 func (x *DriftResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[46]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4750,7 +5001,7 @@ func (x *DriftResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DriftResponse.ProtoReflect.Descriptor instead.
 func (*DriftResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{46}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *DriftResponse) GetNode() string {
@@ -4790,7 +5041,7 @@ type Drift struct {
 
 func (x *Drift) Reset() {
 	*x = Drift{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[47]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4802,7 +5053,7 @@ func (x *Drift) String() string {
 func (*Drift) ProtoMessage() {}
 
 func (x *Drift) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[47]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4815,7 +5066,7 @@ func (x *Drift) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drift.ProtoReflect.Descriptor instead.
 func (*Drift) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{47}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Drift) GetLink() string {
@@ -4893,7 +5144,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[48]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4905,7 +5156,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[48]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4918,7 +5169,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{48}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *VerifyRequest) GetLink() string {
@@ -4972,7 +5223,7 @@ type VerifyResponse struct {
 
 func (x *VerifyResponse) Reset() {
 	*x = VerifyResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[49]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4984,7 +5235,7 @@ func (x *VerifyResponse) String() string {
 func (*VerifyResponse) ProtoMessage() {}
 
 func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[49]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4997,7 +5248,7 @@ func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyResponse.ProtoReflect.Descriptor instead.
 func (*VerifyResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{49}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *VerifyResponse) GetProgress() *VerifyProgress {
@@ -5039,7 +5290,7 @@ type VerifyProgress struct {
 
 func (x *VerifyProgress) Reset() {
 	*x = VerifyProgress{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[50]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5051,7 +5302,7 @@ func (x *VerifyProgress) String() string {
 func (*VerifyProgress) ProtoMessage() {}
 
 func (x *VerifyProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[50]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5064,7 +5315,7 @@ func (x *VerifyProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyProgress.ProtoReflect.Descriptor instead.
 func (*VerifyProgress) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{50}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *VerifyProgress) GetPartitions() int32 {
@@ -5134,7 +5385,7 @@ type VerifyResult struct {
 
 func (x *VerifyResult) Reset() {
 	*x = VerifyResult{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[51]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5146,7 +5397,7 @@ func (x *VerifyResult) String() string {
 func (*VerifyResult) ProtoMessage() {}
 
 func (x *VerifyResult) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[51]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5159,7 +5410,7 @@ func (x *VerifyResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyResult.ProtoReflect.Descriptor instead.
 func (*VerifyResult) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{51}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *VerifyResult) GetTopic() string {
@@ -5277,7 +5528,7 @@ type VerifyNote struct {
 
 func (x *VerifyNote) Reset() {
 	*x = VerifyNote{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[52]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5289,7 +5540,7 @@ func (x *VerifyNote) String() string {
 func (*VerifyNote) ProtoMessage() {}
 
 func (x *VerifyNote) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[52]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5302,7 +5553,7 @@ func (x *VerifyNote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyNote.ProtoReflect.Descriptor instead.
 func (*VerifyNote) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{52}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *VerifyNote) GetFrom() int64 {
@@ -5350,7 +5601,7 @@ type Difference struct {
 
 func (x *Difference) Reset() {
 	*x = Difference{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[53]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5362,7 +5613,7 @@ func (x *Difference) String() string {
 func (*Difference) ProtoMessage() {}
 
 func (x *Difference) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[53]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5375,7 +5626,7 @@ func (x *Difference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Difference.ProtoReflect.Descriptor instead.
 func (*Difference) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{53}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Difference) GetKind() string {
@@ -5415,7 +5666,7 @@ type NodesRequest struct {
 
 func (x *NodesRequest) Reset() {
 	*x = NodesRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[54]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5427,7 +5678,7 @@ func (x *NodesRequest) String() string {
 func (*NodesRequest) ProtoMessage() {}
 
 func (x *NodesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[54]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5440,7 +5691,7 @@ func (x *NodesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesRequest.ProtoReflect.Descriptor instead.
 func (*NodesRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{54}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{57}
 }
 
 // NodesResponse is the fabric's membership at one moment.
@@ -5460,7 +5711,7 @@ type NodesResponse struct {
 
 func (x *NodesResponse) Reset() {
 	*x = NodesResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[55]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5472,7 +5723,7 @@ func (x *NodesResponse) String() string {
 func (*NodesResponse) ProtoMessage() {}
 
 func (x *NodesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[55]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5485,7 +5736,7 @@ func (x *NodesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesResponse.ProtoReflect.Descriptor instead.
 func (*NodesResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{55}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *NodesResponse) GetNode() *Node {
@@ -5557,7 +5808,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[56]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5569,7 +5820,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[56]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5582,7 +5833,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{56}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Member) GetName() string {
@@ -5735,7 +5986,7 @@ type Reach struct {
 
 func (x *Reach) Reset() {
 	*x = Reach{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[57]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5747,7 +5998,7 @@ func (x *Reach) String() string {
 func (*Reach) ProtoMessage() {}
 
 func (x *Reach) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[57]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5760,7 +6011,7 @@ func (x *Reach) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reach.ProtoReflect.Descriptor instead.
 func (*Reach) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{57}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Reach) GetCluster() string {
@@ -5811,7 +6062,7 @@ type OwnersRequest struct {
 
 func (x *OwnersRequest) Reset() {
 	*x = OwnersRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[58]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5823,7 +6074,7 @@ func (x *OwnersRequest) String() string {
 func (*OwnersRequest) ProtoMessage() {}
 
 func (x *OwnersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[58]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5836,7 +6087,7 @@ func (x *OwnersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnersRequest.ProtoReflect.Descriptor instead.
 func (*OwnersRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{58}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *OwnersRequest) GetLink() string {
@@ -5868,7 +6119,7 @@ type OwnersResponse struct {
 
 func (x *OwnersResponse) Reset() {
 	*x = OwnersResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[59]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5880,7 +6131,7 @@ func (x *OwnersResponse) String() string {
 func (*OwnersResponse) ProtoMessage() {}
 
 func (x *OwnersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[59]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5893,7 +6144,7 @@ func (x *OwnersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnersResponse.ProtoReflect.Descriptor instead.
 func (*OwnersResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{59}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *OwnersResponse) GetNode() *Node {
@@ -5941,7 +6192,7 @@ type Owner struct {
 
 func (x *Owner) Reset() {
 	*x = Owner{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[60]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5953,7 +6204,7 @@ func (x *Owner) String() string {
 func (*Owner) ProtoMessage() {}
 
 func (x *Owner) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[60]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5966,7 +6217,7 @@ func (x *Owner) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Owner.ProtoReflect.Descriptor instead.
 func (*Owner) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{60}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Owner) GetLink() string {
@@ -6043,7 +6294,7 @@ type SettingsRequest struct {
 
 func (x *SettingsRequest) Reset() {
 	*x = SettingsRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[61]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6055,7 +6306,7 @@ func (x *SettingsRequest) String() string {
 func (*SettingsRequest) ProtoMessage() {}
 
 func (x *SettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[61]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6068,7 +6319,7 @@ func (x *SettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettingsRequest.ProtoReflect.Descriptor instead.
 func (*SettingsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{61}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *SettingsRequest) GetPrefix() string {
@@ -6092,7 +6343,7 @@ type SettingsResponse struct {
 
 func (x *SettingsResponse) Reset() {
 	*x = SettingsResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[62]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6104,7 +6355,7 @@ func (x *SettingsResponse) String() string {
 func (*SettingsResponse) ProtoMessage() {}
 
 func (x *SettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[62]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6117,7 +6368,7 @@ func (x *SettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettingsResponse.ProtoReflect.Descriptor instead.
 func (*SettingsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{62}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *SettingsResponse) GetSettings() []*Setting {
@@ -6161,7 +6412,7 @@ type Setting struct {
 
 func (x *Setting) Reset() {
 	*x = Setting{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[63]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6173,7 +6424,7 @@ func (x *Setting) String() string {
 func (*Setting) ProtoMessage() {}
 
 func (x *Setting) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[63]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6186,7 +6437,7 @@ func (x *Setting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Setting.ProtoReflect.Descriptor instead.
 func (*Setting) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{63}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Setting) GetKey() string {
@@ -6249,7 +6500,7 @@ type HistoryRequest struct {
 
 func (x *HistoryRequest) Reset() {
 	*x = HistoryRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[64]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6261,7 +6512,7 @@ func (x *HistoryRequest) String() string {
 func (*HistoryRequest) ProtoMessage() {}
 
 func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[64]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6274,7 +6525,7 @@ func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
 func (*HistoryRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{64}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *HistoryRequest) GetLimit() int32 {
@@ -6294,7 +6545,7 @@ type HistoryResponse struct {
 
 func (x *HistoryResponse) Reset() {
 	*x = HistoryResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[65]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6306,7 +6557,7 @@ func (x *HistoryResponse) String() string {
 func (*HistoryResponse) ProtoMessage() {}
 
 func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[65]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6319,7 +6570,7 @@ func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryResponse.ProtoReflect.Descriptor instead.
 func (*HistoryResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{65}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *HistoryResponse) GetChanges() []*PastChange {
@@ -6351,7 +6602,7 @@ type PastChange struct {
 
 func (x *PastChange) Reset() {
 	*x = PastChange{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[66]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6363,7 +6614,7 @@ func (x *PastChange) String() string {
 func (*PastChange) ProtoMessage() {}
 
 func (x *PastChange) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[66]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6376,7 +6627,7 @@ func (x *PastChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastChange.ProtoReflect.Descriptor instead.
 func (*PastChange) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{66}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *PastChange) GetNumber() int32 {
@@ -6450,7 +6701,7 @@ type PastEntry struct {
 
 func (x *PastEntry) Reset() {
 	*x = PastEntry{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[67]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6462,7 +6713,7 @@ func (x *PastEntry) String() string {
 func (*PastEntry) ProtoMessage() {}
 
 func (x *PastEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[67]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6475,7 +6726,7 @@ func (x *PastEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastEntry.ProtoReflect.Descriptor instead.
 func (*PastEntry) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{67}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *PastEntry) GetKey() string {
@@ -6515,7 +6766,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[68]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6527,7 +6778,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[68]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6540,7 +6791,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{68}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{71}
 }
 
 // ExportResponse is a configuration.
@@ -6556,7 +6807,7 @@ type ExportResponse struct {
 
 func (x *ExportResponse) Reset() {
 	*x = ExportResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[69]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6568,7 +6819,7 @@ func (x *ExportResponse) String() string {
 func (*ExportResponse) ProtoMessage() {}
 
 func (x *ExportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[69]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6581,7 +6832,7 @@ func (x *ExportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportResponse.ProtoReflect.Descriptor instead.
 func (*ExportResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{69}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *ExportResponse) GetFile() string {
@@ -6609,7 +6860,7 @@ type DiffRequest struct {
 
 func (x *DiffRequest) Reset() {
 	*x = DiffRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[70]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6621,7 +6872,7 @@ func (x *DiffRequest) String() string {
 func (*DiffRequest) ProtoMessage() {}
 
 func (x *DiffRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[70]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6634,7 +6885,7 @@ func (x *DiffRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffRequest.ProtoReflect.Descriptor instead.
 func (*DiffRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{70}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *DiffRequest) GetFile() string {
@@ -6667,7 +6918,7 @@ type WriteResponse struct {
 
 func (x *WriteResponse) Reset() {
 	*x = WriteResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[71]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6679,7 +6930,7 @@ func (x *WriteResponse) String() string {
 func (*WriteResponse) ProtoMessage() {}
 
 func (x *WriteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[71]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6692,7 +6943,7 @@ func (x *WriteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteResponse.ProtoReflect.Descriptor instead.
 func (*WriteResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{71}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *WriteResponse) GetVersion() string {
@@ -6749,7 +7000,7 @@ type Touched struct {
 
 func (x *Touched) Reset() {
 	*x = Touched{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[72]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6761,7 +7012,7 @@ func (x *Touched) String() string {
 func (*Touched) ProtoMessage() {}
 
 func (x *Touched) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[72]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6774,7 +7025,7 @@ func (x *Touched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Touched.ProtoReflect.Descriptor instead.
 func (*Touched) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{72}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *Touched) GetLink() string {
@@ -6812,7 +7063,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[73]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6824,7 +7075,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[73]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6837,7 +7088,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{73}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *WatchRequest) GetKinds() []EventKind {
@@ -6884,7 +7135,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[74]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6896,7 +7147,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[74]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6909,7 +7160,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{74}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *Event) GetKind() EventKind {
@@ -7023,7 +7274,7 @@ type PauseRequest struct {
 
 func (x *PauseRequest) Reset() {
 	*x = PauseRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[75]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7035,7 +7286,7 @@ func (x *PauseRequest) String() string {
 func (*PauseRequest) ProtoMessage() {}
 
 func (x *PauseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[75]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7048,7 +7299,7 @@ func (x *PauseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRequest.ProtoReflect.Descriptor instead.
 func (*PauseRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{75}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *PauseRequest) GetLink() string {
@@ -7111,7 +7362,7 @@ type ResumeRequest struct {
 
 func (x *ResumeRequest) Reset() {
 	*x = ResumeRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[76]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7123,7 +7374,7 @@ func (x *ResumeRequest) String() string {
 func (*ResumeRequest) ProtoMessage() {}
 
 func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[76]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7136,7 +7387,7 @@ func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{76}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *ResumeRequest) GetLink() string {
@@ -7190,7 +7441,7 @@ type RetryRequest struct {
 
 func (x *RetryRequest) Reset() {
 	*x = RetryRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[77]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7202,7 +7453,7 @@ func (x *RetryRequest) String() string {
 func (*RetryRequest) ProtoMessage() {}
 
 func (x *RetryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[77]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7215,7 +7466,7 @@ func (x *RetryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryRequest.ProtoReflect.Descriptor instead.
 func (*RetryRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{77}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *RetryRequest) GetLink() string {
@@ -7259,7 +7510,7 @@ type RetryResponse struct {
 
 func (x *RetryResponse) Reset() {
 	*x = RetryResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[78]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7271,7 +7522,7 @@ func (x *RetryResponse) String() string {
 func (*RetryResponse) ProtoMessage() {}
 
 func (x *RetryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[78]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7284,7 +7535,7 @@ func (x *RetryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryResponse.ProtoReflect.Descriptor instead.
 func (*RetryResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{78}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *RetryResponse) GetTried() int32 {
@@ -7325,7 +7576,7 @@ type AnchorRequest struct {
 
 func (x *AnchorRequest) Reset() {
 	*x = AnchorRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[79]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7337,7 +7588,7 @@ func (x *AnchorRequest) String() string {
 func (*AnchorRequest) ProtoMessage() {}
 
 func (x *AnchorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[79]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7350,7 +7601,7 @@ func (x *AnchorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnchorRequest.ProtoReflect.Descriptor instead.
 func (*AnchorRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{79}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *AnchorRequest) GetLink() string {
@@ -7433,7 +7684,7 @@ type AnchorResponse struct {
 
 func (x *AnchorResponse) Reset() {
 	*x = AnchorResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[80]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7445,7 +7696,7 @@ func (x *AnchorResponse) String() string {
 func (*AnchorResponse) ProtoMessage() {}
 
 func (x *AnchorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[80]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7458,7 +7709,7 @@ func (x *AnchorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnchorResponse.ProtoReflect.Descriptor instead.
 func (*AnchorResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{80}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *AnchorResponse) GetPlan() []string {
@@ -7541,7 +7792,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[81]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7553,7 +7804,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[81]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7566,7 +7817,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{81}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *DrainRequest) GetNode() string {
@@ -7624,7 +7875,7 @@ type SetRequest struct {
 
 func (x *SetRequest) Reset() {
 	*x = SetRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[82]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7636,7 +7887,7 @@ func (x *SetRequest) String() string {
 func (*SetRequest) ProtoMessage() {}
 
 func (x *SetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[82]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7649,7 +7900,7 @@ func (x *SetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRequest.ProtoReflect.Descriptor instead.
 func (*SetRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{82}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *SetRequest) GetKey() string {
@@ -7711,7 +7962,7 @@ type UnsetRequest struct {
 
 func (x *UnsetRequest) Reset() {
 	*x = UnsetRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[83]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7723,7 +7974,7 @@ func (x *UnsetRequest) String() string {
 func (*UnsetRequest) ProtoMessage() {}
 
 func (x *UnsetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[83]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7736,7 +7987,7 @@ func (x *UnsetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnsetRequest.ProtoReflect.Descriptor instead.
 func (*UnsetRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{83}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *UnsetRequest) GetKey() string {
@@ -7790,7 +8041,7 @@ type UndoRequest struct {
 
 func (x *UndoRequest) Reset() {
 	*x = UndoRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[84]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7802,7 +8053,7 @@ func (x *UndoRequest) String() string {
 func (*UndoRequest) ProtoMessage() {}
 
 func (x *UndoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[84]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7815,7 +8066,7 @@ func (x *UndoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndoRequest.ProtoReflect.Descriptor instead.
 func (*UndoRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{84}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *UndoRequest) GetVersion() string {
@@ -7868,7 +8119,7 @@ type ApplyRequest struct {
 
 func (x *ApplyRequest) Reset() {
 	*x = ApplyRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[85]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7880,7 +8131,7 @@ func (x *ApplyRequest) String() string {
 func (*ApplyRequest) ProtoMessage() {}
 
 func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[85]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7893,7 +8144,7 @@ func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyRequest.ProtoReflect.Descriptor instead.
 func (*ApplyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{85}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *ApplyRequest) GetFile() string {
@@ -7939,7 +8190,7 @@ type RotateKeyRequest struct {
 
 func (x *RotateKeyRequest) Reset() {
 	*x = RotateKeyRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[86]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7951,7 +8202,7 @@ func (x *RotateKeyRequest) String() string {
 func (*RotateKeyRequest) ProtoMessage() {}
 
 func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[86]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7964,7 +8215,7 @@ func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateKeyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{86}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *RotateKeyRequest) GetReason() string {
@@ -8013,7 +8264,7 @@ type RotateKeyResponse struct {
 
 func (x *RotateKeyResponse) Reset() {
 	*x = RotateKeyResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[87]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8025,7 +8276,7 @@ func (x *RotateKeyResponse) String() string {
 func (*RotateKeyResponse) ProtoMessage() {}
 
 func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[87]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8038,7 +8289,7 @@ func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeyResponse.ProtoReflect.Descriptor instead.
 func (*RotateKeyResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{87}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *RotateKeyResponse) GetNodes() []*KeyOutcome {
@@ -8093,7 +8344,7 @@ type KeyOutcome struct {
 
 func (x *KeyOutcome) Reset() {
 	*x = KeyOutcome{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[88]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8105,7 +8356,7 @@ func (x *KeyOutcome) String() string {
 func (*KeyOutcome) ProtoMessage() {}
 
 func (x *KeyOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[88]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8118,7 +8369,7 @@ func (x *KeyOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyOutcome.ProtoReflect.Descriptor instead.
 func (*KeyOutcome) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{88}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *KeyOutcome) GetNode() string {
@@ -8491,7 +8742,26 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"\tReadyTime\x12\x18\n" +
 	"\aseconds\x18\x01 \x01(\x01R\aseconds\x12\x0e\n" +
 	"\x02by\x18\x02 \x01(\tR\x02by\x12\x1a\n" +
-	"\bestimate\x18\x03 \x01(\bR\bestimate\"\xb2\x03\n" +
+	"\bestimate\x18\x03 \x01(\bR\bestimate\"s\n" +
+	"\x0fRehearseRequest\x12\x16\n" +
+	"\x06router\x18\x01 \x01(\tR\x06router\x12\x10\n" +
+	"\x03set\x18\x02 \x01(\tR\x03set\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\tR\x02to\x12\x14\n" +
+	"\x05topic\x18\x04 \x01(\tR\x05topic\x12\x10\n" +
+	"\x03why\x18\x05 \x01(\tR\x03why\"\x89\x02\n" +
+	"\x10RehearseResponse\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x12\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node\x125\n" +
+	"\x06checks\x18\x04 \x03(\v2\x1d.isthmus.admin.v1.SwitchCheckR\x06checks\x12\x1a\n" +
+	"\bshadowed\x18\x05 \x01(\bR\bshadowed\x12\x18\n" +
+	"\arecords\x18\x06 \x01(\x03R\arecords\x124\n" +
+	"\x05steps\x18\a \x03(\v2\x1e.isthmus.admin.v1.RehearseStepR\x05steps\x12\x1a\n" +
+	"\bfailures\x18\b \x03(\tR\bfailures\"P\n" +
+	"\fRehearseStep\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aseconds\x18\x02 \x01(\x01R\aseconds\x12\x12\n" +
+	"\x04part\x18\x03 \x01(\bR\x04part\"\xb2\x03\n" +
 	"\x05Drill\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06router\x18\x02 \x01(\tR\x06router\x12\x10\n" +
@@ -8878,7 +9148,7 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"\x15ANCHOR_AT_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10ANCHOR_AT_OFFSET\x10\x01\x12\x13\n" +
 	"\x0fANCHOR_AT_START\x10\x02\x12\x11\n" +
-	"\rANCHOR_AT_END\x10\x032\xb1\x12\n" +
+	"\rANCHOR_AT_END\x10\x032\x84\x13\n" +
 	"\x05Admin\x12K\n" +
 	"\x06Status\x12\x1f.isthmus.admin.v1.StatusRequest\x1a .isthmus.admin.v1.StatusResponse\x12T\n" +
 	"\tTranslate\x12\".isthmus.admin.v1.TranslateRequest\x1a#.isthmus.admin.v1.TranslateResponse\x12c\n" +
@@ -8887,7 +9157,8 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"\aRouters\x12 .isthmus.admin.v1.RoutersRequest\x1a!.isthmus.admin.v1.RoutersResponse\x12`\n" +
 	"\rRouterClients\x12&.isthmus.admin.v1.RouterClientsRequest\x1a'.isthmus.admin.v1.RouterClientsResponse\x12M\n" +
 	"\x06Switch\x12\x1f.isthmus.admin.v1.SwitchRequest\x1a .isthmus.admin.v1.SwitchProgress0\x01\x12H\n" +
-	"\x05Ready\x12\x1e.isthmus.admin.v1.ReadyRequest\x1a\x1f.isthmus.admin.v1.ReadyResponse\x12T\n" +
+	"\x05Ready\x12\x1e.isthmus.admin.v1.ReadyRequest\x1a\x1f.isthmus.admin.v1.ReadyResponse\x12Q\n" +
+	"\bRehearse\x12!.isthmus.admin.v1.RehearseRequest\x1a\".isthmus.admin.v1.RehearseResponse\x12T\n" +
 	"\tNoteDrill\x12\".isthmus.admin.v1.NoteDrillRequest\x1a#.isthmus.admin.v1.NoteDrillResponse\x12K\n" +
 	"\x06Drills\x12\x1f.isthmus.admin.v1.DrillsRequest\x1a .isthmus.admin.v1.DrillsResponse\x12J\n" +
 	"\x06Ledger\x12\x1f.isthmus.admin.v1.LedgerRequest\x1a\x1d.isthmus.admin.v1.LedgerEntry0\x01\x12H\n" +
@@ -8924,7 +9195,7 @@ func file_admin_adminpb_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_admin_adminpb_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_admin_adminpb_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 89)
+var file_admin_adminpb_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 92)
 var file_admin_adminpb_admin_proto_goTypes = []any{
 	(Guarantee)(0),                 // 0: isthmus.admin.v1.Guarantee
 	(State)(0),                     // 1: isthmus.admin.v1.State
@@ -8971,99 +9242,102 @@ var file_admin_adminpb_admin_proto_goTypes = []any{
 	(*ReadyGroups)(nil),            // 42: isthmus.admin.v1.ReadyGroups
 	(*ReadyGroup)(nil),             // 43: isthmus.admin.v1.ReadyGroup
 	(*ReadyTime)(nil),              // 44: isthmus.admin.v1.ReadyTime
-	(*Drill)(nil),                  // 45: isthmus.admin.v1.Drill
-	(*NoteDrillRequest)(nil),       // 46: isthmus.admin.v1.NoteDrillRequest
-	(*NoteDrillResponse)(nil),      // 47: isthmus.admin.v1.NoteDrillResponse
-	(*DrillsRequest)(nil),          // 48: isthmus.admin.v1.DrillsRequest
-	(*DrillsResponse)(nil),         // 49: isthmus.admin.v1.DrillsResponse
-	(*LedgerRequest)(nil),          // 50: isthmus.admin.v1.LedgerRequest
-	(*LedgerEntry)(nil),            // 51: isthmus.admin.v1.LedgerEntry
-	(*DriftRequest)(nil),           // 52: isthmus.admin.v1.DriftRequest
-	(*DriftResponse)(nil),          // 53: isthmus.admin.v1.DriftResponse
-	(*Drift)(nil),                  // 54: isthmus.admin.v1.Drift
-	(*VerifyRequest)(nil),          // 55: isthmus.admin.v1.VerifyRequest
-	(*VerifyResponse)(nil),         // 56: isthmus.admin.v1.VerifyResponse
-	(*VerifyProgress)(nil),         // 57: isthmus.admin.v1.VerifyProgress
-	(*VerifyResult)(nil),           // 58: isthmus.admin.v1.VerifyResult
-	(*VerifyNote)(nil),             // 59: isthmus.admin.v1.VerifyNote
-	(*Difference)(nil),             // 60: isthmus.admin.v1.Difference
-	(*NodesRequest)(nil),           // 61: isthmus.admin.v1.NodesRequest
-	(*NodesResponse)(nil),          // 62: isthmus.admin.v1.NodesResponse
-	(*Member)(nil),                 // 63: isthmus.admin.v1.Member
-	(*Reach)(nil),                  // 64: isthmus.admin.v1.Reach
-	(*OwnersRequest)(nil),          // 65: isthmus.admin.v1.OwnersRequest
-	(*OwnersResponse)(nil),         // 66: isthmus.admin.v1.OwnersResponse
-	(*Owner)(nil),                  // 67: isthmus.admin.v1.Owner
-	(*SettingsRequest)(nil),        // 68: isthmus.admin.v1.SettingsRequest
-	(*SettingsResponse)(nil),       // 69: isthmus.admin.v1.SettingsResponse
-	(*Setting)(nil),                // 70: isthmus.admin.v1.Setting
-	(*HistoryRequest)(nil),         // 71: isthmus.admin.v1.HistoryRequest
-	(*HistoryResponse)(nil),        // 72: isthmus.admin.v1.HistoryResponse
-	(*PastChange)(nil),             // 73: isthmus.admin.v1.PastChange
-	(*PastEntry)(nil),              // 74: isthmus.admin.v1.PastEntry
-	(*ExportRequest)(nil),          // 75: isthmus.admin.v1.ExportRequest
-	(*ExportResponse)(nil),         // 76: isthmus.admin.v1.ExportResponse
-	(*DiffRequest)(nil),            // 77: isthmus.admin.v1.DiffRequest
-	(*WriteResponse)(nil),          // 78: isthmus.admin.v1.WriteResponse
-	(*Touched)(nil),                // 79: isthmus.admin.v1.Touched
-	(*WatchRequest)(nil),           // 80: isthmus.admin.v1.WatchRequest
-	(*Event)(nil),                  // 81: isthmus.admin.v1.Event
-	(*PauseRequest)(nil),           // 82: isthmus.admin.v1.PauseRequest
-	(*ResumeRequest)(nil),          // 83: isthmus.admin.v1.ResumeRequest
-	(*RetryRequest)(nil),           // 84: isthmus.admin.v1.RetryRequest
-	(*RetryResponse)(nil),          // 85: isthmus.admin.v1.RetryResponse
-	(*AnchorRequest)(nil),          // 86: isthmus.admin.v1.AnchorRequest
-	(*AnchorResponse)(nil),         // 87: isthmus.admin.v1.AnchorResponse
-	(*DrainRequest)(nil),           // 88: isthmus.admin.v1.DrainRequest
-	(*SetRequest)(nil),             // 89: isthmus.admin.v1.SetRequest
-	(*UnsetRequest)(nil),           // 90: isthmus.admin.v1.UnsetRequest
-	(*UndoRequest)(nil),            // 91: isthmus.admin.v1.UndoRequest
-	(*ApplyRequest)(nil),           // 92: isthmus.admin.v1.ApplyRequest
-	(*RotateKeyRequest)(nil),       // 93: isthmus.admin.v1.RotateKeyRequest
-	(*RotateKeyResponse)(nil),      // 94: isthmus.admin.v1.RotateKeyResponse
-	(*KeyOutcome)(nil),             // 95: isthmus.admin.v1.KeyOutcome
-	(*timestamppb.Timestamp)(nil),  // 96: google.protobuf.Timestamp
+	(*RehearseRequest)(nil),        // 45: isthmus.admin.v1.RehearseRequest
+	(*RehearseResponse)(nil),       // 46: isthmus.admin.v1.RehearseResponse
+	(*RehearseStep)(nil),           // 47: isthmus.admin.v1.RehearseStep
+	(*Drill)(nil),                  // 48: isthmus.admin.v1.Drill
+	(*NoteDrillRequest)(nil),       // 49: isthmus.admin.v1.NoteDrillRequest
+	(*NoteDrillResponse)(nil),      // 50: isthmus.admin.v1.NoteDrillResponse
+	(*DrillsRequest)(nil),          // 51: isthmus.admin.v1.DrillsRequest
+	(*DrillsResponse)(nil),         // 52: isthmus.admin.v1.DrillsResponse
+	(*LedgerRequest)(nil),          // 53: isthmus.admin.v1.LedgerRequest
+	(*LedgerEntry)(nil),            // 54: isthmus.admin.v1.LedgerEntry
+	(*DriftRequest)(nil),           // 55: isthmus.admin.v1.DriftRequest
+	(*DriftResponse)(nil),          // 56: isthmus.admin.v1.DriftResponse
+	(*Drift)(nil),                  // 57: isthmus.admin.v1.Drift
+	(*VerifyRequest)(nil),          // 58: isthmus.admin.v1.VerifyRequest
+	(*VerifyResponse)(nil),         // 59: isthmus.admin.v1.VerifyResponse
+	(*VerifyProgress)(nil),         // 60: isthmus.admin.v1.VerifyProgress
+	(*VerifyResult)(nil),           // 61: isthmus.admin.v1.VerifyResult
+	(*VerifyNote)(nil),             // 62: isthmus.admin.v1.VerifyNote
+	(*Difference)(nil),             // 63: isthmus.admin.v1.Difference
+	(*NodesRequest)(nil),           // 64: isthmus.admin.v1.NodesRequest
+	(*NodesResponse)(nil),          // 65: isthmus.admin.v1.NodesResponse
+	(*Member)(nil),                 // 66: isthmus.admin.v1.Member
+	(*Reach)(nil),                  // 67: isthmus.admin.v1.Reach
+	(*OwnersRequest)(nil),          // 68: isthmus.admin.v1.OwnersRequest
+	(*OwnersResponse)(nil),         // 69: isthmus.admin.v1.OwnersResponse
+	(*Owner)(nil),                  // 70: isthmus.admin.v1.Owner
+	(*SettingsRequest)(nil),        // 71: isthmus.admin.v1.SettingsRequest
+	(*SettingsResponse)(nil),       // 72: isthmus.admin.v1.SettingsResponse
+	(*Setting)(nil),                // 73: isthmus.admin.v1.Setting
+	(*HistoryRequest)(nil),         // 74: isthmus.admin.v1.HistoryRequest
+	(*HistoryResponse)(nil),        // 75: isthmus.admin.v1.HistoryResponse
+	(*PastChange)(nil),             // 76: isthmus.admin.v1.PastChange
+	(*PastEntry)(nil),              // 77: isthmus.admin.v1.PastEntry
+	(*ExportRequest)(nil),          // 78: isthmus.admin.v1.ExportRequest
+	(*ExportResponse)(nil),         // 79: isthmus.admin.v1.ExportResponse
+	(*DiffRequest)(nil),            // 80: isthmus.admin.v1.DiffRequest
+	(*WriteResponse)(nil),          // 81: isthmus.admin.v1.WriteResponse
+	(*Touched)(nil),                // 82: isthmus.admin.v1.Touched
+	(*WatchRequest)(nil),           // 83: isthmus.admin.v1.WatchRequest
+	(*Event)(nil),                  // 84: isthmus.admin.v1.Event
+	(*PauseRequest)(nil),           // 85: isthmus.admin.v1.PauseRequest
+	(*ResumeRequest)(nil),          // 86: isthmus.admin.v1.ResumeRequest
+	(*RetryRequest)(nil),           // 87: isthmus.admin.v1.RetryRequest
+	(*RetryResponse)(nil),          // 88: isthmus.admin.v1.RetryResponse
+	(*AnchorRequest)(nil),          // 89: isthmus.admin.v1.AnchorRequest
+	(*AnchorResponse)(nil),         // 90: isthmus.admin.v1.AnchorResponse
+	(*DrainRequest)(nil),           // 91: isthmus.admin.v1.DrainRequest
+	(*SetRequest)(nil),             // 92: isthmus.admin.v1.SetRequest
+	(*UnsetRequest)(nil),           // 93: isthmus.admin.v1.UnsetRequest
+	(*UndoRequest)(nil),            // 94: isthmus.admin.v1.UndoRequest
+	(*ApplyRequest)(nil),           // 95: isthmus.admin.v1.ApplyRequest
+	(*RotateKeyRequest)(nil),       // 96: isthmus.admin.v1.RotateKeyRequest
+	(*RotateKeyResponse)(nil),      // 97: isthmus.admin.v1.RotateKeyResponse
+	(*KeyOutcome)(nil),             // 98: isthmus.admin.v1.KeyOutcome
+	(*timestamppb.Timestamp)(nil),  // 99: google.protobuf.Timestamp
 }
 var file_admin_adminpb_admin_proto_depIdxs = []int32{
 	10,  // 0: isthmus.admin.v1.StatusResponse.node:type_name -> isthmus.admin.v1.Node
 	11,  // 1: isthmus.admin.v1.StatusResponse.links:type_name -> isthmus.admin.v1.Link
 	9,   // 2: isthmus.admin.v1.StatusResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	96,  // 3: isthmus.admin.v1.Node.started:type_name -> google.protobuf.Timestamp
-	96,  // 4: isthmus.admin.v1.Node.now:type_name -> google.protobuf.Timestamp
-	96,  // 5: isthmus.admin.v1.Link.since:type_name -> google.protobuf.Timestamp
+	99,  // 3: isthmus.admin.v1.Node.started:type_name -> google.protobuf.Timestamp
+	99,  // 4: isthmus.admin.v1.Node.now:type_name -> google.protobuf.Timestamp
+	99,  // 5: isthmus.admin.v1.Link.since:type_name -> google.protobuf.Timestamp
 	12,  // 6: isthmus.admin.v1.Link.flows:type_name -> isthmus.admin.v1.Flow
 	0,   // 7: isthmus.admin.v1.Link.guarantee:type_name -> isthmus.admin.v1.Guarantee
 	13,  // 8: isthmus.admin.v1.Flow.partitions:type_name -> isthmus.admin.v1.Partition
 	1,   // 9: isthmus.admin.v1.Partition.state:type_name -> isthmus.admin.v1.State
-	96,  // 10: isthmus.admin.v1.Partition.since:type_name -> google.protobuf.Timestamp
-	96,  // 11: isthmus.admin.v1.Partition.next_try:type_name -> google.protobuf.Timestamp
+	99,  // 10: isthmus.admin.v1.Partition.since:type_name -> google.protobuf.Timestamp
+	99,  // 11: isthmus.admin.v1.Partition.next_try:type_name -> google.protobuf.Timestamp
 	18,  // 12: isthmus.admin.v1.TranslateGroupResponse.positions:type_name -> isthmus.admin.v1.TranslatedPosition
 	21,  // 13: isthmus.admin.v1.GroupsResponse.links:type_name -> isthmus.admin.v1.LinkGroups
-	96,  // 14: isthmus.admin.v1.LinkGroups.at:type_name -> google.protobuf.Timestamp
+	99,  // 14: isthmus.admin.v1.LinkGroups.at:type_name -> google.protobuf.Timestamp
 	22,  // 15: isthmus.admin.v1.LinkGroups.positions:type_name -> isthmus.admin.v1.GroupPosition
 	23,  // 16: isthmus.admin.v1.GroupPosition.source:type_name -> isthmus.admin.v1.GroupPlace
 	23,  // 17: isthmus.admin.v1.GroupPosition.target:type_name -> isthmus.admin.v1.GroupPlace
-	96,  // 18: isthmus.admin.v1.GroupPosition.synced:type_name -> google.protobuf.Timestamp
+	99,  // 18: isthmus.admin.v1.GroupPosition.synced:type_name -> google.protobuf.Timestamp
 	10,  // 19: isthmus.admin.v1.RoutersResponse.node:type_name -> isthmus.admin.v1.Node
 	26,  // 20: isthmus.admin.v1.RoutersResponse.routers:type_name -> isthmus.admin.v1.Router
 	9,   // 21: isthmus.admin.v1.RoutersResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	96,  // 22: isthmus.admin.v1.Router.heard:type_name -> google.protobuf.Timestamp
+	99,  // 22: isthmus.admin.v1.Router.heard:type_name -> google.protobuf.Timestamp
 	28,  // 23: isthmus.admin.v1.Router.slots:type_name -> isthmus.admin.v1.RouterSlot
 	29,  // 24: isthmus.admin.v1.Router.refused:type_name -> isthmus.admin.v1.RouterRefused
 	27,  // 25: isthmus.admin.v1.Router.sets:type_name -> isthmus.admin.v1.RouterSet
 	10,  // 26: isthmus.admin.v1.RouterClientsResponse.node:type_name -> isthmus.admin.v1.Node
 	32,  // 27: isthmus.admin.v1.RouterClientsResponse.clients:type_name -> isthmus.admin.v1.RouterClient
 	9,   // 28: isthmus.admin.v1.RouterClientsResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	96,  // 29: isthmus.admin.v1.RouterClient.since:type_name -> google.protobuf.Timestamp
+	99,  // 29: isthmus.admin.v1.RouterClient.since:type_name -> google.protobuf.Timestamp
 	2,   // 30: isthmus.admin.v1.SwitchRequest.kind:type_name -> isthmus.admin.v1.SwitchKind
 	2,   // 31: isthmus.admin.v1.SwitchProgress.kind:type_name -> isthmus.admin.v1.SwitchKind
-	96,  // 32: isthmus.admin.v1.SwitchProgress.began:type_name -> google.protobuf.Timestamp
-	96,  // 33: isthmus.admin.v1.SwitchProgress.at:type_name -> google.protobuf.Timestamp
+	99,  // 32: isthmus.admin.v1.SwitchProgress.began:type_name -> google.protobuf.Timestamp
+	99,  // 33: isthmus.admin.v1.SwitchProgress.at:type_name -> google.protobuf.Timestamp
 	35,  // 34: isthmus.admin.v1.SwitchProgress.checks:type_name -> isthmus.admin.v1.SwitchCheck
 	36,  // 35: isthmus.admin.v1.SwitchProgress.steps:type_name -> isthmus.admin.v1.SwitchStep
 	37,  // 36: isthmus.admin.v1.SwitchProgress.standings:type_name -> isthmus.admin.v1.SwitchStanding
-	96,  // 37: isthmus.admin.v1.SwitchStep.began:type_name -> google.protobuf.Timestamp
-	96,  // 38: isthmus.admin.v1.ReadyResponse.at:type_name -> google.protobuf.Timestamp
+	99,  // 37: isthmus.admin.v1.SwitchStep.began:type_name -> google.protobuf.Timestamp
+	99,  // 38: isthmus.admin.v1.ReadyResponse.at:type_name -> google.protobuf.Timestamp
 	35,  // 39: isthmus.admin.v1.ReadyResponse.checks:type_name -> isthmus.admin.v1.SwitchCheck
 	35,  // 40: isthmus.admin.v1.ReadyResponse.lost_checks:type_name -> isthmus.admin.v1.SwitchCheck
 	40,  // 41: isthmus.admin.v1.ReadyResponse.loss:type_name -> isthmus.admin.v1.ReadyLoss
@@ -9071,110 +9345,114 @@ var file_admin_adminpb_admin_proto_depIdxs = []int32{
 	44,  // 43: isthmus.admin.v1.ReadyResponse.time:type_name -> isthmus.admin.v1.ReadyTime
 	41,  // 44: isthmus.admin.v1.ReadyLoss.list:type_name -> isthmus.admin.v1.ReadyPartition
 	43,  // 45: isthmus.admin.v1.ReadyGroups.list:type_name -> isthmus.admin.v1.ReadyGroup
-	96,  // 46: isthmus.admin.v1.Drill.began:type_name -> google.protobuf.Timestamp
-	96,  // 47: isthmus.admin.v1.Drill.ended:type_name -> google.protobuf.Timestamp
-	45,  // 48: isthmus.admin.v1.NoteDrillRequest.drill:type_name -> isthmus.admin.v1.Drill
-	45,  // 49: isthmus.admin.v1.NoteDrillResponse.drill:type_name -> isthmus.admin.v1.Drill
-	45,  // 50: isthmus.admin.v1.DrillsResponse.drills:type_name -> isthmus.admin.v1.Drill
-	96,  // 51: isthmus.admin.v1.LedgerEntry.at:type_name -> google.protobuf.Timestamp
-	9,   // 52: isthmus.admin.v1.LedgerEntry.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	54,  // 53: isthmus.admin.v1.DriftResponse.drifts:type_name -> isthmus.admin.v1.Drift
-	57,  // 54: isthmus.admin.v1.VerifyResponse.progress:type_name -> isthmus.admin.v1.VerifyProgress
-	58,  // 55: isthmus.admin.v1.VerifyResponse.result:type_name -> isthmus.admin.v1.VerifyResult
-	9,   // 56: isthmus.admin.v1.VerifyResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	3,   // 57: isthmus.admin.v1.VerifyResult.verdict:type_name -> isthmus.admin.v1.VerifyVerdict
-	59,  // 58: isthmus.admin.v1.VerifyResult.notes:type_name -> isthmus.admin.v1.VerifyNote
-	60,  // 59: isthmus.admin.v1.VerifyResult.difference:type_name -> isthmus.admin.v1.Difference
-	10,  // 60: isthmus.admin.v1.NodesResponse.node:type_name -> isthmus.admin.v1.Node
-	63,  // 61: isthmus.admin.v1.NodesResponse.members:type_name -> isthmus.admin.v1.Member
-	4,   // 62: isthmus.admin.v1.Member.status:type_name -> isthmus.admin.v1.MemberStatus
-	96,  // 63: isthmus.admin.v1.Member.since:type_name -> google.protobuf.Timestamp
-	96,  // 64: isthmus.admin.v1.Member.started:type_name -> google.protobuf.Timestamp
-	64,  // 65: isthmus.admin.v1.Member.reach:type_name -> isthmus.admin.v1.Reach
-	10,  // 66: isthmus.admin.v1.OwnersResponse.node:type_name -> isthmus.admin.v1.Node
-	67,  // 67: isthmus.admin.v1.OwnersResponse.owners:type_name -> isthmus.admin.v1.Owner
-	9,   // 68: isthmus.admin.v1.OwnersResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	1,   // 69: isthmus.admin.v1.Owner.state:type_name -> isthmus.admin.v1.State
-	70,  // 70: isthmus.admin.v1.SettingsResponse.settings:type_name -> isthmus.admin.v1.Setting
-	96,  // 71: isthmus.admin.v1.Setting.at:type_name -> google.protobuf.Timestamp
-	73,  // 72: isthmus.admin.v1.HistoryResponse.changes:type_name -> isthmus.admin.v1.PastChange
-	96,  // 73: isthmus.admin.v1.PastChange.at:type_name -> google.protobuf.Timestamp
-	74,  // 74: isthmus.admin.v1.PastChange.entries:type_name -> isthmus.admin.v1.PastEntry
-	79,  // 75: isthmus.admin.v1.WriteResponse.touched:type_name -> isthmus.admin.v1.Touched
-	5,   // 76: isthmus.admin.v1.WatchRequest.kinds:type_name -> isthmus.admin.v1.EventKind
-	5,   // 77: isthmus.admin.v1.Event.kind:type_name -> isthmus.admin.v1.EventKind
-	96,  // 78: isthmus.admin.v1.Event.at:type_name -> google.protobuf.Timestamp
-	1,   // 79: isthmus.admin.v1.Event.state:type_name -> isthmus.admin.v1.State
-	4,   // 80: isthmus.admin.v1.Event.status:type_name -> isthmus.admin.v1.MemberStatus
-	9,   // 81: isthmus.admin.v1.RetryResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	6,   // 82: isthmus.admin.v1.AnchorRequest.at:type_name -> isthmus.admin.v1.AnchorAt
-	51,  // 83: isthmus.admin.v1.AnchorResponse.entries:type_name -> isthmus.admin.v1.LedgerEntry
-	95,  // 84: isthmus.admin.v1.RotateKeyResponse.nodes:type_name -> isthmus.admin.v1.KeyOutcome
-	7,   // 85: isthmus.admin.v1.Admin.Status:input_type -> isthmus.admin.v1.StatusRequest
-	14,  // 86: isthmus.admin.v1.Admin.Translate:input_type -> isthmus.admin.v1.TranslateRequest
-	16,  // 87: isthmus.admin.v1.Admin.TranslateGroup:input_type -> isthmus.admin.v1.TranslateGroupRequest
-	19,  // 88: isthmus.admin.v1.Admin.Groups:input_type -> isthmus.admin.v1.GroupsRequest
-	24,  // 89: isthmus.admin.v1.Admin.Routers:input_type -> isthmus.admin.v1.RoutersRequest
-	30,  // 90: isthmus.admin.v1.Admin.RouterClients:input_type -> isthmus.admin.v1.RouterClientsRequest
-	33,  // 91: isthmus.admin.v1.Admin.Switch:input_type -> isthmus.admin.v1.SwitchRequest
-	38,  // 92: isthmus.admin.v1.Admin.Ready:input_type -> isthmus.admin.v1.ReadyRequest
-	46,  // 93: isthmus.admin.v1.Admin.NoteDrill:input_type -> isthmus.admin.v1.NoteDrillRequest
-	48,  // 94: isthmus.admin.v1.Admin.Drills:input_type -> isthmus.admin.v1.DrillsRequest
-	50,  // 95: isthmus.admin.v1.Admin.Ledger:input_type -> isthmus.admin.v1.LedgerRequest
-	61,  // 96: isthmus.admin.v1.Admin.Nodes:input_type -> isthmus.admin.v1.NodesRequest
-	65,  // 97: isthmus.admin.v1.Admin.Owners:input_type -> isthmus.admin.v1.OwnersRequest
-	68,  // 98: isthmus.admin.v1.Admin.Settings:input_type -> isthmus.admin.v1.SettingsRequest
-	71,  // 99: isthmus.admin.v1.Admin.History:input_type -> isthmus.admin.v1.HistoryRequest
-	75,  // 100: isthmus.admin.v1.Admin.Export:input_type -> isthmus.admin.v1.ExportRequest
-	77,  // 101: isthmus.admin.v1.Admin.Diff:input_type -> isthmus.admin.v1.DiffRequest
-	52,  // 102: isthmus.admin.v1.Admin.Drift:input_type -> isthmus.admin.v1.DriftRequest
-	55,  // 103: isthmus.admin.v1.Admin.Verify:input_type -> isthmus.admin.v1.VerifyRequest
-	80,  // 104: isthmus.admin.v1.Admin.Watch:input_type -> isthmus.admin.v1.WatchRequest
-	82,  // 105: isthmus.admin.v1.Admin.Pause:input_type -> isthmus.admin.v1.PauseRequest
-	83,  // 106: isthmus.admin.v1.Admin.Resume:input_type -> isthmus.admin.v1.ResumeRequest
-	84,  // 107: isthmus.admin.v1.Admin.Retry:input_type -> isthmus.admin.v1.RetryRequest
-	86,  // 108: isthmus.admin.v1.Admin.Anchor:input_type -> isthmus.admin.v1.AnchorRequest
-	88,  // 109: isthmus.admin.v1.Admin.Drain:input_type -> isthmus.admin.v1.DrainRequest
-	89,  // 110: isthmus.admin.v1.Admin.Set:input_type -> isthmus.admin.v1.SetRequest
-	90,  // 111: isthmus.admin.v1.Admin.Unset:input_type -> isthmus.admin.v1.UnsetRequest
-	91,  // 112: isthmus.admin.v1.Admin.Undo:input_type -> isthmus.admin.v1.UndoRequest
-	92,  // 113: isthmus.admin.v1.Admin.Apply:input_type -> isthmus.admin.v1.ApplyRequest
-	93,  // 114: isthmus.admin.v1.Admin.RotateKey:input_type -> isthmus.admin.v1.RotateKeyRequest
-	8,   // 115: isthmus.admin.v1.Admin.Status:output_type -> isthmus.admin.v1.StatusResponse
-	15,  // 116: isthmus.admin.v1.Admin.Translate:output_type -> isthmus.admin.v1.TranslateResponse
-	17,  // 117: isthmus.admin.v1.Admin.TranslateGroup:output_type -> isthmus.admin.v1.TranslateGroupResponse
-	20,  // 118: isthmus.admin.v1.Admin.Groups:output_type -> isthmus.admin.v1.GroupsResponse
-	25,  // 119: isthmus.admin.v1.Admin.Routers:output_type -> isthmus.admin.v1.RoutersResponse
-	31,  // 120: isthmus.admin.v1.Admin.RouterClients:output_type -> isthmus.admin.v1.RouterClientsResponse
-	34,  // 121: isthmus.admin.v1.Admin.Switch:output_type -> isthmus.admin.v1.SwitchProgress
-	39,  // 122: isthmus.admin.v1.Admin.Ready:output_type -> isthmus.admin.v1.ReadyResponse
-	47,  // 123: isthmus.admin.v1.Admin.NoteDrill:output_type -> isthmus.admin.v1.NoteDrillResponse
-	49,  // 124: isthmus.admin.v1.Admin.Drills:output_type -> isthmus.admin.v1.DrillsResponse
-	51,  // 125: isthmus.admin.v1.Admin.Ledger:output_type -> isthmus.admin.v1.LedgerEntry
-	62,  // 126: isthmus.admin.v1.Admin.Nodes:output_type -> isthmus.admin.v1.NodesResponse
-	66,  // 127: isthmus.admin.v1.Admin.Owners:output_type -> isthmus.admin.v1.OwnersResponse
-	69,  // 128: isthmus.admin.v1.Admin.Settings:output_type -> isthmus.admin.v1.SettingsResponse
-	72,  // 129: isthmus.admin.v1.Admin.History:output_type -> isthmus.admin.v1.HistoryResponse
-	76,  // 130: isthmus.admin.v1.Admin.Export:output_type -> isthmus.admin.v1.ExportResponse
-	78,  // 131: isthmus.admin.v1.Admin.Diff:output_type -> isthmus.admin.v1.WriteResponse
-	53,  // 132: isthmus.admin.v1.Admin.Drift:output_type -> isthmus.admin.v1.DriftResponse
-	56,  // 133: isthmus.admin.v1.Admin.Verify:output_type -> isthmus.admin.v1.VerifyResponse
-	81,  // 134: isthmus.admin.v1.Admin.Watch:output_type -> isthmus.admin.v1.Event
-	78,  // 135: isthmus.admin.v1.Admin.Pause:output_type -> isthmus.admin.v1.WriteResponse
-	78,  // 136: isthmus.admin.v1.Admin.Resume:output_type -> isthmus.admin.v1.WriteResponse
-	85,  // 137: isthmus.admin.v1.Admin.Retry:output_type -> isthmus.admin.v1.RetryResponse
-	87,  // 138: isthmus.admin.v1.Admin.Anchor:output_type -> isthmus.admin.v1.AnchorResponse
-	78,  // 139: isthmus.admin.v1.Admin.Drain:output_type -> isthmus.admin.v1.WriteResponse
-	78,  // 140: isthmus.admin.v1.Admin.Set:output_type -> isthmus.admin.v1.WriteResponse
-	78,  // 141: isthmus.admin.v1.Admin.Unset:output_type -> isthmus.admin.v1.WriteResponse
-	78,  // 142: isthmus.admin.v1.Admin.Undo:output_type -> isthmus.admin.v1.WriteResponse
-	78,  // 143: isthmus.admin.v1.Admin.Apply:output_type -> isthmus.admin.v1.WriteResponse
-	94,  // 144: isthmus.admin.v1.Admin.RotateKey:output_type -> isthmus.admin.v1.RotateKeyResponse
-	115, // [115:145] is the sub-list for method output_type
-	85,  // [85:115] is the sub-list for method input_type
-	85,  // [85:85] is the sub-list for extension type_name
-	85,  // [85:85] is the sub-list for extension extendee
-	0,   // [0:85] is the sub-list for field type_name
+	35,  // 46: isthmus.admin.v1.RehearseResponse.checks:type_name -> isthmus.admin.v1.SwitchCheck
+	47,  // 47: isthmus.admin.v1.RehearseResponse.steps:type_name -> isthmus.admin.v1.RehearseStep
+	99,  // 48: isthmus.admin.v1.Drill.began:type_name -> google.protobuf.Timestamp
+	99,  // 49: isthmus.admin.v1.Drill.ended:type_name -> google.protobuf.Timestamp
+	48,  // 50: isthmus.admin.v1.NoteDrillRequest.drill:type_name -> isthmus.admin.v1.Drill
+	48,  // 51: isthmus.admin.v1.NoteDrillResponse.drill:type_name -> isthmus.admin.v1.Drill
+	48,  // 52: isthmus.admin.v1.DrillsResponse.drills:type_name -> isthmus.admin.v1.Drill
+	99,  // 53: isthmus.admin.v1.LedgerEntry.at:type_name -> google.protobuf.Timestamp
+	9,   // 54: isthmus.admin.v1.LedgerEntry.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	57,  // 55: isthmus.admin.v1.DriftResponse.drifts:type_name -> isthmus.admin.v1.Drift
+	60,  // 56: isthmus.admin.v1.VerifyResponse.progress:type_name -> isthmus.admin.v1.VerifyProgress
+	61,  // 57: isthmus.admin.v1.VerifyResponse.result:type_name -> isthmus.admin.v1.VerifyResult
+	9,   // 58: isthmus.admin.v1.VerifyResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	3,   // 59: isthmus.admin.v1.VerifyResult.verdict:type_name -> isthmus.admin.v1.VerifyVerdict
+	62,  // 60: isthmus.admin.v1.VerifyResult.notes:type_name -> isthmus.admin.v1.VerifyNote
+	63,  // 61: isthmus.admin.v1.VerifyResult.difference:type_name -> isthmus.admin.v1.Difference
+	10,  // 62: isthmus.admin.v1.NodesResponse.node:type_name -> isthmus.admin.v1.Node
+	66,  // 63: isthmus.admin.v1.NodesResponse.members:type_name -> isthmus.admin.v1.Member
+	4,   // 64: isthmus.admin.v1.Member.status:type_name -> isthmus.admin.v1.MemberStatus
+	99,  // 65: isthmus.admin.v1.Member.since:type_name -> google.protobuf.Timestamp
+	99,  // 66: isthmus.admin.v1.Member.started:type_name -> google.protobuf.Timestamp
+	67,  // 67: isthmus.admin.v1.Member.reach:type_name -> isthmus.admin.v1.Reach
+	10,  // 68: isthmus.admin.v1.OwnersResponse.node:type_name -> isthmus.admin.v1.Node
+	70,  // 69: isthmus.admin.v1.OwnersResponse.owners:type_name -> isthmus.admin.v1.Owner
+	9,   // 70: isthmus.admin.v1.OwnersResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	1,   // 71: isthmus.admin.v1.Owner.state:type_name -> isthmus.admin.v1.State
+	73,  // 72: isthmus.admin.v1.SettingsResponse.settings:type_name -> isthmus.admin.v1.Setting
+	99,  // 73: isthmus.admin.v1.Setting.at:type_name -> google.protobuf.Timestamp
+	76,  // 74: isthmus.admin.v1.HistoryResponse.changes:type_name -> isthmus.admin.v1.PastChange
+	99,  // 75: isthmus.admin.v1.PastChange.at:type_name -> google.protobuf.Timestamp
+	77,  // 76: isthmus.admin.v1.PastChange.entries:type_name -> isthmus.admin.v1.PastEntry
+	82,  // 77: isthmus.admin.v1.WriteResponse.touched:type_name -> isthmus.admin.v1.Touched
+	5,   // 78: isthmus.admin.v1.WatchRequest.kinds:type_name -> isthmus.admin.v1.EventKind
+	5,   // 79: isthmus.admin.v1.Event.kind:type_name -> isthmus.admin.v1.EventKind
+	99,  // 80: isthmus.admin.v1.Event.at:type_name -> google.protobuf.Timestamp
+	1,   // 81: isthmus.admin.v1.Event.state:type_name -> isthmus.admin.v1.State
+	4,   // 82: isthmus.admin.v1.Event.status:type_name -> isthmus.admin.v1.MemberStatus
+	9,   // 83: isthmus.admin.v1.RetryResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	6,   // 84: isthmus.admin.v1.AnchorRequest.at:type_name -> isthmus.admin.v1.AnchorAt
+	54,  // 85: isthmus.admin.v1.AnchorResponse.entries:type_name -> isthmus.admin.v1.LedgerEntry
+	98,  // 86: isthmus.admin.v1.RotateKeyResponse.nodes:type_name -> isthmus.admin.v1.KeyOutcome
+	7,   // 87: isthmus.admin.v1.Admin.Status:input_type -> isthmus.admin.v1.StatusRequest
+	14,  // 88: isthmus.admin.v1.Admin.Translate:input_type -> isthmus.admin.v1.TranslateRequest
+	16,  // 89: isthmus.admin.v1.Admin.TranslateGroup:input_type -> isthmus.admin.v1.TranslateGroupRequest
+	19,  // 90: isthmus.admin.v1.Admin.Groups:input_type -> isthmus.admin.v1.GroupsRequest
+	24,  // 91: isthmus.admin.v1.Admin.Routers:input_type -> isthmus.admin.v1.RoutersRequest
+	30,  // 92: isthmus.admin.v1.Admin.RouterClients:input_type -> isthmus.admin.v1.RouterClientsRequest
+	33,  // 93: isthmus.admin.v1.Admin.Switch:input_type -> isthmus.admin.v1.SwitchRequest
+	38,  // 94: isthmus.admin.v1.Admin.Ready:input_type -> isthmus.admin.v1.ReadyRequest
+	45,  // 95: isthmus.admin.v1.Admin.Rehearse:input_type -> isthmus.admin.v1.RehearseRequest
+	49,  // 96: isthmus.admin.v1.Admin.NoteDrill:input_type -> isthmus.admin.v1.NoteDrillRequest
+	51,  // 97: isthmus.admin.v1.Admin.Drills:input_type -> isthmus.admin.v1.DrillsRequest
+	53,  // 98: isthmus.admin.v1.Admin.Ledger:input_type -> isthmus.admin.v1.LedgerRequest
+	64,  // 99: isthmus.admin.v1.Admin.Nodes:input_type -> isthmus.admin.v1.NodesRequest
+	68,  // 100: isthmus.admin.v1.Admin.Owners:input_type -> isthmus.admin.v1.OwnersRequest
+	71,  // 101: isthmus.admin.v1.Admin.Settings:input_type -> isthmus.admin.v1.SettingsRequest
+	74,  // 102: isthmus.admin.v1.Admin.History:input_type -> isthmus.admin.v1.HistoryRequest
+	78,  // 103: isthmus.admin.v1.Admin.Export:input_type -> isthmus.admin.v1.ExportRequest
+	80,  // 104: isthmus.admin.v1.Admin.Diff:input_type -> isthmus.admin.v1.DiffRequest
+	55,  // 105: isthmus.admin.v1.Admin.Drift:input_type -> isthmus.admin.v1.DriftRequest
+	58,  // 106: isthmus.admin.v1.Admin.Verify:input_type -> isthmus.admin.v1.VerifyRequest
+	83,  // 107: isthmus.admin.v1.Admin.Watch:input_type -> isthmus.admin.v1.WatchRequest
+	85,  // 108: isthmus.admin.v1.Admin.Pause:input_type -> isthmus.admin.v1.PauseRequest
+	86,  // 109: isthmus.admin.v1.Admin.Resume:input_type -> isthmus.admin.v1.ResumeRequest
+	87,  // 110: isthmus.admin.v1.Admin.Retry:input_type -> isthmus.admin.v1.RetryRequest
+	89,  // 111: isthmus.admin.v1.Admin.Anchor:input_type -> isthmus.admin.v1.AnchorRequest
+	91,  // 112: isthmus.admin.v1.Admin.Drain:input_type -> isthmus.admin.v1.DrainRequest
+	92,  // 113: isthmus.admin.v1.Admin.Set:input_type -> isthmus.admin.v1.SetRequest
+	93,  // 114: isthmus.admin.v1.Admin.Unset:input_type -> isthmus.admin.v1.UnsetRequest
+	94,  // 115: isthmus.admin.v1.Admin.Undo:input_type -> isthmus.admin.v1.UndoRequest
+	95,  // 116: isthmus.admin.v1.Admin.Apply:input_type -> isthmus.admin.v1.ApplyRequest
+	96,  // 117: isthmus.admin.v1.Admin.RotateKey:input_type -> isthmus.admin.v1.RotateKeyRequest
+	8,   // 118: isthmus.admin.v1.Admin.Status:output_type -> isthmus.admin.v1.StatusResponse
+	15,  // 119: isthmus.admin.v1.Admin.Translate:output_type -> isthmus.admin.v1.TranslateResponse
+	17,  // 120: isthmus.admin.v1.Admin.TranslateGroup:output_type -> isthmus.admin.v1.TranslateGroupResponse
+	20,  // 121: isthmus.admin.v1.Admin.Groups:output_type -> isthmus.admin.v1.GroupsResponse
+	25,  // 122: isthmus.admin.v1.Admin.Routers:output_type -> isthmus.admin.v1.RoutersResponse
+	31,  // 123: isthmus.admin.v1.Admin.RouterClients:output_type -> isthmus.admin.v1.RouterClientsResponse
+	34,  // 124: isthmus.admin.v1.Admin.Switch:output_type -> isthmus.admin.v1.SwitchProgress
+	39,  // 125: isthmus.admin.v1.Admin.Ready:output_type -> isthmus.admin.v1.ReadyResponse
+	46,  // 126: isthmus.admin.v1.Admin.Rehearse:output_type -> isthmus.admin.v1.RehearseResponse
+	50,  // 127: isthmus.admin.v1.Admin.NoteDrill:output_type -> isthmus.admin.v1.NoteDrillResponse
+	52,  // 128: isthmus.admin.v1.Admin.Drills:output_type -> isthmus.admin.v1.DrillsResponse
+	54,  // 129: isthmus.admin.v1.Admin.Ledger:output_type -> isthmus.admin.v1.LedgerEntry
+	65,  // 130: isthmus.admin.v1.Admin.Nodes:output_type -> isthmus.admin.v1.NodesResponse
+	69,  // 131: isthmus.admin.v1.Admin.Owners:output_type -> isthmus.admin.v1.OwnersResponse
+	72,  // 132: isthmus.admin.v1.Admin.Settings:output_type -> isthmus.admin.v1.SettingsResponse
+	75,  // 133: isthmus.admin.v1.Admin.History:output_type -> isthmus.admin.v1.HistoryResponse
+	79,  // 134: isthmus.admin.v1.Admin.Export:output_type -> isthmus.admin.v1.ExportResponse
+	81,  // 135: isthmus.admin.v1.Admin.Diff:output_type -> isthmus.admin.v1.WriteResponse
+	56,  // 136: isthmus.admin.v1.Admin.Drift:output_type -> isthmus.admin.v1.DriftResponse
+	59,  // 137: isthmus.admin.v1.Admin.Verify:output_type -> isthmus.admin.v1.VerifyResponse
+	84,  // 138: isthmus.admin.v1.Admin.Watch:output_type -> isthmus.admin.v1.Event
+	81,  // 139: isthmus.admin.v1.Admin.Pause:output_type -> isthmus.admin.v1.WriteResponse
+	81,  // 140: isthmus.admin.v1.Admin.Resume:output_type -> isthmus.admin.v1.WriteResponse
+	88,  // 141: isthmus.admin.v1.Admin.Retry:output_type -> isthmus.admin.v1.RetryResponse
+	90,  // 142: isthmus.admin.v1.Admin.Anchor:output_type -> isthmus.admin.v1.AnchorResponse
+	81,  // 143: isthmus.admin.v1.Admin.Drain:output_type -> isthmus.admin.v1.WriteResponse
+	81,  // 144: isthmus.admin.v1.Admin.Set:output_type -> isthmus.admin.v1.WriteResponse
+	81,  // 145: isthmus.admin.v1.Admin.Unset:output_type -> isthmus.admin.v1.WriteResponse
+	81,  // 146: isthmus.admin.v1.Admin.Undo:output_type -> isthmus.admin.v1.WriteResponse
+	81,  // 147: isthmus.admin.v1.Admin.Apply:output_type -> isthmus.admin.v1.WriteResponse
+	97,  // 148: isthmus.admin.v1.Admin.RotateKey:output_type -> isthmus.admin.v1.RotateKeyResponse
+	118, // [118:149] is the sub-list for method output_type
+	87,  // [87:118] is the sub-list for method input_type
+	87,  // [87:87] is the sub-list for extension type_name
+	87,  // [87:87] is the sub-list for extension extendee
+	0,   // [0:87] is the sub-list for field type_name
 }
 
 func init() { file_admin_adminpb_admin_proto_init() }
@@ -9188,7 +9466,7 @@ func file_admin_adminpb_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_adminpb_admin_proto_rawDesc), len(file_admin_adminpb_admin_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   89,
+			NumMessages:   92,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -45,6 +45,7 @@ const (
 	Admin_RouterClients_FullMethodName  = "/isthmus.admin.v1.Admin/RouterClients"
 	Admin_Switch_FullMethodName         = "/isthmus.admin.v1.Admin/Switch"
 	Admin_Ready_FullMethodName          = "/isthmus.admin.v1.Admin/Ready"
+	Admin_Rehearse_FullMethodName       = "/isthmus.admin.v1.Admin/Rehearse"
 	Admin_NoteDrill_FullMethodName      = "/isthmus.admin.v1.Admin/NoteDrill"
 	Admin_Drills_FullMethodName         = "/isthmus.admin.v1.Admin/Drills"
 	Admin_Ledger_FullMethodName         = "/isthmus.admin.v1.Admin/Ledger"
@@ -111,6 +112,10 @@ type AdminClient interface {
 	// cluster now, why not, and what it would cost: records, positions and time. Nothing is
 	// begun. Viewer of all topics.
 	Ready(ctx context.Context, in *ReadyRequest, opts ...grpc.CallOption) (*ReadyResponse, error)
+	// Rehearse tries what a switch does, as far as that touches no client: it writes to a
+	// shadow topic and takes positions of a shadow group along. The node that is asked does
+	// it. Operator of all topics.
+	Rehearse(ctx context.Context, in *RehearseRequest, opts ...grpc.CallOption) (*RehearseResponse, error)
 	// NoteDrill keeps how a drill ended, at the control clusters. Operator of all topics.
 	NoteDrill(ctx context.Context, in *NoteDrillRequest, opts ...grpc.CallOption) (*NoteDrillResponse, error)
 	// Drills lists the drills of a virtual cluster that were noted. Viewer of all topics.
@@ -265,6 +270,16 @@ func (c *adminClient) Ready(ctx context.Context, in *ReadyRequest, opts ...grpc.
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ReadyResponse)
 	err := c.cc.Invoke(ctx, Admin_Ready_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) Rehearse(ctx context.Context, in *RehearseRequest, opts ...grpc.CallOption) (*RehearseResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RehearseResponse)
+	err := c.cc.Invoke(ctx, Admin_Rehearse_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -560,6 +575,10 @@ type AdminServer interface {
 	// cluster now, why not, and what it would cost: records, positions and time. Nothing is
 	// begun. Viewer of all topics.
 	Ready(context.Context, *ReadyRequest) (*ReadyResponse, error)
+	// Rehearse tries what a switch does, as far as that touches no client: it writes to a
+	// shadow topic and takes positions of a shadow group along. The node that is asked does
+	// it. Operator of all topics.
+	Rehearse(context.Context, *RehearseRequest) (*RehearseResponse, error)
 	// NoteDrill keeps how a drill ended, at the control clusters. Operator of all topics.
 	NoteDrill(context.Context, *NoteDrillRequest) (*NoteDrillResponse, error)
 	// Drills lists the drills of a virtual cluster that were noted. Viewer of all topics.
@@ -654,6 +673,9 @@ func (UnimplementedAdminServer) Switch(*SwitchRequest, grpc.ServerStreamingServe
 }
 func (UnimplementedAdminServer) Ready(context.Context, *ReadyRequest) (*ReadyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Ready not implemented")
+}
+func (UnimplementedAdminServer) Rehearse(context.Context, *RehearseRequest) (*RehearseResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Rehearse not implemented")
 }
 func (UnimplementedAdminServer) NoteDrill(context.Context, *NoteDrillRequest) (*NoteDrillResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method NoteDrill not implemented")
@@ -875,6 +897,24 @@ func _Admin_Ready_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AdminServer).Ready(ctx, req.(*ReadyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_Rehearse_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RehearseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).Rehearse(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_Rehearse_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).Rehearse(ctx, req.(*RehearseRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -1288,6 +1328,10 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Ready",
 			Handler:    _Admin_Ready_Handler,
+		},
+		{
+			MethodName: "Rehearse",
+			Handler:    _Admin_Rehearse_Handler,
 		},
 		{
 			MethodName: "NoteDrill",

@@ -52,7 +52,7 @@ ended is kept by the fabric: history lists it, and metrics tell how long ago it 
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(drillPlanCommand(t), drillRunCommand(t, drill.Switchover, "Go to another cluster, as a planned switch: nothing may be lost",
+	cmd.AddCommand(drillPlanCommand(t), drillRehearseCommand(t), drillRunCommand(t, drill.Switchover, "Go to another cluster, as a planned switch: nothing may be lost",
 		"  isthmus drill switchover shop --to us\n  isthmus drill switchover shop --to us --back --rto 2s --yes --out drills"),
 		drillRunCommand(t, drill.Failover, "Go to another cluster as if the home were dead", "  isthmus drill failover shop --to us --accept-loss 1000\n  isthmus drill failover shop --to us --back --yes"),
 		drillRunCommand(t, drill.Failback, "Go back to the home before", "  isthmus drill failback shop --yes"), drillHistoryCommand(t))
@@ -146,6 +146,45 @@ Exit codes: 0 it may begin; 5 a check has NO.`,
 	return cmd
 }
 
+func drillRehearseCommand(t terminal) *cobra.Command {
+	d := &drilling{writing: writing{asking: asking{t: t}}, cfg: drill.Config{RTO: usualRTO}}
+	cmd := &cobra.Command{
+		Use:   "rehearse ROUTER --to CLUSTER",
+		Short: "Try what a switch does, with a shadow topic; no client notices",
+		Long: `A node tries what a switch would do, as far as that touches no client: it asks all instances and the control clusters, writes to a shadow topic
+at the home, waits until that is mirrored, looks each record up in the offset map and reads it at the other cluster, and takes positions of a
+shadow group along. It tells what a switch would have taken for these. Where no link brings the shadow topic, the rest is tried.
+
+Exit codes: 0 it went well; 3 it did not.`,
+		Example:           "  isthmus drill rehearse shop --to us\n  isthmus drill rehearse shop --to us --shadow ops.shadow --json | jq .rehearsal.seconds",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: d.complete(routerNames),
+		RunE: verb(func(cmd *cobra.Command, args []string) error {
+			if err := d.check(drill.Rehearse, args[0]); err != nil {
+				return err
+			}
+			return d.ask(cmd.Context(), func(ctx context.Context, c *admin.Client) error {
+				r, err := drill.RunRehearsal(ctx, d.cfg, c, time.Now)
+				if err != nil {
+					return err
+				}
+				d.keep(ctx, c, r)
+				return errors.Join(d.write(r), d.tellReport(r))
+			})
+		}),
+	}
+	d.asking.flags(cmd, "the report, as one JSON object")
+	f := cmd.Flags()
+	f.StringVar(&d.why, "why", "", "the reason, for the report and the audit log")
+	f.StringVar(&d.cfg.Set, "set", "", "the `name` of one set; default what no set names")
+	f.StringVar(&d.cfg.To, "to", "", "the `cluster` that would be gone to; required")
+	f.StringVar(&d.cfg.Topic, "shadow", drill.Shadow, "the shadow `topic`; it is made if it is not there, and stays")
+	f.StringVar(&d.out, "out", "", "write the report as JSON into that `folder` too")
+	_ = cmd.RegisterFlagCompletionFunc("set", d.completeFlag(setNames)) // the flags are there
+	_ = cmd.RegisterFlagCompletionFunc("to", d.completeFlag(clusters))
+	return cmd
+}
+
 func drillRunCommand(t terminal, mode drill.Mode, short, example string) *cobra.Command {
 	d := &drilling{writing: writing{asking: asking{t: t}}}
 	use := string(mode) + " ROUTER --to CLUSTER"
@@ -191,12 +230,17 @@ func (d *drilling) run(ctx context.Context, c *admin.Client) error {
 	if err != nil {
 		return err
 	}
-	note, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteWithin)
+	d.keep(ctx, c, r)
+	return errors.Join(d.write(r), d.tellReport(r))
+}
+
+// keep has the fabric keep how a drill ended.
+func (d *drilling) keep(ctx context.Context, c *admin.Client, r *drill.Report) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteWithin)
 	defer cancel()
-	if _, err := c.NoteDrill(note, r.Note()); err != nil {
+	if _, err := c.NoteDrill(ctx, r.Note()); err != nil {
 		r.Warnings = append(r.Warnings, "the fabric does not keep how it ended: "+err.Error())
 	}
-	return errors.Join(d.write(r), d.tellReport(r))
 }
 
 // agree shows the plan and asks a person.

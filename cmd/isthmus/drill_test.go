@@ -43,6 +43,24 @@ func TestDrill_PlansAndHistory(t *testing.T) {
 	golden(t, "verb-drill", unlike.ReplaceAllString(text, "…"))
 }
 
+// TestDrill_Rehearse: what was tried, and what came of it; the fabric keeps it.
+func TestDrill_Rehearse(t *testing.T) {
+	f := serve(t)
+	f.answer("Ready", readiness)
+	f.answer("NoteDrill", func(m proto.Message) (proto.Message, error) {
+		return &adminpb.NoteDrillResponse{Drill: m.(*adminpb.NoteDrillRequest).GetDrill()}, nil
+	})
+	f.answer("Rehearse", func(m proto.Message) (proto.Message, error) {
+		r := &adminpb.RehearseResponse{From: "eu", To: "us", Checks: switchChecks(), Shadowed: true, Records: 300, Steps: []*adminpb.RehearseStep{{Name: "checks", Seconds: 0.2}, {Name: "mirror", Seconds: 0.04, Part: true}}}
+		if m.(*adminpb.RehearseRequest).GetRouter() == "late" {
+			r.Shadowed, r.Records, r.Failures = false, 0, []string{"instances: eu-2 does not answer"}
+		}
+		return r, nil
+	})
+	text := f.session(t, "drill rehearse shop --to us --why weekly", "drill rehearse late --set fast --to us --shadow ops.shadow", "drill rehearse shop")
+	golden(t, "verb-drill-rehearse", unlike.ReplaceAllString(text, "…"))
+}
+
 // TestDrill_JSON: one document and nothing else.
 func TestDrill_JSON(t *testing.T) {
 	f := serve(t)

@@ -117,3 +117,43 @@ func TestWorld_Drill(t *testing.T) {
 		w.noted(t, r)
 	})
 }
+
+// TestWorld_Rehearse: a rehearsal writes to a topic that a link carries, finds each record where the map says, and takes a group's positions along; the router stays. Where no link carries
+// the topic, the rest is tried, and that is said. A link that is paused makes it fail.
+func TestWorld_Rehearse(t *testing.T) {
+	switched(t, func(t *testing.T, w *World) {
+		rehearse := func(topic string) *drill.Report {
+			t.Helper()
+			r, err := drill.RunRehearsal(t.Context(), drill.Config{ID: "r1", Mode: drill.Rehearse, Router: "shop", To: "us", Topic: topic}, w.Nodes[2].API, time.Now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Log("\n" + r.Text())
+			return r
+		}
+		out := w.through(doors)
+		defer out.Close()
+		write(t, out, 0, 100)
+		if r := rehearse(drill.Shadow); r.Verdict != drill.Pass || r.Rehearsal.Records != 300 { // it is made, at both
+			t.Errorf("%s: %q, %+v", r.Verdict, r.Failures, r.Rehearsal)
+		}
+		for range 2 { // the second finds what the first has left
+			if r := rehearse("orders"); r.Verdict != drill.Pass || !r.Rehearsal.Shadowed || r.Rehearsal.Records != 400 || len(r.Rehearsal.Steps) != 9 {
+				t.Errorf("%s: %q, %+v", r.Verdict, r.Failures, r.Rehearsal)
+			}
+		}
+		if r := rehearse("__shadow"); r.Verdict != drill.Pass || r.Rehearsal.Shadowed || len(r.Warnings) == 0 || len(r.Rehearsal.Steps) != 3 {
+			t.Errorf("%s: %q, %+v", r.Verdict, r.Warnings, r.Rehearsal)
+		}
+		if err := w.homeIs("eu", 0); err != nil {
+			t.Error(err)
+		}
+		if _, err := w.Nodes[0].API.Pause(t.Context(), &adminpb.PauseRequest{Link: "eu-us", Topic: "orders", Why: "a test"}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if r := rehearse("orders"); r.Verdict != drill.Fail || !strings.Contains(strings.Join(r.Failures, "; "), "mirror: 400 records, of orders:") {
+			t.Errorf("%s: %q", r.Verdict, r.Failures)
+		}
+	})
+}

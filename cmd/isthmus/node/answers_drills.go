@@ -48,6 +48,31 @@ func (a *answers) NoteDrill(ctx context.Context, d *adminpb.Drill) error {
 	})
 }
 
+// Rehearse implements [admin.Node].
+func (a *answers) Rehearse(ctx context.Context, req *adminpb.RehearseRequest) (*adminpb.RehearseResponse, error) {
+	topo := a.node.fabric.runs()
+	if topo == nil {
+		return nil, errors.New("the running configuration is not known yet; try again")
+	}
+	c, end, err := a.node.coordinator(topo, req.GetRouter())
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	r, err := c.Rehearse(ctx, req.GetSet(), req.GetTo(), req.GetTopic())
+	if err != nil {
+		return nil, err
+	}
+	out := &adminpb.RehearseResponse{From: r.From, To: r.To, Checks: checksOf(r.Checks), Shadowed: r.Shadowed, Records: r.Records}
+	for _, s := range r.Steps {
+		out.Steps = append(out.Steps, &adminpb.RehearseStep{Name: s.Name, Seconds: s.Took.Seconds(), Part: s.Part})
+	}
+	for _, f := range r.Failures {
+		out.Failures = append(out.Failures, someLines(f))
+	}
+	return out, nil
+}
+
 // Drills implements [admin.Node].
 func (a *answers) Drills(ctx context.Context, router string) (out []*adminpb.Drill, err error) {
 	err = a.node.withGenerations(ctx, router, func(store *generation.Store) error {
