@@ -25,6 +25,8 @@ const (
 	shadowRecords    = 100
 	// shadowRetention is how long its records are kept.
 	shadowRetention = time.Hour
+	// mapTries is how often the offset map of a partition is asked for, with a pause of mapPause.
+	mapTries, mapPause = 10, 300 * time.Millisecond
 	// mirrorPatience is how long the mirror may take: with more, a switch would be given up.
 	mirrorPatience = 10 * time.Second
 	// shadowGroup is the group whose positions are taken along. It has no members.
@@ -201,9 +203,8 @@ func (r *rehearsal) mirrors(ctx context.Context) error {
 
 // follows looks each record up in the offset map, and reads it where that says it is.
 func (r *rehearsal) follows(ctx context.Context) error {
-	mirror := r.c.deps.Mirror()
 	for p, written := range r.written {
-		runs, err := mirror.Runs(ctx, r.From, r.To, r.Topic, int32(p))
+		runs, err := r.runs(ctx, int32(p))
 		if err != nil {
 			return err
 		}
@@ -212,6 +213,16 @@ func (r *rehearsal) follows(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// runs is the offset map of a partition. Topics in which links keep it may be as new as the shadow topic, and brokers not know them for a moment.
+func (r *rehearsal) runs(ctx context.Context, partition int32) (runs []timeline.Run, err error) {
+	for range mapTries {
+		if runs, err = r.c.deps.Mirror().Runs(ctx, r.From, r.To, r.Topic, partition); err == nil || !pause(ctx, mapPause) {
+			break
+		}
+	}
+	return runs, err
 }
 
 // read compares what was written to a partition with what is where it should be.
@@ -253,11 +264,10 @@ func placeOf(runs []timeline.Run, offset int64) (int64, bool) {
 
 // positions has the shadow group stand in the middle of what was written, takes its positions along as a switch does, and looks whether it would go on right there.
 func (r *rehearsal) positions(ctx context.Context) error {
-	mirror := r.c.deps.Mirror()
 	here, there := make([]broker.GroupOffset, 0, len(r.written)), make([]broker.GroupOffset, 0, len(r.written))
 	for p, written := range r.written {
 		middle := written[len(written)/2].Offset
-		runs, err := mirror.Runs(ctx, r.From, r.To, r.Topic, int32(p))
+		runs, err := r.runs(ctx, int32(p))
 		if err != nil {
 			return err
 		}
