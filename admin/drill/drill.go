@@ -20,6 +20,8 @@ const (
 	readyWithin = time.Minute
 	// readBack is how long what the canary wrote may take to be read, and how long a last write may wait for its acknowledgement.
 	readBack = 20 * time.Second
+	// mostDrill bounds a drill that has begun to move clients.
+	mostDrill = 3 * time.Hour
 	// lookEvery is the pause between two looks.
 	lookEvery = 250 * time.Millisecond
 )
@@ -82,6 +84,7 @@ type drill struct {
 	Config
 	Deps
 	report *Report
+	stop   <-chan struct{} // closed when somebody wants it to end soon
 }
 
 // Plan looks whether a drill may begin, and says what it would do. Nothing is begun.
@@ -115,7 +118,7 @@ func newDrill(cfg Config, deps Deps) *drill {
 	if deps.Tell == nil {
 		deps.Tell = func(string) {}
 	}
-	return &drill{cfg, deps, &Report{Version: Version, ID: cfg.ID, Subject: Subject{Mode: cfg.Mode, Router: cfg.Router, Set: cfg.Set, To: cfg.To, Why: cfg.Why}, Began: deps.Now(),
+	return &drill{Config: cfg, Deps: deps, report: &Report{Version: Version, ID: cfg.ID, Subject: Subject{Mode: cfg.Mode, Router: cfg.Router, Set: cfg.Set, To: cfg.To, Why: cfg.Why}, Began: deps.Now(),
 		Objective: Objective{cfg.RTO.Seconds(), cfg.AcceptLoss}, Legs: []Leg{}, Warnings: []string{}, Failures: []string{}}}
 }
 
@@ -159,7 +162,7 @@ func (d *drill) look(ctx context.Context) error {
 	return nil
 }
 
-// sing does the drill while the canary sings.
+// sing does the drill while the canary sings. Before the first switch the end of ctx ends it; a drill that moves clients comes to its end, sooner.
 func (d *drill) sing(ctx context.Context) {
 	r := d.report
 	prepare, cancel := context.WithTimeout(ctx, sung)
@@ -169,19 +172,25 @@ func (d *drill) sing(ctx context.Context) {
 		d.refuse(err)
 		return
 	}
-	singing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	d.stop = ctx.Done()
+	doing, stop := context.WithTimeout(context.WithoutCancel(ctx), mostDrill)
 	var canary sync.WaitGroup
 	var failed error
-	canary.Go(func() { failed = d.Probe.Run(singing) })
+	canary.Go(func() { failed = d.Probe.Run(doing) })
 	began := d.Now()
-	if err := d.heard(ctx, began); err != nil {
-		d.refuse(err)
-	} else if err := d.mayGo(ctx, r.To); err != nil {
+	err = d.heard(ctx, began)
+	var ready *adminpb.ReadyResponse
+	if err == nil {
+		ready, err = d.mayGo(ctx, r.To)
+	}
+	if err == nil && !sleep(ctx, d.Settle) {
+		err = fmt.Errorf("interrupted before a switch was begun: %w", ctx.Err())
+	}
+	if err != nil {
 		d.refuse(err)
 	} else {
-		sleep(ctx, d.Settle)
-		d.switches(ctx)
-		d.settle(ctx, began)
+		d.switches(doing, ready)
+		d.settle(doing, began)
 	}
 	stop()
 	canary.Wait()
@@ -225,28 +234,28 @@ func acked(logs []Log, since time.Time) bool {
 	return true
 }
 
-// mayGo waits until a planned switch to a cluster may begin: the links bring the canary's topic, and what was just written.
-func (d *drill) mayGo(ctx context.Context, to string) error {
+// mayGo waits until a planned switch to a cluster may begin, and tells what it would find: the links bring the canary's topic, and what was just written.
+func (d *drill) mayGo(ctx context.Context, to string) (*adminpb.ReadyResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
 	for {
 		ready, err := d.API.Ready(ctx, &adminpb.ReadyRequest{Name: d.Router, Set: d.Set, To: to, Canary: d.Topic})
 		if err == nil && ready.GetVerdict() != admin.ReadyNo {
-			return nil
+			return ready, nil
 		}
 		if err == nil {
 			err = errors.New(strings.Join(forbidding(ready.GetChecks()), "; "))
 		}
 		if !sleep(ctx, lookEvery) {
-			return fmt.Errorf("the switch to %s may not begin within %v: %w", to, readyWithin, err)
+			return nil, fmt.Errorf("the switch to %s may not begin within %v: %w", to, readyWithin, err)
 		}
 	}
 }
 
 // switches makes the switches of the drill, and brings back what failed.
-func (d *drill) switches(ctx context.Context) {
+func (d *drill) switches(ctx context.Context, ready *adminpb.ReadyResponse) {
 	r := d.report
-	leg := d.leg(ctx, kindOf(d.Mode), r.To)
+	leg := d.leg(ctx, kindOf(d.Mode), r.To, ready)
 	if failures := d.judged(leg); len(failures) > 0 {
 		r.Failures = append(r.Failures, failures...)
 		if leg.Outcome == "committed" && !d.Stay {
@@ -257,30 +266,32 @@ func (d *drill) switches(ctx context.Context) {
 	if !d.Back {
 		return
 	}
-	if err := d.mayGo(ctx, leg.From); err != nil {
+	ready, err := d.mayGo(ctx, leg.From)
+	if err != nil {
 		r.Failures = append(r.Failures, err.Error())
 		return
 	}
-	back := d.leg(ctx, adminpb.SwitchKind_SWITCH_KIND_BACK, leg.From)
+	back := d.leg(ctx, adminpb.SwitchKind_SWITCH_KIND_BACK, leg.From, ready)
 	r.Failures = append(r.Failures, d.judged(back)...)
 }
 
 // bringBack takes clients back to where they were.
 func (d *drill) bringBack(ctx context.Context, failed *Leg) {
 	d.Tell(fmt.Sprintf("it was not good enough: back to %s", failed.From))
-	if err := d.mayGo(ctx, failed.From); err != nil {
+	ready, err := d.mayGo(ctx, failed.From)
+	if err != nil {
 		d.report.Failures = append(d.report.Failures, "it cannot be brought back: "+err.Error())
 		return
 	}
-	back := d.leg(ctx, adminpb.SwitchKind_SWITCH_KIND_BACK, failed.From)
+	back := d.leg(ctx, adminpb.SwitchKind_SWITCH_KIND_BACK, failed.From, ready)
 	d.report.Legs[len(d.report.Legs)-1].Back = true
 	if back.Outcome != "committed" {
 		d.report.Failures = append(d.report.Failures, fmt.Sprintf("it was not brought back to %s: %s: %s", failed.From, back.Outcome, back.Why))
 	}
 }
 
-// leg makes one switch, and waits until the canary has seen what it can.
-func (d *drill) leg(ctx context.Context, kind adminpb.SwitchKind, to string) *Leg {
+// leg makes one switch, before which ready was found, and waits until the canary has seen what it can.
+func (d *drill) leg(ctx context.Context, kind adminpb.SwitchKind, to string, ready *adminpb.ReadyResponse) *Leg {
 	began := d.Now()
 	d.Tell(fmt.Sprintf("%s switch to %s", admin.Name(kind), to))
 	step := ""
@@ -291,6 +302,7 @@ func (d *drill) leg(ctx context.Context, kind adminpb.SwitchKind, to string) *Le
 		}
 	})
 	leg := legOf(m, kind, to, began)
+	leg.Exposed = exposureOf(ready)
 	if err != nil {
 		leg.Outcome, leg.Why = cmp.Or(leg.Outcome, "unknown"), cmp.Or(leg.Why, err.Error())
 	}
@@ -299,12 +311,22 @@ func (d *drill) leg(ctx context.Context, kind adminpb.SwitchKind, to string) *Le
 	if err := d.heard(ctx, ended); err != nil {
 		leg.Why = cmp.Or(leg.Why, err.Error())
 	}
-	sleep(ctx, d.Settle)
+	d.settles(ctx)
 	until := d.Now()
 	f := d.seen(ctx, began, until)
 	leg.Canary = f.canaried(began)
 	d.report.Legs = append(d.report.Legs, *leg)
 	return &d.report.Legs[len(d.report.Legs)-1]
+}
+
+// settles lets the canary write on for a while, unless somebody wants the drill to end soon.
+func (d *drill) settles(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, d.Settle)
+	defer cancel()
+	select {
+	case <-ctx.Done():
+	case <-d.stop:
+	}
 }
 
 // seen waits until what was written between two moments is acknowledged and read, for a while, and judges it.
@@ -329,6 +351,7 @@ func (d *drill) settle(ctx context.Context, began time.Time) {
 	r.Result = &Result{RPORecords: f.Lost, RPOSeconds: f.LostFor.Seconds(), Canary: f.canaried(began)}
 	for _, l := range r.Legs {
 		r.Result.RTOSeconds = max(r.Result.RTOSeconds, l.Canary.Outage)
+		r.Result.RPORecords, r.Result.RPOSeconds = max(r.Result.RPORecords, l.Canary.Lost), max(r.Result.RPOSeconds, l.Canary.LostFor) // a tail may have come late
 	}
 	failures, warnings := judgeAll(d.Config, f)
 	r.Failures, r.Warnings = append(r.Failures, failures...), append(r.Warnings, warnings...)

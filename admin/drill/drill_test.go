@@ -25,7 +25,8 @@ type fabric struct {
 	broken   error // of Ready
 	deaf     bool  // no write is ever acknowledged
 	stands   time.Duration
-	loses    int // of the first writes behind a switch
+	loses    int    // of the first writes behind a switch
+	during   func() // each switch
 
 	mu    sync.Mutex
 	asked []string // switches that were no dry runs
@@ -76,6 +77,9 @@ func (f *fabric) Switch(_ context.Context, req *adminpb.SwitchRequest, each func
 		f.lose = f.loses
 	}
 	f.mu.Unlock()
+	if f.during != nil {
+		f.during()
+	}
 	if m.Outcome == "gone" {
 		m.Outcome, m.Step = "", "hold"
 		return errors.Join(each(m), errors.New("the connection is gone"))
@@ -176,6 +180,64 @@ func TestRun(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestRun_Interrupted: before a switch nothing is begun; what was begun comes to its end, clients go back, and it is sooner over.
+func TestRun_Interrupted(t *testing.T) {
+	for name, tc := range map[string]struct {
+		at      time.Duration // 0: during the first switch
+		verdict Verdict
+		asked   int
+	}{"before": {500 * time.Millisecond, Refused, 0}, "during": {0, Pass, 2}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				f := &fabric{}
+				if tc.at > 0 {
+					time.AfterFunc(tc.at, cancel)
+				} else {
+					f.during = cancel
+				}
+				began := time.Now()
+				r, err := Run(ctx, Config{Mode: Switchover, Router: "shop", To: "us", Back: true, RTO: time.Second, Settle: 10 * time.Second}, Deps{API: f, Probe: f, Now: time.Now})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if r.Verdict != tc.verdict || len(f.asked) != tc.asked || time.Since(began) > 15*time.Second {
+					t.Errorf("%s by %q after %v: %q", r.Verdict, f.asked, time.Since(began), r.Failures)
+				}
+			})
+		})
+	}
+}
+
+// TestRun_LateTail: what was missing behind a failover and came when the home was back is in the RPO, and not lost at the end.
+func TestRun_LateTail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fabric{loses: 5}
+		switches := 0
+		f.during = func() {
+			if switches++; switches == 2 {
+				f.late()
+			}
+		}
+		r, err := Run(t.Context(), Config{Mode: Failover, Router: "shop", To: "us", Back: true, AcceptLoss: 5, RTO: time.Second, Settle: time.Second}, Deps{API: f, Probe: f, Now: time.Now})
+		if err != nil || r.Verdict != Pass || r.Result.RPORecords != 5 || r.Result.Canary.Lost != 0 || r.Result.Canary.Late != 5 || len(r.Warnings) != 1 {
+			t.Errorf("%v, %+v, %q, %q, %v", r.Verdict, r.Result, r.Failures, r.Warnings, err)
+		}
+	})
+}
+
+// late has what was lost come after all.
+func (f *fabric) late() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, w := range f.log.Writes {
+		if !w.Acked.IsZero() && !slices.ContainsFunc(f.log.Reads, func(r Read) bool { return r.Seq == w.Seq }) {
+			f.log.Reads = append(f.log.Reads, Read{Seq: w.Seq, At: time.Now()})
+		}
 	}
 }
 

@@ -101,6 +101,7 @@ type Leg struct {
 	Seconds float64   `json:"seconds"`
 	Gap     float64   `json:"gap_seconds"` // for which clients could not write, as the fabric says
 	Steps   []Step    `json:"steps"`
+	Exposed Exposure  `json:"exposed"` // just before it began
 	Canary  Canaried  `json:"canary"`
 }
 

@@ -108,6 +108,9 @@ func (l *Leg) text(line func(head, format string, args ...any)) {
 	if len(steps) > 0 {
 		line("", "%s +%.3f end", strings.Join(steps, "  "), l.Seconds)
 	}
+	if e := l.Exposed; l.Kind == "unplanned" {
+		line("", "just before, at most %d records were not mirrored, the oldest %.1f s", e.Records, max(0, e.Seconds))
+	}
 	c := l.Canary
 	line("CANARY", "no write acknowledged for %.3f s from +%.3f on; the longest wait of a write %.3f s, of a reader %.3f s; %d of %d writes acknowledged, %d failed",
 		c.Outage, c.OutageAt, c.Wait, c.ReadGap, c.Acked, c.Writes, c.Failed)
