@@ -65,14 +65,11 @@ type Canary struct {
 	logs []Log
 	next []int64 // offset to be read next, by partition
 	bad  []error // why the last read of each partition failed; nil: it did not
-
-	quiet chan struct{} // closed when nothing is to be written any more
-	once  sync.Once
 }
 
 // NewCanary returns the canary of a drill, which writes to a topic behind a door. Nothing is dialled. door stays the caller's.
 func NewCanary(door *broker.Cluster, topic, id string) *Canary {
-	return &Canary{door: door, topic: topic, id: id, every: Every, quiet: make(chan struct{})}
+	return &Canary{door: door, topic: topic, id: id, every: Every}
 }
 
 // Prepare makes the topic if it is not there, and finds its ends.
@@ -147,17 +144,11 @@ func (c *Canary) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-ticker.C:
-			continue
-		case <-c.quiet:
 		}
-		break
 	}
 	<-ctx.Done()
 	return nil
 }
-
-// Quiet ends the writing; what was written is still read.
-func (c *Canary) Quiet() { c.once.Do(func() { close(c.quiet) }) }
 
 // write sends the next record of a partition; nobody waits for its acknowledgement.
 func (c *Canary) write(ctx context.Context, p *broker.Producer, partition int32) {

@@ -42,8 +42,6 @@ type Probe interface {
 	Prepare(ctx context.Context) error
 	// Run writes and reads until ctx ends.
 	Run(ctx context.Context) error
-	// Quiet ends the writing.
-	Quiet()
 	// Logs is what it saw so far, and why it cannot read, if it cannot.
 	Logs() ([]Log, error)
 }
@@ -341,11 +339,9 @@ func (d *drill) seen(ctx context.Context, from, to time.Time) Figures {
 	}
 }
 
-// settle ends the writing, waits for the rest and judges all of it.
+// settle waits for what is not read yet, and judges all that was written until then.
 func (d *drill) settle(ctx context.Context, began time.Time) {
-	until := d.Now()
-	d.Probe.Quiet()
-	f := d.seen(ctx, began, until)
+	f := d.seen(ctx, began, d.Now())
 	r := d.report
 	_, bad := d.Probe.Logs()
 	r.Result = &Result{RPORecords: f.Lost, RPOSeconds: f.LostFor.Seconds(), Canary: f.canaried(began)}

@@ -34,7 +34,6 @@ type fabric struct {
 	down  time.Time // until then nothing is acknowledged
 	lose  int
 	log   Log
-	quiet bool
 }
 
 func (f *fabric) Ready(context.Context, *adminpb.ReadyRequest) (*adminpb.ReadyResponse, error) {
@@ -89,12 +88,6 @@ func (f *fabric) Switch(_ context.Context, req *adminpb.SwitchRequest, each func
 
 func (f *fabric) Prepare(context.Context) error { return nil }
 
-func (f *fabric) Quiet() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.quiet = true
-}
-
 func (f *fabric) Logs() ([]Log, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -104,9 +97,7 @@ func (f *fabric) Logs() ([]Log, error) {
 func (f *fabric) Run(ctx context.Context) error {
 	for sleep(ctx, Every) {
 		f.mu.Lock()
-		if !f.quiet {
-			f.log.Writes = append(f.log.Writes, Write{Seq: int64(len(f.log.Writes) + 1), Sent: time.Now()})
-		}
+		f.log.Writes = append(f.log.Writes, Write{Seq: int64(len(f.log.Writes) + 1), Sent: time.Now()})
 		for i := range f.log.Writes {
 			w := &f.log.Writes[i]
 			if f.deaf || time.Now().Before(f.down) || !w.Acked.IsZero() {

@@ -128,19 +128,3 @@ func late(reads []Read, from, to time.Time) (n int64) {
 	}
 	return n
 }
-
-// unread are how many records were acknowledged and not read yet.
-func unread(logs []Log) (n int64) {
-	for _, l := range logs {
-		read := make(map[int64]bool, len(l.Reads))
-		for _, r := range l.Reads {
-			read[r.Seq] = true
-		}
-		for _, w := range l.Writes {
-			if !w.Acked.IsZero() && !read[w.Seq] {
-				n++
-			}
-		}
-	}
-	return n
-}

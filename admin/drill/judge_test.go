@@ -40,7 +40,7 @@ func TestJudge(t *testing.T) {
 			want: Figures{Writes: 10, Acked: 10, Outage: ms(100), OutageAt: at(5), Wait: ms(5), ReadGap: ms(200), Lost: 1, LostFor: ms(100), Losses: []Loss{{Records: 1, First: 4, Last: 4}}}},
 		{name: "three were lost", change: func(l *Log) { l.Reads = append(l.Reads[:3], l.Reads[6:]...) },
 			want: Figures{Writes: 10, Acked: 10, Outage: ms(100), OutageAt: at(5), Wait: ms(5), ReadGap: ms(400), Lost: 3, LostFor: ms(300), Losses: []Loss{{Records: 3, First: 4, Last: 6}}}},
-		{name: "one came twice", change: func(l *Log) { l.Reads = append(l.Reads, l.Reads[9]) },
+		{name: "one came twice", change: func(l *Log) { l.Reads = append(l.Reads, Read{Seq: 4, At: l.Reads[9].At}) },
 			want: Figures{Writes: 10, Acked: 10, Outage: ms(100), OutageAt: at(5), Wait: ms(5), ReadGap: ms(100), Doubled: 1}},
 		{name: "one came late", change: func(l *Log) { l.Reads[8].Seq, l.Reads[9].Seq = 10, 9 },
 			want: Figures{Writes: 10, Acked: 10, Outage: ms(100), OutageAt: at(5), Wait: ms(5), ReadGap: ms(100), Late: 1}},
@@ -73,6 +73,22 @@ func TestJudge_Outage(t *testing.T) {
 	if f := Judge(logs, at(3000), at(4950)); f.Outage > ms(105) {
 		t.Errorf("behind it: %+v", f)
 	}
+}
+
+// unread are how many records were acknowledged and not read yet.
+func unread(logs []Log) (n int64) {
+	for _, l := range logs {
+		read := make(map[int64]bool, len(l.Reads))
+		for _, r := range l.Reads {
+			read[r.Seq] = true
+		}
+		for _, w := range l.Writes {
+			if !w.Acked.IsZero() && !read[w.Seq] {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // FuzzJudge: whatever was written and read, the figures add up.

@@ -27,6 +27,7 @@ func TestGoesOn(t *testing.T) {
 		{"in the middle", one, 4, 104},
 		{"everything was read", one, 10, 110},
 		{"further than what is there", one, 99, 110},
+		{"in the first of two", two, 4, 104},
 		{"in a hole", two, 12, 120},
 		{"the first of two places", late, 5, 50},
 		{"only the later one is left", late, 12, 52},
