@@ -80,7 +80,7 @@ func TestDemo(t *testing.T) {
 	if code != exitOK || !r.OK || r.Produced < 1000 || r.Mirrored != 2*r.Produced || r.Ledger != 0 || len(r.Dead) != 0 {
 		t.Fatalf("exit %d, %s\n%s", code, out, errs)
 	}
-	for _, want := range []string{"/metrics", "export ISTHMUS_ADDR=127.0.0.1:", " nodes ", " pause eu-us orders:0 ", " set log.level debug ", " kafka-console-consumer.sh --bootstrap-server 127.0.0.1:", " switchover shop --to us --yes", "kill -9 "} {
+	for _, want := range []string{"/metrics", "export ISTHMUS_ADDR=127.0.0.1:", " nodes ", " pause eu-us orders:0 ", " set log.level debug ", " kafka-console-consumer.sh --bootstrap-server 127.0.0.1:", " switchover shop --to us --yes", " drill rehearse shop --to us", "kill -9 "} {
 		if !strings.Contains(errs, want) {
 			t.Errorf("%q does not tell %q", errs, want)
 		}

@@ -5,10 +5,23 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/isthmus-project/isthmus/admin"
 	"github.com/isthmus-project/isthmus/admin/adminpb"
 	"github.com/isthmus-project/isthmus/admin/drill"
 	"github.com/isthmus-project/isthmus/router/generation"
 )
+
+// mostNoted is how many drills of a router are kept. They are in the logs that decide where its home is, which every instance reads when it starts, and nothing is
+// taken out of those. Rehearsals get half of it.
+const mostNoted = 2000
+
+// roomFor returns why a drill of a mode is not kept beside so many others.
+func roomFor(mode string, noted int) error {
+	if noted >= mostNoted || mode == string(drill.Rehearse) && noted >= mostNoted/2 {
+		return &admin.FieldError{Field: "drill", Msg: fmt.Sprintf("%d drills of the router are kept already, and %d, or of rehearsals half of it, is the most: keep the report itself, with --out", noted, mostNoted)}
+	}
+	return nil
+}
 
 // noteTries is how often a note that was overtaken is tried again.
 const noteTries = 5
@@ -39,6 +52,13 @@ func (a *answers) NoteDrill(ctx context.Context, d *adminpb.Drill) error {
 		return err
 	}
 	return a.node.withGenerations(ctx, d.GetRouter(), func(store *generation.Store) error {
+		noted, err := store.Notes(drill.NoteLog)
+		if err == nil {
+			err = roomFor(d.GetMode(), len(noted))
+		}
+		if err != nil {
+			return err
+		}
 		for try := 1; ; try++ {
 			err := store.Note(ctx, drill.NoteLog, text)
 			if !errors.Is(err, generation.ErrBeaten) || try == noteTries {

@@ -25,3 +25,16 @@ func TestLastDrills(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 }
+
+// TestRoomFor: what is kept is bounded, and rehearsals leave room for drills.
+func TestRoomFor(t *testing.T) {
+	for _, tc := range []struct {
+		mode  string
+		noted int
+		room  bool
+	}{{"rehearse", mostNoted/2 - 1, true}, {"rehearse", mostNoted / 2, false}, {"failover", mostNoted / 2, true}, {"failover", mostNoted - 1, true}, {"failover", mostNoted, false}} {
+		if err := roomFor(tc.mode, tc.noted); (err == nil) != tc.room {
+			t.Errorf("%s beside %d: %v", tc.mode, tc.noted, err)
+		}
+	}
+}
