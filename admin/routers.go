@@ -25,13 +25,16 @@ type Porter interface {
 	Routers(ctx context.Context, router string) ([]*adminpb.Router, error)
 	// Hurry has the router of that name read what was decided about its homes, and links make durable what they have copied. It does not wait.
 	Hurry(router string)
+	// Flush has links make durable what they have copied. It does not wait, and disturbs nothing, however often.
+	Flush()
 	// RouterClients lists the connections that are open at them.
 	RouterClients(ctx context.Context, router string) ([]*adminpb.RouterClient, error)
 }
 
 // Routers implements the call of that name.
 func (s *service) Routers(ctx context.Context, req *adminpb.RoutersRequest) (*adminpb.RoutersResponse, error) {
-	ask := &adminpb.RoutersRequest{Router: req.GetRouter(), Look: req.GetLook() && callerOf(ctx).peer != ""}
+	peer := callerOf(ctx).peer != ""
+	ask := &adminpb.RoutersRequest{Router: req.GetRouter(), Look: req.GetLook() && peer, Flush: req.GetFlush() && peer}
 	res, err := s.routers(ctx, ask)
 	if err != nil {
 		return nil, s.code("Routers", err)
@@ -44,9 +47,17 @@ func (s *Server) AskRouters(ctx context.Context, router string) (*adminpb.Router
 	return s.service.routers(ctx, &adminpb.RoutersRequest{Router: router, Look: true})
 }
 
+// FlushRouters asks all nodes how the instances of a router are, and has their links make durable what they have copied: for who only wants to know.
+func (s *Server) FlushRouters(ctx context.Context, router string) (*adminpb.RoutersResponse, error) {
+	return s.service.routers(ctx, &adminpb.RoutersRequest{Router: router, Flush: true})
+}
+
 func (s *service) routers(ctx context.Context, req *adminpb.RoutersRequest) (*adminpb.RoutersResponse, error) {
 	if req.GetLook() {
 		s.node.Hurry(req.GetRouter())
+	}
+	if req.GetFlush() {
+		s.node.Flush()
 	}
 	st, err := s.node.Status(ctx)
 	if err != nil {

@@ -2048,7 +2048,9 @@ type RoutersRequest struct {
 	// The node has its routers read now what was decided about their homes, and its links
 	// make durable what they have copied: a switch waits for both. Nodes ask each other for
 	// that; of others it is passed over.
-	Look          bool `protobuf:"varint,2,opt,name=look,proto3" json:"look,omitempty"`
+	Look bool `protobuf:"varint,2,opt,name=look,proto3" json:"look,omitempty"`
+	// Only the latter: for who looks and moves nobody. As look, of nodes alone.
+	Flush         bool `protobuf:"varint,3,opt,name=flush,proto3" json:"flush,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2093,6 +2095,13 @@ func (x *RoutersRequest) GetRouter() string {
 func (x *RoutersRequest) GetLook() bool {
 	if x != nil {
 		return x.Look
+	}
+	return false
+}
+
+func (x *RoutersRequest) GetFlush() bool {
+	if x != nil {
+		return x.Flush
 	}
 	return false
 }
@@ -8555,10 +8564,11 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"GroupPlace\x12\x16\n" +
 	"\x06offset\x18\x01 \x01(\x03R\x06offset\x12\x10\n" +
 	"\x03lag\x18\x02 \x01(\x03R\x03lag\x12\x16\n" +
-	"\x06active\x18\x03 \x01(\bR\x06active\"<\n" +
+	"\x06active\x18\x03 \x01(\bR\x06active\"R\n" +
 	"\x0eRoutersRequest\x12\x16\n" +
 	"\x06router\x18\x01 \x01(\tR\x06router\x12\x12\n" +
-	"\x04look\x18\x02 \x01(\bR\x04look\"\xaf\x01\n" +
+	"\x04look\x18\x02 \x01(\bR\x04look\x12\x14\n" +
+	"\x05flush\x18\x03 \x01(\bR\x05flush\"\xaf\x01\n" +
 	"\x0fRoutersResponse\x12*\n" +
 	"\x04node\x18\x01 \x01(\v2\x16.isthmus.admin.v1.NodeR\x04node\x122\n" +
 	"\arouters\x18\x02 \x03(\v2\x18.isthmus.admin.v1.RouterR\arouters\x12<\n" +

@@ -38,6 +38,18 @@ func TestWorld_Ready(t *testing.T) {
 		if r := ask("us"); r.GetFrom() != "eu" || !r.GetTime().GetEstimate() || r.GetNode() != "us-1" || slices.ContainsFunc(r.GetLostChecks(), func(c *adminpb.SwitchCheck) bool { return !c.GetOk() }) {
 			t.Errorf("got %v", r)
 		}
+		// A group that stands at eu alone has no position at us; a switch will take it along.
+		group := w.through(doors, kgo.ConsumeTopics("orders"), kgo.ConsumerGroup("readers"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DisableAutoCommit())
+		for n := 0; n < 100; {
+			n += group.PollFetches(t.Context()).NumRecords()
+		}
+		if err := group.CommitUncommittedOffsets(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		group.Close()
+		if g := ask("us").GetGroups(); g.GetGroups() != 1 || g.GetBehind() != 1 || g.GetList()[0].GetGroup() != "readers" || g.GetList()[0].GetMissing() != 4 || g.GetTrouble() != "" {
+			t.Errorf("of groups it says %v", g)
+		}
 		api := w.Nodes[0].API
 		if _, err := api.Pause(t.Context(), &adminpb.PauseRequest{Link: "eu-us", Topic: "orders", Partitions: []int32{1}, Why: "a test"}); err != nil {
 			t.Fatal(err)
@@ -77,6 +89,9 @@ func TestWorld_Ready(t *testing.T) {
 		}
 		if r := ask("eu"); r.GetTime().GetEstimate() || r.GetTime().GetSeconds() > 30 || r.GetGeneration() != 1 || r.GetFrom() != "us" {
 			t.Errorf("behind a switch: %v", r)
+		}
+		if g := ask("eu").GetGroups(); g.GetGroups() != 1 || g.GetBehind() != 0 { // nothing was read since, so it stands alike at both
+			t.Errorf("behind a switch it says of groups %v", g)
 		}
 	})
 }

@@ -20,7 +20,7 @@ func (a *answers) Ready(ctx context.Context, req *adminpb.ReadyRequest) (*adminp
 	if topo == nil {
 		return nil, errors.New("the running configuration is not known yet; try again")
 	}
-	c, end, err := a.node.coordinator(topo, req.GetName())
+	c, end, err := a.node.coordinatorBy(topo, req.GetName(), a.node.server.FlushRouters) // it may be asked all the time, and links are not to rest for that
 	if err != nil {
 		return nil, err
 	}
