@@ -62,6 +62,9 @@ func (s *service) ready(ctx context.Context, req *adminpb.ReadyRequest) (*adminp
 		return nil, err
 	}
 	mirrorsSay(res, st)
+	if drills, err := s.node.Drills(ctx, req.GetName()); err == nil { // without them the last switches tell
+		drillsSay(res, req.GetSet(), drills)
+	}
 	return res, nil
 }
 
@@ -195,6 +198,22 @@ func mirrorsSay(res *adminpb.ReadyResponse, st *adminpb.StatusResponse) {
 	if loss := res.GetLoss(); loss != nil {
 		loss.Seconds = oldest(loss)
 		loss.Trouble = cmp.Or(loss.GetTrouble(), unansweredText(st.GetUnanswered()))
+	}
+}
+
+// lastDrills is how many drills tell for how long clients would wait.
+const lastDrills = 5
+
+// drillsSay tells for how long clients could not write by the last drills of a set that were planned switches and passed: a canary saw that from outside. It is pure.
+func drillsSay(res *adminpb.ReadyResponse, set string, drills []*adminpb.Drill) {
+	n, longest := 0, 0.0
+	for _, d := range slices.Backward(drills) {
+		if d.GetSet() == set && d.GetVerdict() == "pass" && (d.GetMode() == "switchover" || d.GetMode() == "failback") && n < lastDrills {
+			n, longest = n+1, max(longest, d.GetRtoSeconds())
+		}
+	}
+	if n > 0 {
+		res.Time = &adminpb.ReadyTime{Seconds: longest, By: fmt.Sprintf("the longest of the last %d planned drills of it, as their canary saw it", n)}
 	}
 }
 

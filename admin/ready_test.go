@@ -47,6 +47,28 @@ func TestReady_OfARouter(t *testing.T) {
 	}
 }
 
+// TestDrillsSay: what a canary saw counts before what nodes say of switches; of drills that passed, planned, of the set.
+func TestDrillsSay(t *testing.T) {
+	drill := func(set, mode, verdict string, rto float64) *adminpb.Drill {
+		return &adminpb.Drill{Set: set, Mode: mode, Verdict: verdict, RtoSeconds: rto}
+	}
+	others := []*adminpb.Drill{drill("fast", "switchover", "pass", 9), drill("", "failover", "pass", 8), drill("", "switchover", "fail", 7), drill("", "rehearse", "pass", 6)}
+	said := &adminpb.ReadyTime{Seconds: 0.5, By: "an estimate", Estimate: true}
+	res := &adminpb.ReadyResponse{Time: said}
+	drillsSay(res, "", others)
+	if res.GetTime() != said {
+		t.Errorf("got %v", res)
+	}
+	all := append(others, drill("", "switchover", "pass", 5))
+	for _, rto := range []float64{0.1, 0.4, 0.2, 0.1, 0.3} {
+		all = append(all, drill("", "failback", "pass", rto))
+	}
+	drillsSay(res, "", all)
+	if res.GetTime().GetSeconds() != 0.4 || res.GetTime().GetEstimate() || !strings.Contains(res.GetTime().GetBy(), "last 5 planned drills") {
+		t.Errorf("got %v", res)
+	}
+}
+
 func TestMirrorsSay(t *testing.T) {
 	part := func(p int32, state adminpb.State, seconds float64) *adminpb.Partition {
 		return &adminpb.Partition{Partition: p, State: state, LagSeconds: seconds, Reason: "ana: new disks"}
