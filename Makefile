@@ -11,13 +11,16 @@ BENCHPKG   ?= ./...
 SEED       ?= 1
 MINUTES    ?= 10
 
-.PHONY: help run build test check bench bench-router fuzz model nemesis clients proto kafka-up kafka-down clean
+.PHONY: help run drill build test check bench bench-router fuzz model nemesis clients proto kafka-up kafka-down clean
 
 help:            ## show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
 run: build       ## three embedded data centers that mirror each other, with a live table
 	bin/isthmus demo
+
+drill: build     ## a drill on embedded clusters: move the clients of a router to another cluster and back, and print the report
+	bin/isthmus demo --drill
 
 build:           ## bin/isthmus
 	CGO_ENABLED=0 go build -trimpath -o bin/isthmus ./cmd/isthmus

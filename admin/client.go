@@ -190,6 +190,35 @@ func (c *Client) Switch(ctx context.Context, req *adminpb.SwitchRequest, each fu
 	return receive(c, stream.Recv, each)
 }
 
+// Ready asks whether clients could go to a cluster now, and what it would cost.
+func (c *Client) Ready(ctx context.Context, req *adminpb.ReadyRequest) (*adminpb.ReadyResponse, error) {
+	ctx, cancel := patient(ctx)
+	defer cancel()
+	return ask(ctx, c, c.api.Ready, req)
+}
+
+// Rehearse tries what a switch does, with a shadow topic.
+func (c *Client) Rehearse(ctx context.Context, req *adminpb.RehearseRequest) (*adminpb.RehearseResponse, error) {
+	ctx, cancel := patient(ctx)
+	defer cancel()
+	return ask(ctx, c, c.api.Rehearse, req)
+}
+
+// NoteDrill keeps how a drill ended.
+func (c *Client) NoteDrill(ctx context.Context, d *adminpb.Drill) (*adminpb.Drill, error) {
+	ctx, cancel := patient(ctx)
+	defer cancel()
+	res, err := ask(ctx, c, c.api.NoteDrill, &adminpb.NoteDrillRequest{Drill: d})
+	return res.GetDrill(), err
+}
+
+// Drills asks for the newest drills of a router; a limit of 0 is the node's own.
+func (c *Client) Drills(ctx context.Context, router string, limit int32) (*adminpb.DrillsResponse, error) {
+	ctx, cancel := patient(ctx)
+	defer cancel()
+	return ask(ctx, c, c.api.Drills, &adminpb.DrillsRequest{Router: router, Limit: limit})
+}
+
 // Drain moves all work away from a node, or lets it take work again.
 func (c *Client) Drain(ctx context.Context, req *adminpb.DrainRequest) (*adminpb.WriteResponse, error) {
 	return ask(ctx, c, c.api.Drain, req)

@@ -41,6 +41,8 @@ type fakeNode struct {
 	planted  map[string]*adminpb.Difference // by topic:partition
 	unread   error                          // of Verify of payments
 	hurried  []string                       // routers
+	flushed  int                            // times
+	drills   []*adminpb.Drill               // noted
 	hold     chan struct{}                  // Verify says here that it began, and does not end by itself
 }
 

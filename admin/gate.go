@@ -71,7 +71,8 @@ func (g *gate) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, h
 	}
 	most := serveTimeout
 	switch info.FullMethod {
-	case adminpb.Admin_RotateKey_FullMethodName, adminpb.Admin_Anchor_FullMethodName, adminpb.Admin_Groups_FullMethodName, adminpb.Admin_TranslateGroup_FullMethodName:
+	case adminpb.Admin_RotateKey_FullMethodName, adminpb.Admin_Anchor_FullMethodName, adminpb.Admin_Groups_FullMethodName, adminpb.Admin_TranslateGroup_FullMethodName,
+		adminpb.Admin_Ready_FullMethodName, adminpb.Admin_Rehearse_FullMethodName:
 		most = patientTimeout
 	}
 	ctx, cancel := context.WithTimeout(withCaller(ctx, who), most)

@@ -101,6 +101,16 @@ var calls = map[string]func(context.Context, *Client) error{
 	"Switch": func(ctx context.Context, c *Client) error {
 		return c.Switch(ctx, &adminpb.SwitchRequest{Router: "shop", To: "us", Kind: adminpb.SwitchKind_SWITCH_KIND_PLANNED, DryRun: true}, func(*adminpb.SwitchProgress) error { return nil })
 	},
+	"Ready": func(ctx context.Context, c *Client) error {
+		_, err := c.Ready(ctx, &adminpb.ReadyRequest{Name: "shop", To: "us"})
+		return err
+	},
+	"Drills": func(ctx context.Context, c *Client) error { _, err := c.Drills(ctx, "shop", 0); return err },
+	"Rehearse": func(ctx context.Context, c *Client) error {
+		_, err := c.Rehearse(ctx, &adminpb.RehearseRequest{Router: "shop", To: "us", Topic: "isthmus.shadow"})
+		return err
+	},
+	"NoteDrill": func(ctx context.Context, c *Client) error { _, err := c.NoteDrill(ctx, aDrill()); return err },
 	"Drain": func(ctx context.Context, c *Client) error {
 		_, err := c.Drain(ctx, &adminpb.DrainRequest{Node: "a", DryRun: true})
 		return err
@@ -191,7 +201,7 @@ func setOf(key string) func(context.Context, *Client) error {
 // allowed says who may: v, o and a are the roles, in capitals if bound to orders.
 var allowed = map[string]string{
 	"Status": "vVoOaA", "Translate": "vVoOaA", "Translate payments": "voa", "Ledger": "vVoOaA", "Nodes": "vVoOaA", "Owners": "vVoOaA",
-	"Settings": "vVoOaA", "History": "vVoOaA", "Watch": "vVoOaA", "Export": "voa", "Diff": "voa",
+	"Settings": "vVoOaA", "History": "vVoOaA", "Watch": "vVoOaA", "Export": "voa", "Diff": "voa", "Ready": "voa", "Drills": "voa", "NoteDrill": "oa", "Rehearse": "oa",
 	"Pause": "oOaA", "Pause orders-*": "oOaA", "Pause payments": "oa", "Pause all": "oa", "Pause order*": "oa", "Resume": "oOaA", "Resume all": "oa",
 	"Retry": "oOaA", "Retry payments": "oa", "Retry all": "oa", "Anchor": "oOaA", "Anchor payments": "oa",
 	"Drift": "vVoOaA", "Groups": "vVoOaA", "TranslateGroup": "vVoOaA", "Verify": "vVoOaA", "Verify payments": "voa", "Verify all": "voa",

@@ -27,6 +27,8 @@ type Porter interface {
 	Hurry(router string)
 	// Written has the sets of a router that Routers has told of say how far the logs of their homes go.
 	Written(of *adminpb.Router)
+	// Flush has links make durable what they have copied. It does not wait, and disturbs nothing, however often.
+	Flush()
 	// RouterClients lists the connections that are open at them.
 	RouterClients(ctx context.Context, router string) ([]*adminpb.RouterClient, error)
 }
@@ -34,7 +36,7 @@ type Porter interface {
 // Routers implements the call of that name.
 func (s *service) Routers(ctx context.Context, req *adminpb.RoutersRequest) (*adminpb.RoutersResponse, error) {
 	peer := callerOf(ctx).peer != ""
-	ask := &adminpb.RoutersRequest{Router: req.GetRouter(), Look: peer && req.GetLook(), Ends: peer && req.GetEnds()}
+	ask := &adminpb.RoutersRequest{Router: req.GetRouter(), Look: peer && req.GetLook(), Flush: peer && req.GetFlush(), Ends: peer && req.GetEnds()}
 	res, err := s.routers(ctx, ask)
 	if err != nil {
 		return nil, s.code("Routers", err)
@@ -52,9 +54,17 @@ func (s *Server) AskWritten(ctx context.Context, router string) (*adminpb.Router
 	return s.service.routers(ctx, &adminpb.RoutersRequest{Router: router, Ends: true})
 }
 
+// FlushRouters asks all nodes how the instances of a router are, and has their links make durable what they have copied: for who only wants to know.
+func (s *Server) FlushRouters(ctx context.Context, router string) (*adminpb.RoutersResponse, error) {
+	return s.service.routers(ctx, &adminpb.RoutersRequest{Router: router, Flush: true})
+}
+
 func (s *service) routers(ctx context.Context, req *adminpb.RoutersRequest) (*adminpb.RoutersResponse, error) {
 	if req.GetLook() {
 		s.node.Hurry(req.GetRouter())
+	}
+	if req.GetFlush() {
+		s.node.Flush()
 	}
 	st, err := s.node.Status(ctx)
 	if err != nil {

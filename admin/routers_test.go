@@ -11,6 +11,12 @@ import (
 	"github.com/isthmus-project/isthmus/admin/adminpb"
 )
 
+func (n *fakeNode) Flush() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.flushed++
+}
+
 func (n *fakeNode) Hurry(router string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -133,6 +139,14 @@ func TestAskRouters(t *testing.T) {
 	}
 	got, err := a.AskRouters(t.Context(), "shop")
 	if err != nil || len(got.GetRouters()) != 2 || len(nodes["a"].hurried) != 1 || len(nodes["b"].hurried) != 1 {
+		t.Errorf("%v, %v; a %v, b %v", got.GetRouters(), err, nodes["a"].hurried, nodes["b"].hurried)
+	}
+	// Who only wants to know hurries nobody: links would leave the positions of groups alone for a while.
+	if _, err := ask(t.Context(), c, c.api.Routers, &adminpb.RoutersRequest{Router: "shop", Flush: true}); err != nil || nodes["b"].flushed > 0 {
+		t.Errorf("%v, %v", nodes["b"].flushed, err)
+	}
+	got, err = a.FlushRouters(t.Context(), "shop")
+	if err != nil || len(got.GetRouters()) != 2 || nodes["a"].flushed != 1 || nodes["b"].flushed != 1 || len(nodes["a"].hurried) != 1 || len(nodes["b"].hurried) != 1 {
 		t.Errorf("%v, %v; a %v, b %v", got.GetRouters(), err, nodes["a"].hurried, nodes["b"].hurried)
 	}
 }

@@ -24,6 +24,15 @@ type Switcher interface {
 	// outcome is told when it is known; that of a dry run may be left out, its checks say it. An error of tell says that nobody listens any more: a switch that has not begun ends then,
 	// another one goes on. The end of ctx is that of the node: what can be rolled back is. [Asker] of ctx wants it. Its error is for a switch that could not be tried.
 	Switch(ctx context.Context, req *adminpb.SwitchRequest, tell func(*adminpb.SwitchProgress) error) error
+	// Ready tells what a switch of a router would find. The fields of the request were checked, and its name is a router's. Name, set, node, at and verdict
+	// of the answer are not its matter, nor what only those know that mirror: ages, and why a partition is not mirrored.
+	Ready(ctx context.Context, req *adminpb.ReadyRequest) (*adminpb.ReadyResponse, error)
+	// Rehearse tries what a switch does, without a client. The fields of the request were checked; node is not its matter.
+	Rehearse(ctx context.Context, req *adminpb.RehearseRequest) (*adminpb.RehearseResponse, error)
+	// NoteDrill keeps a drill of a router that is there, durably; its fields were checked.
+	NoteDrill(ctx context.Context, d *adminpb.Drill) error
+	// Drills are those of a router that is there, in the order in which they were noted.
+	Drills(ctx context.Context, router string) ([]*adminpb.Drill, error)
 }
 
 // Homes is what can be switched of a router.

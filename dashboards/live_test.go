@@ -34,10 +34,24 @@ var exempt = map[string]string{
 	"isthmus_mirror_throttled_seconds_total":  "a limit that somebody set; what it costs is the lag, which is shown",
 	"isthmus_mirror_folded_partitions":        "a property of the node's size; the table of partitions says _other",
 	"isthmus_mirror_retention_headroom_bytes": "a warning beside the lag, for alerts; only while something waits",
+
+	"isthmus_drill_last_passed_timestamp_seconds": "for the alert of stale drills",
+	"isthmus_drill_last_timestamp_seconds":        "for alerts; isthmus drill history tells all of a drill",
+	"isthmus_drill_passed":                        "for alerts; isthmus drill history tells all of a drill",
+	"isthmus_drill_rto_seconds":                   "of one moment; isthmus drill history tells all of a drill",
+	"isthmus_drill_rpo_records":                   "of one moment; isthmus drill history tells all of a drill",
 }
 
-// fleeting are the metrics that are exported only while something is wrong, as they are then.
+// fleeting are the metrics that are exported only while something is wrong, or behind a drill, as they are then.
 const fleeting = `
+# TYPE isthmus_drill_last_timestamp_seconds gauge
+isthmus_drill_last_timestamp_seconds{router="shop",set="",mode="failover"} 1
+# TYPE isthmus_drill_passed gauge
+isthmus_drill_passed{router="shop",set="",mode="failover"} 1
+# TYPE isthmus_drill_rto_seconds gauge
+isthmus_drill_rto_seconds{router="shop",set="",mode="failover"} 1
+# TYPE isthmus_drill_rpo_records gauge
+isthmus_drill_rpo_records{router="shop",set="",mode="failover"} 1
 # TYPE isthmus_mirror_partition_cause gauge
 isthmus_mirror_partition_cause{link="a-b",topic="t",partition="0",cause="manual"} 1
 # TYPE isthmus_mirror_retention_headroom_seconds gauge

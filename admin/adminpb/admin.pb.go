@@ -2049,9 +2049,11 @@ type RoutersRequest struct {
 	// make durable what they have copied: a switch waits for both. Nodes ask each other for
 	// that; of others it is passed over.
 	Look bool `protobuf:"varint,2,opt,name=look,proto3" json:"look,omitempty"`
+	// Only the latter: for who looks and moves nobody. As look, of nodes alone.
+	Flush bool `protobuf:"varint,3,opt,name=flush,proto3" json:"flush,omitempty"`
 	// Each set tells how far the home's logs go by what it acknowledged: of nodes only, as
 	// look.
-	Ends          bool `protobuf:"varint,3,opt,name=ends,proto3" json:"ends,omitempty"`
+	Ends          bool `protobuf:"varint,4,opt,name=ends,proto3" json:"ends,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2096,6 +2098,13 @@ func (x *RoutersRequest) GetRouter() string {
 func (x *RoutersRequest) GetLook() bool {
 	if x != nil {
 		return x.Look
+	}
+	return false
+}
+
+func (x *RoutersRequest) GetFlush() bool {
+	if x != nil {
+		return x.Flush
 	}
 	return false
 }
@@ -3698,6 +3707,1241 @@ func (x *SwitchStanding) GetText() string {
 	return ""
 }
 
+// ReadyRequest says who would go where.
+type ReadyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of a virtual cluster, or of a link where no virtual cluster has it. Required.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Name of one of the sets of a virtual cluster; empty for what no set names, and of links.
+	Set string `protobuf:"bytes,2,opt,name=set,proto3" json:"set,omitempty"`
+	// The cluster that would be gone to; of a link its target. Required.
+	To string `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	// A topic that a drill would write to: whether it goes along, both ways, is looked at
+	// too. Empty: none.
+	Canary        string `protobuf:"bytes,4,opt,name=canary,proto3" json:"canary,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadyRequest) Reset() {
+	*x = ReadyRequest{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadyRequest) ProtoMessage() {}
+
+func (x *ReadyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadyRequest.ProtoReflect.Descriptor instead.
+func (*ReadyRequest) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ReadyRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ReadyRequest) GetSet() string {
+	if x != nil {
+		return x.Set
+	}
+	return ""
+}
+
+func (x *ReadyRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *ReadyRequest) GetCanary() string {
+	if x != nil {
+		return x.Canary
+	}
+	return ""
+}
+
+// ReadyResponse is what a switch would find at one moment.
+type ReadyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The name is that of a link.
+	Link bool   `protobuf:"varint,2,opt,name=link,proto3" json:"link,omitempty"`
+	Set  string `protobuf:"bytes,3,opt,name=set,proto3" json:"set,omitempty"`
+	// The cluster where clients are now.
+	From string `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"`
+	To   string `protobuf:"bytes,5,opt,name=to,proto3" json:"to,omitempty"`
+	// Counts the homes of the set; of a link 0.
+	Generation int64 `protobuf:"varint,6,opt,name=generation,proto3" json:"generation,omitempty"`
+	// The node that looked, and when, by its clock.
+	Node string                 `protobuf:"bytes,7,opt,name=node,proto3" json:"node,omitempty"`
+	At   *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=at,proto3" json:"at,omitempty"`
+	// ready; warning: ready, and a check has something to be known; not-ready: a check
+	// forbids a planned switch.
+	Verdict string `protobuf:"bytes,9,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	// What a planned switch would look at.
+	Checks []*SwitchCheck `protobuf:"bytes,10,rep,name=checks,proto3" json:"checks,omitempty"`
+	// What an unplanned switch would look at, if the home were lost now. Of a link none.
+	LostChecks    []*SwitchCheck `protobuf:"bytes,11,rep,name=lost_checks,json=lostChecks,proto3" json:"lost_checks,omitempty"`
+	Loss          *ReadyLoss     `protobuf:"bytes,12,opt,name=loss,proto3" json:"loss,omitempty"`
+	Groups        *ReadyGroups   `protobuf:"bytes,13,opt,name=groups,proto3" json:"groups,omitempty"`
+	Time          *ReadyTime     `protobuf:"bytes,14,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadyResponse) Reset() {
+	*x = ReadyResponse{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadyResponse) ProtoMessage() {}
+
+func (x *ReadyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadyResponse.ProtoReflect.Descriptor instead.
+func (*ReadyResponse) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ReadyResponse) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ReadyResponse) GetLink() bool {
+	if x != nil {
+		return x.Link
+	}
+	return false
+}
+
+func (x *ReadyResponse) GetSet() string {
+	if x != nil {
+		return x.Set
+	}
+	return ""
+}
+
+func (x *ReadyResponse) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *ReadyResponse) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *ReadyResponse) GetGeneration() int64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *ReadyResponse) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *ReadyResponse) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *ReadyResponse) GetVerdict() string {
+	if x != nil {
+		return x.Verdict
+	}
+	return ""
+}
+
+func (x *ReadyResponse) GetChecks() []*SwitchCheck {
+	if x != nil {
+		return x.Checks
+	}
+	return nil
+}
+
+func (x *ReadyResponse) GetLostChecks() []*SwitchCheck {
+	if x != nil {
+		return x.LostChecks
+	}
+	return nil
+}
+
+func (x *ReadyResponse) GetLoss() *ReadyLoss {
+	if x != nil {
+		return x.Loss
+	}
+	return nil
+}
+
+func (x *ReadyResponse) GetGroups() *ReadyGroups {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *ReadyResponse) GetTime() *ReadyTime {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+// ReadyLoss is what clients would miss if the cluster where they are were lost at this
+// moment: a planned switch waits for it and loses nothing.
+type ReadyLoss struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Records that are not durably known to be mirrored: at most so many are missing. -1: not
+	// known. Offsets are counted, so holes and markers are among them.
+	Records int64 `protobuf:"varint,1,opt,name=records,proto3" json:"records,omitempty"`
+	// Partitions that were looked at, and those of them that miss any.
+	Partitions int32 `protobuf:"varint,2,opt,name=partitions,proto3" json:"partitions,omitempty"`
+	Behind     int32 `protobuf:"varint,3,opt,name=behind,proto3" json:"behind,omitempty"`
+	// Age of the oldest of these records, where a node that mirrors says so; -1: not known.
+	Seconds float64 `protobuf:"fixed64,4,opt,name=seconds,proto3" json:"seconds,omitempty"`
+	// The most records first; at most 100.
+	List []*ReadyPartition `protobuf:"bytes,5,rep,name=list,proto3" json:"list,omitempty"`
+	// Why not all could be learnt; empty: it was.
+	Trouble       string `protobuf:"bytes,6,opt,name=trouble,proto3" json:"trouble,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadyLoss) Reset() {
+	*x = ReadyLoss{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadyLoss) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadyLoss) ProtoMessage() {}
+
+func (x *ReadyLoss) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadyLoss.ProtoReflect.Descriptor instead.
+func (*ReadyLoss) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *ReadyLoss) GetRecords() int64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
+func (x *ReadyLoss) GetPartitions() int32 {
+	if x != nil {
+		return x.Partitions
+	}
+	return 0
+}
+
+func (x *ReadyLoss) GetBehind() int32 {
+	if x != nil {
+		return x.Behind
+	}
+	return 0
+}
+
+func (x *ReadyLoss) GetSeconds() float64 {
+	if x != nil {
+		return x.Seconds
+	}
+	return 0
+}
+
+func (x *ReadyLoss) GetList() []*ReadyPartition {
+	if x != nil {
+		return x.List
+	}
+	return nil
+}
+
+func (x *ReadyLoss) GetTrouble() string {
+	if x != nil {
+		return x.Trouble
+	}
+	return ""
+}
+
+// ReadyPartition is a partition of which records are missing.
+type ReadyPartition struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Topic     string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	Partition int32                  `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	Records   int64                  `protobuf:"varint,3,opt,name=records,proto3" json:"records,omitempty"`
+	// Age of the oldest of them; -1: not known.
+	Seconds float64 `protobuf:"fixed64,4,opt,name=seconds,proto3" json:"seconds,omitempty"`
+	// Why it is not mirrored now; empty: it is.
+	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadyPartition) Reset() {
+	*x = ReadyPartition{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadyPartition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadyPartition) ProtoMessage() {}
+
+func (x *ReadyPartition) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadyPartition.ProtoReflect.Descriptor instead.
+func (*ReadyPartition) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *ReadyPartition) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *ReadyPartition) GetPartition() int32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *ReadyPartition) GetRecords() int64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
+func (x *ReadyPartition) GetSeconds() float64 {
+	if x != nil {
+		return x.Seconds
+	}
+	return 0
+}
+
+func (x *ReadyPartition) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// ReadyGroups is what groups would read again, or not find, if the cluster where they are
+// were lost now. A planned switch takes their positions along.
+type ReadyGroups struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Groups that were looked at, and those of them that are behind or have no position.
+	Groups int32 `protobuf:"varint,1,opt,name=groups,proto3" json:"groups,omitempty"`
+	Behind int32 `protobuf:"varint,2,opt,name=behind,proto3" json:"behind,omitempty"`
+	// Offsets that would be read again, at most.
+	Reread int64 `protobuf:"varint,3,opt,name=reread,proto3" json:"reread,omitempty"`
+	// What most is wrong with first; at most 100.
+	List []*ReadyGroup `protobuf:"bytes,4,rep,name=list,proto3" json:"list,omitempty"`
+	// Why not all could be learnt; empty: it was.
+	Trouble       string `protobuf:"bytes,5,opt,name=trouble,proto3" json:"trouble,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadyGroups) Reset() {
+	*x = ReadyGroups{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadyGroups) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadyGroups) ProtoMessage() {}
+
+func (x *ReadyGroups) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadyGroups.ProtoReflect.Descriptor instead.
+func (*ReadyGroups) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *ReadyGroups) GetGroups() int32 {
+	if x != nil {
+		return x.Groups
+	}
+	return 0
+}
+
+func (x *ReadyGroups) GetBehind() int32 {
+	if x != nil {
+		return x.Behind
+	}
+	return 0
+}
+
+func (x *ReadyGroups) GetReread() int64 {
+	if x != nil {
+		return x.Reread
+	}
+	return 0
+}
+
+func (x *ReadyGroups) GetList() []*ReadyGroup {
+	if x != nil {
+		return x.List
+	}
+	return nil
+}
+
+func (x *ReadyGroups) GetTrouble() string {
+	if x != nil {
+		return x.Trouble
+	}
+	return ""
+}
+
+// ReadyGroup is a group whose positions are not all where they should be.
+type ReadyGroup struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Group  string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	Reread int64                  `protobuf:"varint,2,opt,name=reread,proto3" json:"reread,omitempty"`
+	// Positions that are not at the other cluster at all: the group's own setting says where
+	// it begins there.
+	Missing int32 `protobuf:"varint,3,opt,name=missing,proto3" json:"missing,omitempty"`
+	// Offsets that would be passed over: it stands further there than it does here.
+	Skipped       int64 `protobuf:"varint,4,opt,name=skipped,proto3" json:"skipped,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadyGroup) Reset() {
+	*x = ReadyGroup{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadyGroup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadyGroup) ProtoMessage() {}
+
+func (x *ReadyGroup) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadyGroup.ProtoReflect.Descriptor instead.
+func (*ReadyGroup) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *ReadyGroup) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *ReadyGroup) GetReread() int64 {
+	if x != nil {
+		return x.Reread
+	}
+	return 0
+}
+
+func (x *ReadyGroup) GetMissing() int32 {
+	if x != nil {
+		return x.Missing
+	}
+	return 0
+}
+
+func (x *ReadyGroup) GetSkipped() int64 {
+	if x != nil {
+		return x.Skipped
+	}
+	return 0
+}
+
+// ReadyTime is for how long clients could not write.
+type ReadyTime struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Seconds float64                `protobuf:"fixed64,1,opt,name=seconds,proto3" json:"seconds,omitempty"`
+	// How that is known, for people: by which drills or switches, or that it is an estimate,
+	// and of what.
+	By            string `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	Estimate      bool   `protobuf:"varint,3,opt,name=estimate,proto3" json:"estimate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadyTime) Reset() {
+	*x = ReadyTime{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadyTime) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadyTime) ProtoMessage() {}
+
+func (x *ReadyTime) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadyTime.ProtoReflect.Descriptor instead.
+func (*ReadyTime) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *ReadyTime) GetSeconds() float64 {
+	if x != nil {
+		return x.Seconds
+	}
+	return 0
+}
+
+func (x *ReadyTime) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *ReadyTime) GetEstimate() bool {
+	if x != nil {
+		return x.Estimate
+	}
+	return false
+}
+
+// RehearseRequest says who would go where.
+type RehearseRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of a virtual cluster. Required.
+	Router string `protobuf:"bytes,1,opt,name=router,proto3" json:"router,omitempty"`
+	// Name of one of its sets; empty for what no set names.
+	Set string `protobuf:"bytes,2,opt,name=set,proto3" json:"set,omitempty"`
+	// The cluster that would be gone to. Required.
+	To string `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	// The shadow topic; it is made if it is not there, and stays. Required.
+	Topic string `protobuf:"bytes,4,opt,name=topic,proto3" json:"topic,omitempty"`
+	// Why, for people.
+	Why           string `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RehearseRequest) Reset() {
+	*x = RehearseRequest{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RehearseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RehearseRequest) ProtoMessage() {}
+
+func (x *RehearseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RehearseRequest.ProtoReflect.Descriptor instead.
+func (*RehearseRequest) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *RehearseRequest) GetRouter() string {
+	if x != nil {
+		return x.Router
+	}
+	return ""
+}
+
+func (x *RehearseRequest) GetSet() string {
+	if x != nil {
+		return x.Set
+	}
+	return ""
+}
+
+func (x *RehearseRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *RehearseRequest) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *RehearseRequest) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+// RehearseResponse is what was tried, and how it went.
+type RehearseResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	From  string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To    string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// The node that tried it.
+	Node string `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	// What a planned switch would look at.
+	Checks []*SwitchCheck `protobuf:"bytes,4,rep,name=checks,proto3" json:"checks,omitempty"`
+	// A link carries the shadow topic; else only what needs none was tried.
+	Shadowed bool `protobuf:"varint,5,opt,name=shadowed,proto3" json:"shadowed,omitempty"`
+	// Records that were written to it.
+	Records int64           `protobuf:"varint,6,opt,name=records,proto3" json:"records,omitempty"`
+	Steps   []*RehearseStep `protobuf:"bytes,7,rep,name=steps,proto3" json:"steps,omitempty"`
+	// What would not have gone well; none: it all did.
+	Failures      []string `protobuf:"bytes,8,rep,name=failures,proto3" json:"failures,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RehearseResponse) Reset() {
+	*x = RehearseResponse{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RehearseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RehearseResponse) ProtoMessage() {}
+
+func (x *RehearseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RehearseResponse.ProtoReflect.Descriptor instead.
+func (*RehearseResponse) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *RehearseResponse) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *RehearseResponse) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *RehearseResponse) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *RehearseResponse) GetChecks() []*SwitchCheck {
+	if x != nil {
+		return x.Checks
+	}
+	return nil
+}
+
+func (x *RehearseResponse) GetShadowed() bool {
+	if x != nil {
+		return x.Shadowed
+	}
+	return false
+}
+
+func (x *RehearseResponse) GetRecords() int64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
+func (x *RehearseResponse) GetSteps() []*RehearseStep {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+func (x *RehearseResponse) GetFailures() []string {
+	if x != nil {
+		return x.Failures
+	}
+	return nil
+}
+
+// RehearseStep is one thing that was tried.
+type RehearseStep struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// checks, control, instances, topic, write, mirror, map, positions or clean.
+	Name    string  `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Seconds float64 `protobuf:"fixed64,2,opt,name=seconds,proto3" json:"seconds,omitempty"`
+	// A switch has it too, while clients wait.
+	Part          bool `protobuf:"varint,3,opt,name=part,proto3" json:"part,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RehearseStep) Reset() {
+	*x = RehearseStep{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RehearseStep) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RehearseStep) ProtoMessage() {}
+
+func (x *RehearseStep) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RehearseStep.ProtoReflect.Descriptor instead.
+func (*RehearseStep) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *RehearseStep) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RehearseStep) GetSeconds() float64 {
+	if x != nil {
+		return x.Seconds
+	}
+	return 0
+}
+
+func (x *RehearseStep) GetPart() bool {
+	if x != nil {
+		return x.Part
+	}
+	return false
+}
+
+// Drill is what is kept of one.
+type Drill struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names it. Required.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The virtual cluster, and one of its sets; empty for what no set names. The former is required.
+	Router string `protobuf:"bytes,2,opt,name=router,proto3" json:"router,omitempty"`
+	Set    string `protobuf:"bytes,3,opt,name=set,proto3" json:"set,omitempty"`
+	// switchover, failover, failback or rehearse. Required.
+	Mode string `protobuf:"bytes,4,opt,name=mode,proto3" json:"mode,omitempty"`
+	From string `protobuf:"bytes,5,opt,name=from,proto3" json:"from,omitempty"`
+	To   string `protobuf:"bytes,6,opt,name=to,proto3" json:"to,omitempty"`
+	// pass, fail, refused, aborted or unknown. Required.
+	Verdict string `protobuf:"bytes,7,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	// By the clock of who ran it. Required.
+	Began *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=began,proto3" json:"began,omitempty"`
+	Ended *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=ended,proto3" json:"ended,omitempty"`
+	// As its canary saw it: for how long clients could not write, and what was lost. Of a
+	// rehearsal rto_seconds is what a switch would have taken at least.
+	RtoSeconds float64 `protobuf:"fixed64,10,opt,name=rto_seconds,json=rtoSeconds,proto3" json:"rto_seconds,omitempty"`
+	RpoRecords int64   `protobuf:"varint,11,opt,name=rpo_records,json=rpoRecords,proto3" json:"rpo_records,omitempty"`
+	RpoSeconds float64 `protobuf:"fixed64,12,opt,name=rpo_seconds,json=rpoSeconds,proto3" json:"rpo_seconds,omitempty"`
+	// Why it was not good enough: the first words of it.
+	Failure  string `protobuf:"bytes,13,opt,name=failure,proto3" json:"failure,omitempty"`
+	Warnings int32  `protobuf:"varint,14,opt,name=warnings,proto3" json:"warnings,omitempty"`
+	// Who ran it, as the node that noted it knows; it is not the caller's to say.
+	By string `protobuf:"bytes,15,opt,name=by,proto3" json:"by,omitempty"`
+	// Why, for people.
+	Why           string `protobuf:"bytes,16,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Drill) Reset() {
+	*x = Drill{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Drill) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Drill) ProtoMessage() {}
+
+func (x *Drill) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Drill.ProtoReflect.Descriptor instead.
+func (*Drill) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *Drill) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Drill) GetRouter() string {
+	if x != nil {
+		return x.Router
+	}
+	return ""
+}
+
+func (x *Drill) GetSet() string {
+	if x != nil {
+		return x.Set
+	}
+	return ""
+}
+
+func (x *Drill) GetMode() string {
+	if x != nil {
+		return x.Mode
+	}
+	return ""
+}
+
+func (x *Drill) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *Drill) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *Drill) GetVerdict() string {
+	if x != nil {
+		return x.Verdict
+	}
+	return ""
+}
+
+func (x *Drill) GetBegan() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Began
+	}
+	return nil
+}
+
+func (x *Drill) GetEnded() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Ended
+	}
+	return nil
+}
+
+func (x *Drill) GetRtoSeconds() float64 {
+	if x != nil {
+		return x.RtoSeconds
+	}
+	return 0
+}
+
+func (x *Drill) GetRpoRecords() int64 {
+	if x != nil {
+		return x.RpoRecords
+	}
+	return 0
+}
+
+func (x *Drill) GetRpoSeconds() float64 {
+	if x != nil {
+		return x.RpoSeconds
+	}
+	return 0
+}
+
+func (x *Drill) GetFailure() string {
+	if x != nil {
+		return x.Failure
+	}
+	return ""
+}
+
+func (x *Drill) GetWarnings() int32 {
+	if x != nil {
+		return x.Warnings
+	}
+	return 0
+}
+
+func (x *Drill) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Drill) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+// NoteDrillRequest is a drill that has ended.
+type NoteDrillRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Drill         *Drill                 `protobuf:"bytes,1,opt,name=drill,proto3" json:"drill,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NoteDrillRequest) Reset() {
+	*x = NoteDrillRequest{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NoteDrillRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NoteDrillRequest) ProtoMessage() {}
+
+func (x *NoteDrillRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NoteDrillRequest.ProtoReflect.Descriptor instead.
+func (*NoteDrillRequest) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *NoteDrillRequest) GetDrill() *Drill {
+	if x != nil {
+		return x.Drill
+	}
+	return nil
+}
+
+// NoteDrillResponse is the drill as it is kept.
+type NoteDrillResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Drill         *Drill                 `protobuf:"bytes,1,opt,name=drill,proto3" json:"drill,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NoteDrillResponse) Reset() {
+	*x = NoteDrillResponse{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NoteDrillResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NoteDrillResponse) ProtoMessage() {}
+
+func (x *NoteDrillResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NoteDrillResponse.ProtoReflect.Descriptor instead.
+func (*NoteDrillResponse) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *NoteDrillResponse) GetDrill() *Drill {
+	if x != nil {
+		return x.Drill
+	}
+	return nil
+}
+
+// DrillsRequest chooses drills.
+type DrillsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of a virtual cluster. Required.
+	Router string `protobuf:"bytes,1,opt,name=router,proto3" json:"router,omitempty"`
+	// Number of drills; 0 for 20, and 1000 is the most.
+	Limit         int32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrillsRequest) Reset() {
+	*x = DrillsRequest{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrillsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrillsRequest) ProtoMessage() {}
+
+func (x *DrillsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrillsRequest.ProtoReflect.Descriptor instead.
+func (*DrillsRequest) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *DrillsRequest) GetRouter() string {
+	if x != nil {
+		return x.Router
+	}
+	return ""
+}
+
+func (x *DrillsRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+// DrillsResponse lists drills, the newest first.
+type DrillsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Drills        []*Drill               `protobuf:"bytes,1,rep,name=drills,proto3" json:"drills,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrillsResponse) Reset() {
+	*x = DrillsResponse{}
+	mi := &file_admin_adminpb_admin_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrillsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrillsResponse) ProtoMessage() {}
+
+func (x *DrillsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_adminpb_admin_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrillsResponse.ProtoReflect.Descriptor instead.
+func (*DrillsResponse) Descriptor() ([]byte, []int) {
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *DrillsResponse) GetDrills() []*Drill {
+	if x != nil {
+		return x.Drills
+	}
+	return nil
+}
+
 // LedgerRequest chooses what Ledger lists.
 type LedgerRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3711,7 +4955,7 @@ type LedgerRequest struct {
 
 func (x *LedgerRequest) Reset() {
 	*x = LedgerRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[34]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3723,7 +4967,7 @@ func (x *LedgerRequest) String() string {
 func (*LedgerRequest) ProtoMessage() {}
 
 func (x *LedgerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[34]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3736,7 +4980,7 @@ func (x *LedgerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LedgerRequest.ProtoReflect.Descriptor instead.
 func (*LedgerRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{34}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *LedgerRequest) GetLink() string {
@@ -3784,7 +5028,7 @@ type LedgerEntry struct {
 
 func (x *LedgerEntry) Reset() {
 	*x = LedgerEntry{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[35]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3796,7 +5040,7 @@ func (x *LedgerEntry) String() string {
 func (*LedgerEntry) ProtoMessage() {}
 
 func (x *LedgerEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[35]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3809,7 +5053,7 @@ func (x *LedgerEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LedgerEntry.ProtoReflect.Descriptor instead.
 func (*LedgerEntry) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{35}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *LedgerEntry) GetLink() string {
@@ -3914,7 +5158,7 @@ type DriftRequest struct {
 
 func (x *DriftRequest) Reset() {
 	*x = DriftRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[36]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3926,7 +5170,7 @@ func (x *DriftRequest) String() string {
 func (*DriftRequest) ProtoMessage() {}
 
 func (x *DriftRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[36]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3939,7 +5183,7 @@ func (x *DriftRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DriftRequest.ProtoReflect.Descriptor instead.
 func (*DriftRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{36}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *DriftRequest) GetLink() string {
@@ -3962,7 +5206,7 @@ type DriftResponse struct {
 
 func (x *DriftResponse) Reset() {
 	*x = DriftResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[37]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3974,7 +5218,7 @@ func (x *DriftResponse) String() string {
 func (*DriftResponse) ProtoMessage() {}
 
 func (x *DriftResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[37]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3987,7 +5231,7 @@ func (x *DriftResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DriftResponse.ProtoReflect.Descriptor instead.
 func (*DriftResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{37}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *DriftResponse) GetNode() string {
@@ -4027,7 +5271,7 @@ type Drift struct {
 
 func (x *Drift) Reset() {
 	*x = Drift{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[38]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4039,7 +5283,7 @@ func (x *Drift) String() string {
 func (*Drift) ProtoMessage() {}
 
 func (x *Drift) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[38]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4052,7 +5296,7 @@ func (x *Drift) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drift.ProtoReflect.Descriptor instead.
 func (*Drift) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{38}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Drift) GetLink() string {
@@ -4130,7 +5374,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[39]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4142,7 +5386,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[39]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4155,7 +5399,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{39}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *VerifyRequest) GetLink() string {
@@ -4209,7 +5453,7 @@ type VerifyResponse struct {
 
 func (x *VerifyResponse) Reset() {
 	*x = VerifyResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[40]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4221,7 +5465,7 @@ func (x *VerifyResponse) String() string {
 func (*VerifyResponse) ProtoMessage() {}
 
 func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[40]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4234,7 +5478,7 @@ func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyResponse.ProtoReflect.Descriptor instead.
 func (*VerifyResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{40}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *VerifyResponse) GetProgress() *VerifyProgress {
@@ -4276,7 +5520,7 @@ type VerifyProgress struct {
 
 func (x *VerifyProgress) Reset() {
 	*x = VerifyProgress{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[41]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4288,7 +5532,7 @@ func (x *VerifyProgress) String() string {
 func (*VerifyProgress) ProtoMessage() {}
 
 func (x *VerifyProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[41]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4301,7 +5545,7 @@ func (x *VerifyProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyProgress.ProtoReflect.Descriptor instead.
 func (*VerifyProgress) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{41}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *VerifyProgress) GetPartitions() int32 {
@@ -4371,7 +5615,7 @@ type VerifyResult struct {
 
 func (x *VerifyResult) Reset() {
 	*x = VerifyResult{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[42]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4383,7 +5627,7 @@ func (x *VerifyResult) String() string {
 func (*VerifyResult) ProtoMessage() {}
 
 func (x *VerifyResult) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[42]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4396,7 +5640,7 @@ func (x *VerifyResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyResult.ProtoReflect.Descriptor instead.
 func (*VerifyResult) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{42}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *VerifyResult) GetTopic() string {
@@ -4514,7 +5758,7 @@ type VerifyNote struct {
 
 func (x *VerifyNote) Reset() {
 	*x = VerifyNote{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[43]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4526,7 +5770,7 @@ func (x *VerifyNote) String() string {
 func (*VerifyNote) ProtoMessage() {}
 
 func (x *VerifyNote) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[43]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4539,7 +5783,7 @@ func (x *VerifyNote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyNote.ProtoReflect.Descriptor instead.
 func (*VerifyNote) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{43}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *VerifyNote) GetFrom() int64 {
@@ -4587,7 +5831,7 @@ type Difference struct {
 
 func (x *Difference) Reset() {
 	*x = Difference{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[44]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4599,7 +5843,7 @@ func (x *Difference) String() string {
 func (*Difference) ProtoMessage() {}
 
 func (x *Difference) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[44]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4612,7 +5856,7 @@ func (x *Difference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Difference.ProtoReflect.Descriptor instead.
 func (*Difference) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{44}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Difference) GetKind() string {
@@ -4652,7 +5896,7 @@ type NodesRequest struct {
 
 func (x *NodesRequest) Reset() {
 	*x = NodesRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[45]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4664,7 +5908,7 @@ func (x *NodesRequest) String() string {
 func (*NodesRequest) ProtoMessage() {}
 
 func (x *NodesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[45]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4677,7 +5921,7 @@ func (x *NodesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesRequest.ProtoReflect.Descriptor instead.
 func (*NodesRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{45}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{60}
 }
 
 // NodesResponse is the fabric's membership at one moment.
@@ -4697,7 +5941,7 @@ type NodesResponse struct {
 
 func (x *NodesResponse) Reset() {
 	*x = NodesResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[46]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4709,7 +5953,7 @@ func (x *NodesResponse) String() string {
 func (*NodesResponse) ProtoMessage() {}
 
 func (x *NodesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[46]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4722,7 +5966,7 @@ func (x *NodesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesResponse.ProtoReflect.Descriptor instead.
 func (*NodesResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{46}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *NodesResponse) GetNode() *Node {
@@ -4794,7 +6038,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[47]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4806,7 +6050,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[47]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4819,7 +6063,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{47}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Member) GetName() string {
@@ -4972,7 +6216,7 @@ type Reach struct {
 
 func (x *Reach) Reset() {
 	*x = Reach{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[48]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4984,7 +6228,7 @@ func (x *Reach) String() string {
 func (*Reach) ProtoMessage() {}
 
 func (x *Reach) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[48]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4997,7 +6241,7 @@ func (x *Reach) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reach.ProtoReflect.Descriptor instead.
 func (*Reach) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{48}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Reach) GetCluster() string {
@@ -5048,7 +6292,7 @@ type OwnersRequest struct {
 
 func (x *OwnersRequest) Reset() {
 	*x = OwnersRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[49]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5060,7 +6304,7 @@ func (x *OwnersRequest) String() string {
 func (*OwnersRequest) ProtoMessage() {}
 
 func (x *OwnersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[49]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5073,7 +6317,7 @@ func (x *OwnersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnersRequest.ProtoReflect.Descriptor instead.
 func (*OwnersRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{49}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *OwnersRequest) GetLink() string {
@@ -5105,7 +6349,7 @@ type OwnersResponse struct {
 
 func (x *OwnersResponse) Reset() {
 	*x = OwnersResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[50]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5117,7 +6361,7 @@ func (x *OwnersResponse) String() string {
 func (*OwnersResponse) ProtoMessage() {}
 
 func (x *OwnersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[50]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5130,7 +6374,7 @@ func (x *OwnersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnersResponse.ProtoReflect.Descriptor instead.
 func (*OwnersResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{50}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *OwnersResponse) GetNode() *Node {
@@ -5178,7 +6422,7 @@ type Owner struct {
 
 func (x *Owner) Reset() {
 	*x = Owner{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[51]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5190,7 +6434,7 @@ func (x *Owner) String() string {
 func (*Owner) ProtoMessage() {}
 
 func (x *Owner) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[51]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5203,7 +6447,7 @@ func (x *Owner) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Owner.ProtoReflect.Descriptor instead.
 func (*Owner) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{51}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Owner) GetLink() string {
@@ -5280,7 +6524,7 @@ type SettingsRequest struct {
 
 func (x *SettingsRequest) Reset() {
 	*x = SettingsRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[52]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5292,7 +6536,7 @@ func (x *SettingsRequest) String() string {
 func (*SettingsRequest) ProtoMessage() {}
 
 func (x *SettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[52]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5305,7 +6549,7 @@ func (x *SettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettingsRequest.ProtoReflect.Descriptor instead.
 func (*SettingsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{52}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *SettingsRequest) GetPrefix() string {
@@ -5329,7 +6573,7 @@ type SettingsResponse struct {
 
 func (x *SettingsResponse) Reset() {
 	*x = SettingsResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[53]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5341,7 +6585,7 @@ func (x *SettingsResponse) String() string {
 func (*SettingsResponse) ProtoMessage() {}
 
 func (x *SettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[53]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5354,7 +6598,7 @@ func (x *SettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettingsResponse.ProtoReflect.Descriptor instead.
 func (*SettingsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{53}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *SettingsResponse) GetSettings() []*Setting {
@@ -5398,7 +6642,7 @@ type Setting struct {
 
 func (x *Setting) Reset() {
 	*x = Setting{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[54]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5410,7 +6654,7 @@ func (x *Setting) String() string {
 func (*Setting) ProtoMessage() {}
 
 func (x *Setting) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[54]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5423,7 +6667,7 @@ func (x *Setting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Setting.ProtoReflect.Descriptor instead.
 func (*Setting) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{54}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Setting) GetKey() string {
@@ -5486,7 +6730,7 @@ type HistoryRequest struct {
 
 func (x *HistoryRequest) Reset() {
 	*x = HistoryRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[55]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5498,7 +6742,7 @@ func (x *HistoryRequest) String() string {
 func (*HistoryRequest) ProtoMessage() {}
 
 func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[55]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5511,7 +6755,7 @@ func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
 func (*HistoryRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{55}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *HistoryRequest) GetLimit() int32 {
@@ -5531,7 +6775,7 @@ type HistoryResponse struct {
 
 func (x *HistoryResponse) Reset() {
 	*x = HistoryResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[56]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5543,7 +6787,7 @@ func (x *HistoryResponse) String() string {
 func (*HistoryResponse) ProtoMessage() {}
 
 func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[56]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5556,7 +6800,7 @@ func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryResponse.ProtoReflect.Descriptor instead.
 func (*HistoryResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{56}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *HistoryResponse) GetChanges() []*PastChange {
@@ -5588,7 +6832,7 @@ type PastChange struct {
 
 func (x *PastChange) Reset() {
 	*x = PastChange{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[57]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5600,7 +6844,7 @@ func (x *PastChange) String() string {
 func (*PastChange) ProtoMessage() {}
 
 func (x *PastChange) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[57]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5613,7 +6857,7 @@ func (x *PastChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastChange.ProtoReflect.Descriptor instead.
 func (*PastChange) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{57}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *PastChange) GetNumber() int32 {
@@ -5687,7 +6931,7 @@ type PastEntry struct {
 
 func (x *PastEntry) Reset() {
 	*x = PastEntry{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[58]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5699,7 +6943,7 @@ func (x *PastEntry) String() string {
 func (*PastEntry) ProtoMessage() {}
 
 func (x *PastEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[58]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5712,7 +6956,7 @@ func (x *PastEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastEntry.ProtoReflect.Descriptor instead.
 func (*PastEntry) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{58}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *PastEntry) GetKey() string {
@@ -5752,7 +6996,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[59]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5764,7 +7008,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[59]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5777,7 +7021,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{59}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{74}
 }
 
 // ExportResponse is a configuration.
@@ -5793,7 +7037,7 @@ type ExportResponse struct {
 
 func (x *ExportResponse) Reset() {
 	*x = ExportResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[60]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5805,7 +7049,7 @@ func (x *ExportResponse) String() string {
 func (*ExportResponse) ProtoMessage() {}
 
 func (x *ExportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[60]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5818,7 +7062,7 @@ func (x *ExportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportResponse.ProtoReflect.Descriptor instead.
 func (*ExportResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{60}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *ExportResponse) GetFile() string {
@@ -5846,7 +7090,7 @@ type DiffRequest struct {
 
 func (x *DiffRequest) Reset() {
 	*x = DiffRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[61]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5858,7 +7102,7 @@ func (x *DiffRequest) String() string {
 func (*DiffRequest) ProtoMessage() {}
 
 func (x *DiffRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[61]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5871,7 +7115,7 @@ func (x *DiffRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffRequest.ProtoReflect.Descriptor instead.
 func (*DiffRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{61}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *DiffRequest) GetFile() string {
@@ -5904,7 +7148,7 @@ type WriteResponse struct {
 
 func (x *WriteResponse) Reset() {
 	*x = WriteResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[62]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5916,7 +7160,7 @@ func (x *WriteResponse) String() string {
 func (*WriteResponse) ProtoMessage() {}
 
 func (x *WriteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[62]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5929,7 +7173,7 @@ func (x *WriteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteResponse.ProtoReflect.Descriptor instead.
 func (*WriteResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{62}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *WriteResponse) GetVersion() string {
@@ -5986,7 +7230,7 @@ type Touched struct {
 
 func (x *Touched) Reset() {
 	*x = Touched{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[63]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5998,7 +7242,7 @@ func (x *Touched) String() string {
 func (*Touched) ProtoMessage() {}
 
 func (x *Touched) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[63]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6011,7 +7255,7 @@ func (x *Touched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Touched.ProtoReflect.Descriptor instead.
 func (*Touched) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{63}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *Touched) GetLink() string {
@@ -6049,7 +7293,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[64]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6061,7 +7305,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[64]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6074,7 +7318,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{64}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *WatchRequest) GetKinds() []EventKind {
@@ -6121,7 +7365,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[65]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6133,7 +7377,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[65]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6146,7 +7390,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{65}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *Event) GetKind() EventKind {
@@ -6260,7 +7504,7 @@ type PauseRequest struct {
 
 func (x *PauseRequest) Reset() {
 	*x = PauseRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[66]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6272,7 +7516,7 @@ func (x *PauseRequest) String() string {
 func (*PauseRequest) ProtoMessage() {}
 
 func (x *PauseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[66]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6285,7 +7529,7 @@ func (x *PauseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRequest.ProtoReflect.Descriptor instead.
 func (*PauseRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{66}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *PauseRequest) GetLink() string {
@@ -6348,7 +7592,7 @@ type ResumeRequest struct {
 
 func (x *ResumeRequest) Reset() {
 	*x = ResumeRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[67]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6360,7 +7604,7 @@ func (x *ResumeRequest) String() string {
 func (*ResumeRequest) ProtoMessage() {}
 
 func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[67]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6373,7 +7617,7 @@ func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{67}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *ResumeRequest) GetLink() string {
@@ -6427,7 +7671,7 @@ type RetryRequest struct {
 
 func (x *RetryRequest) Reset() {
 	*x = RetryRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[68]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6439,7 +7683,7 @@ func (x *RetryRequest) String() string {
 func (*RetryRequest) ProtoMessage() {}
 
 func (x *RetryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[68]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6452,7 +7696,7 @@ func (x *RetryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryRequest.ProtoReflect.Descriptor instead.
 func (*RetryRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{68}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *RetryRequest) GetLink() string {
@@ -6496,7 +7740,7 @@ type RetryResponse struct {
 
 func (x *RetryResponse) Reset() {
 	*x = RetryResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[69]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6508,7 +7752,7 @@ func (x *RetryResponse) String() string {
 func (*RetryResponse) ProtoMessage() {}
 
 func (x *RetryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[69]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6521,7 +7765,7 @@ func (x *RetryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryResponse.ProtoReflect.Descriptor instead.
 func (*RetryResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{69}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *RetryResponse) GetTried() int32 {
@@ -6562,7 +7806,7 @@ type AnchorRequest struct {
 
 func (x *AnchorRequest) Reset() {
 	*x = AnchorRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[70]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6574,7 +7818,7 @@ func (x *AnchorRequest) String() string {
 func (*AnchorRequest) ProtoMessage() {}
 
 func (x *AnchorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[70]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6587,7 +7831,7 @@ func (x *AnchorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnchorRequest.ProtoReflect.Descriptor instead.
 func (*AnchorRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{70}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *AnchorRequest) GetLink() string {
@@ -6670,7 +7914,7 @@ type AnchorResponse struct {
 
 func (x *AnchorResponse) Reset() {
 	*x = AnchorResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[71]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6682,7 +7926,7 @@ func (x *AnchorResponse) String() string {
 func (*AnchorResponse) ProtoMessage() {}
 
 func (x *AnchorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[71]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6695,7 +7939,7 @@ func (x *AnchorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnchorResponse.ProtoReflect.Descriptor instead.
 func (*AnchorResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{71}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *AnchorResponse) GetPlan() []string {
@@ -6778,7 +8022,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[72]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6790,7 +8034,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[72]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6803,7 +8047,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{72}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *DrainRequest) GetNode() string {
@@ -6861,7 +8105,7 @@ type SetRequest struct {
 
 func (x *SetRequest) Reset() {
 	*x = SetRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[73]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6873,7 +8117,7 @@ func (x *SetRequest) String() string {
 func (*SetRequest) ProtoMessage() {}
 
 func (x *SetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[73]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6886,7 +8130,7 @@ func (x *SetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRequest.ProtoReflect.Descriptor instead.
 func (*SetRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{73}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *SetRequest) GetKey() string {
@@ -6948,7 +8192,7 @@ type UnsetRequest struct {
 
 func (x *UnsetRequest) Reset() {
 	*x = UnsetRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[74]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6960,7 +8204,7 @@ func (x *UnsetRequest) String() string {
 func (*UnsetRequest) ProtoMessage() {}
 
 func (x *UnsetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[74]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6973,7 +8217,7 @@ func (x *UnsetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnsetRequest.ProtoReflect.Descriptor instead.
 func (*UnsetRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{74}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *UnsetRequest) GetKey() string {
@@ -7027,7 +8271,7 @@ type UndoRequest struct {
 
 func (x *UndoRequest) Reset() {
 	*x = UndoRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[75]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7039,7 +8283,7 @@ func (x *UndoRequest) String() string {
 func (*UndoRequest) ProtoMessage() {}
 
 func (x *UndoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[75]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7052,7 +8296,7 @@ func (x *UndoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndoRequest.ProtoReflect.Descriptor instead.
 func (*UndoRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{75}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *UndoRequest) GetVersion() string {
@@ -7105,7 +8349,7 @@ type ApplyRequest struct {
 
 func (x *ApplyRequest) Reset() {
 	*x = ApplyRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[76]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7117,7 +8361,7 @@ func (x *ApplyRequest) String() string {
 func (*ApplyRequest) ProtoMessage() {}
 
 func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[76]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7130,7 +8374,7 @@ func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyRequest.ProtoReflect.Descriptor instead.
 func (*ApplyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{76}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *ApplyRequest) GetFile() string {
@@ -7176,7 +8420,7 @@ type RotateKeyRequest struct {
 
 func (x *RotateKeyRequest) Reset() {
 	*x = RotateKeyRequest{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[77]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7188,7 +8432,7 @@ func (x *RotateKeyRequest) String() string {
 func (*RotateKeyRequest) ProtoMessage() {}
 
 func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[77]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7201,7 +8445,7 @@ func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateKeyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{77}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *RotateKeyRequest) GetReason() string {
@@ -7250,7 +8494,7 @@ type RotateKeyResponse struct {
 
 func (x *RotateKeyResponse) Reset() {
 	*x = RotateKeyResponse{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[78]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7262,7 +8506,7 @@ func (x *RotateKeyResponse) String() string {
 func (*RotateKeyResponse) ProtoMessage() {}
 
 func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[78]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7275,7 +8519,7 @@ func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeyResponse.ProtoReflect.Descriptor instead.
 func (*RotateKeyResponse) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{78}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *RotateKeyResponse) GetNodes() []*KeyOutcome {
@@ -7330,7 +8574,7 @@ type KeyOutcome struct {
 
 func (x *KeyOutcome) Reset() {
 	*x = KeyOutcome{}
-	mi := &file_admin_adminpb_admin_proto_msgTypes[79]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7342,7 +8586,7 @@ func (x *KeyOutcome) String() string {
 func (*KeyOutcome) ProtoMessage() {}
 
 func (x *KeyOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_adminpb_admin_proto_msgTypes[79]
+	mi := &file_admin_adminpb_admin_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7355,7 +8599,7 @@ func (x *KeyOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyOutcome.ProtoReflect.Descriptor instead.
 func (*KeyOutcome) Descriptor() ([]byte, []int) {
-	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{79}
+	return file_admin_adminpb_admin_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *KeyOutcome) GetNode() string {
@@ -7541,11 +8785,12 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"GroupPlace\x12\x16\n" +
 	"\x06offset\x18\x01 \x01(\x03R\x06offset\x12\x10\n" +
 	"\x03lag\x18\x02 \x01(\x03R\x03lag\x12\x16\n" +
-	"\x06active\x18\x03 \x01(\bR\x06active\"P\n" +
+	"\x06active\x18\x03 \x01(\bR\x06active\"f\n" +
 	"\x0eRoutersRequest\x12\x16\n" +
 	"\x06router\x18\x01 \x01(\tR\x06router\x12\x12\n" +
-	"\x04look\x18\x02 \x01(\bR\x04look\x12\x12\n" +
-	"\x04ends\x18\x03 \x01(\bR\x04ends\"\xaf\x01\n" +
+	"\x04look\x18\x02 \x01(\bR\x04look\x12\x14\n" +
+	"\x05flush\x18\x03 \x01(\bR\x05flush\x12\x12\n" +
+	"\x04ends\x18\x04 \x01(\bR\x04ends\"\xaf\x01\n" +
 	"\x0fRoutersResponse\x12*\n" +
 	"\x04node\x18\x01 \x01(\v2\x16.isthmus.admin.v1.NodeR\x04node\x122\n" +
 	"\arouters\x18\x02 \x03(\v2\x18.isthmus.admin.v1.RouterR\arouters\x12<\n" +
@@ -7692,7 +8937,111 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"\aseconds\x18\x03 \x01(\x01R\aseconds\"8\n" +
 	"\x0eSwitchStanding\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
-	"\x04text\x18\x02 \x01(\tR\x04text\";\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"\\\n" +
+	"\fReadyRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03set\x18\x02 \x01(\tR\x03set\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\tR\x02to\x12\x16\n" +
+	"\x06canary\x18\x04 \x01(\tR\x06canary\"\xf7\x03\n" +
+	"\rReadyResponse\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04link\x18\x02 \x01(\bR\x04link\x12\x10\n" +
+	"\x03set\x18\x03 \x01(\tR\x03set\x12\x12\n" +
+	"\x04from\x18\x04 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x05 \x01(\tR\x02to\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x06 \x01(\x03R\n" +
+	"generation\x12\x12\n" +
+	"\x04node\x18\a \x01(\tR\x04node\x12*\n" +
+	"\x02at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x18\n" +
+	"\averdict\x18\t \x01(\tR\averdict\x125\n" +
+	"\x06checks\x18\n" +
+	" \x03(\v2\x1d.isthmus.admin.v1.SwitchCheckR\x06checks\x12>\n" +
+	"\vlost_checks\x18\v \x03(\v2\x1d.isthmus.admin.v1.SwitchCheckR\n" +
+	"lostChecks\x12/\n" +
+	"\x04loss\x18\f \x01(\v2\x1b.isthmus.admin.v1.ReadyLossR\x04loss\x125\n" +
+	"\x06groups\x18\r \x01(\v2\x1d.isthmus.admin.v1.ReadyGroupsR\x06groups\x12/\n" +
+	"\x04time\x18\x0e \x01(\v2\x1b.isthmus.admin.v1.ReadyTimeR\x04time\"\xc7\x01\n" +
+	"\tReadyLoss\x12\x18\n" +
+	"\arecords\x18\x01 \x01(\x03R\arecords\x12\x1e\n" +
+	"\n" +
+	"partitions\x18\x02 \x01(\x05R\n" +
+	"partitions\x12\x16\n" +
+	"\x06behind\x18\x03 \x01(\x05R\x06behind\x12\x18\n" +
+	"\aseconds\x18\x04 \x01(\x01R\aseconds\x124\n" +
+	"\x04list\x18\x05 \x03(\v2 .isthmus.admin.v1.ReadyPartitionR\x04list\x12\x18\n" +
+	"\atrouble\x18\x06 \x01(\tR\atrouble\"\x90\x01\n" +
+	"\x0eReadyPartition\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x1c\n" +
+	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x18\n" +
+	"\arecords\x18\x03 \x01(\x03R\arecords\x12\x18\n" +
+	"\aseconds\x18\x04 \x01(\x01R\aseconds\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"\xa1\x01\n" +
+	"\vReadyGroups\x12\x16\n" +
+	"\x06groups\x18\x01 \x01(\x05R\x06groups\x12\x16\n" +
+	"\x06behind\x18\x02 \x01(\x05R\x06behind\x12\x16\n" +
+	"\x06reread\x18\x03 \x01(\x03R\x06reread\x120\n" +
+	"\x04list\x18\x04 \x03(\v2\x1c.isthmus.admin.v1.ReadyGroupR\x04list\x12\x18\n" +
+	"\atrouble\x18\x05 \x01(\tR\atrouble\"n\n" +
+	"\n" +
+	"ReadyGroup\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x12\x16\n" +
+	"\x06reread\x18\x02 \x01(\x03R\x06reread\x12\x18\n" +
+	"\amissing\x18\x03 \x01(\x05R\amissing\x12\x18\n" +
+	"\askipped\x18\x04 \x01(\x03R\askipped\"Q\n" +
+	"\tReadyTime\x12\x18\n" +
+	"\aseconds\x18\x01 \x01(\x01R\aseconds\x12\x0e\n" +
+	"\x02by\x18\x02 \x01(\tR\x02by\x12\x1a\n" +
+	"\bestimate\x18\x03 \x01(\bR\bestimate\"s\n" +
+	"\x0fRehearseRequest\x12\x16\n" +
+	"\x06router\x18\x01 \x01(\tR\x06router\x12\x10\n" +
+	"\x03set\x18\x02 \x01(\tR\x03set\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\tR\x02to\x12\x14\n" +
+	"\x05topic\x18\x04 \x01(\tR\x05topic\x12\x10\n" +
+	"\x03why\x18\x05 \x01(\tR\x03why\"\x89\x02\n" +
+	"\x10RehearseResponse\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x12\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node\x125\n" +
+	"\x06checks\x18\x04 \x03(\v2\x1d.isthmus.admin.v1.SwitchCheckR\x06checks\x12\x1a\n" +
+	"\bshadowed\x18\x05 \x01(\bR\bshadowed\x12\x18\n" +
+	"\arecords\x18\x06 \x01(\x03R\arecords\x124\n" +
+	"\x05steps\x18\a \x03(\v2\x1e.isthmus.admin.v1.RehearseStepR\x05steps\x12\x1a\n" +
+	"\bfailures\x18\b \x03(\tR\bfailures\"P\n" +
+	"\fRehearseStep\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aseconds\x18\x02 \x01(\x01R\aseconds\x12\x12\n" +
+	"\x04part\x18\x03 \x01(\bR\x04part\"\xb2\x03\n" +
+	"\x05Drill\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06router\x18\x02 \x01(\tR\x06router\x12\x10\n" +
+	"\x03set\x18\x03 \x01(\tR\x03set\x12\x12\n" +
+	"\x04mode\x18\x04 \x01(\tR\x04mode\x12\x12\n" +
+	"\x04from\x18\x05 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x06 \x01(\tR\x02to\x12\x18\n" +
+	"\averdict\x18\a \x01(\tR\averdict\x120\n" +
+	"\x05began\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x05began\x120\n" +
+	"\x05ended\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x05ended\x12\x1f\n" +
+	"\vrto_seconds\x18\n" +
+	" \x01(\x01R\n" +
+	"rtoSeconds\x12\x1f\n" +
+	"\vrpo_records\x18\v \x01(\x03R\n" +
+	"rpoRecords\x12\x1f\n" +
+	"\vrpo_seconds\x18\f \x01(\x01R\n" +
+	"rpoSeconds\x12\x18\n" +
+	"\afailure\x18\r \x01(\tR\afailure\x12\x1a\n" +
+	"\bwarnings\x18\x0e \x01(\x05R\bwarnings\x12\x0e\n" +
+	"\x02by\x18\x0f \x01(\tR\x02by\x12\x10\n" +
+	"\x03why\x18\x10 \x01(\tR\x03why\"A\n" +
+	"\x10NoteDrillRequest\x12-\n" +
+	"\x05drill\x18\x01 \x01(\v2\x17.isthmus.admin.v1.DrillR\x05drill\"B\n" +
+	"\x11NoteDrillResponse\x12-\n" +
+	"\x05drill\x18\x01 \x01(\v2\x17.isthmus.admin.v1.DrillR\x05drill\"=\n" +
+	"\rDrillsRequest\x12\x16\n" +
+	"\x06router\x18\x01 \x01(\tR\x06router\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\x05R\x05limit\"A\n" +
+	"\x0eDrillsResponse\x12/\n" +
+	"\x06drills\x18\x01 \x03(\v2\x17.isthmus.admin.v1.DrillR\x06drills\";\n" +
 	"\rLedgerRequest\x12\x12\n" +
 	"\x04link\x18\x01 \x01(\tR\x04link\x12\x16\n" +
 	"\x06fabric\x18\x02 \x01(\bR\x06fabric\"\xfb\x02\n" +
@@ -8049,7 +9398,7 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"\x15ANCHOR_AT_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10ANCHOR_AT_OFFSET\x10\x01\x12\x13\n" +
 	"\x0fANCHOR_AT_START\x10\x02\x12\x11\n" +
-	"\rANCHOR_AT_END\x10\x032\xc4\x10\n" +
+	"\rANCHOR_AT_END\x10\x032\x84\x13\n" +
 	"\x05Admin\x12K\n" +
 	"\x06Status\x12\x1f.isthmus.admin.v1.StatusRequest\x1a .isthmus.admin.v1.StatusResponse\x12T\n" +
 	"\tTranslate\x12\".isthmus.admin.v1.TranslateRequest\x1a#.isthmus.admin.v1.TranslateResponse\x12c\n" +
@@ -8057,7 +9406,11 @@ const file_admin_adminpb_admin_proto_rawDesc = "" +
 	"\x06Groups\x12\x1f.isthmus.admin.v1.GroupsRequest\x1a .isthmus.admin.v1.GroupsResponse\x12N\n" +
 	"\aRouters\x12 .isthmus.admin.v1.RoutersRequest\x1a!.isthmus.admin.v1.RoutersResponse\x12`\n" +
 	"\rRouterClients\x12&.isthmus.admin.v1.RouterClientsRequest\x1a'.isthmus.admin.v1.RouterClientsResponse\x12M\n" +
-	"\x06Switch\x12\x1f.isthmus.admin.v1.SwitchRequest\x1a .isthmus.admin.v1.SwitchProgress0\x01\x12J\n" +
+	"\x06Switch\x12\x1f.isthmus.admin.v1.SwitchRequest\x1a .isthmus.admin.v1.SwitchProgress0\x01\x12H\n" +
+	"\x05Ready\x12\x1e.isthmus.admin.v1.ReadyRequest\x1a\x1f.isthmus.admin.v1.ReadyResponse\x12Q\n" +
+	"\bRehearse\x12!.isthmus.admin.v1.RehearseRequest\x1a\".isthmus.admin.v1.RehearseResponse\x12T\n" +
+	"\tNoteDrill\x12\".isthmus.admin.v1.NoteDrillRequest\x1a#.isthmus.admin.v1.NoteDrillResponse\x12K\n" +
+	"\x06Drills\x12\x1f.isthmus.admin.v1.DrillsRequest\x1a .isthmus.admin.v1.DrillsResponse\x12J\n" +
 	"\x06Ledger\x12\x1f.isthmus.admin.v1.LedgerRequest\x1a\x1d.isthmus.admin.v1.LedgerEntry0\x01\x12H\n" +
 	"\x05Nodes\x12\x1e.isthmus.admin.v1.NodesRequest\x1a\x1f.isthmus.admin.v1.NodesResponse\x12K\n" +
 	"\x06Owners\x12\x1f.isthmus.admin.v1.OwnersRequest\x1a .isthmus.admin.v1.OwnersResponse\x12Q\n" +
@@ -8092,7 +9445,7 @@ func file_admin_adminpb_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_admin_adminpb_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_admin_adminpb_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 80)
+var file_admin_adminpb_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 95)
 var file_admin_adminpb_admin_proto_goTypes = []any{
 	(Guarantee)(0),                 // 0: isthmus.admin.v1.Guarantee
 	(State)(0),                     // 1: isthmus.admin.v1.State
@@ -8135,78 +9488,93 @@ var file_admin_adminpb_admin_proto_goTypes = []any{
 	(*SwitchCheck)(nil),            // 38: isthmus.admin.v1.SwitchCheck
 	(*SwitchStep)(nil),             // 39: isthmus.admin.v1.SwitchStep
 	(*SwitchStanding)(nil),         // 40: isthmus.admin.v1.SwitchStanding
-	(*LedgerRequest)(nil),          // 41: isthmus.admin.v1.LedgerRequest
-	(*LedgerEntry)(nil),            // 42: isthmus.admin.v1.LedgerEntry
-	(*DriftRequest)(nil),           // 43: isthmus.admin.v1.DriftRequest
-	(*DriftResponse)(nil),          // 44: isthmus.admin.v1.DriftResponse
-	(*Drift)(nil),                  // 45: isthmus.admin.v1.Drift
-	(*VerifyRequest)(nil),          // 46: isthmus.admin.v1.VerifyRequest
-	(*VerifyResponse)(nil),         // 47: isthmus.admin.v1.VerifyResponse
-	(*VerifyProgress)(nil),         // 48: isthmus.admin.v1.VerifyProgress
-	(*VerifyResult)(nil),           // 49: isthmus.admin.v1.VerifyResult
-	(*VerifyNote)(nil),             // 50: isthmus.admin.v1.VerifyNote
-	(*Difference)(nil),             // 51: isthmus.admin.v1.Difference
-	(*NodesRequest)(nil),           // 52: isthmus.admin.v1.NodesRequest
-	(*NodesResponse)(nil),          // 53: isthmus.admin.v1.NodesResponse
-	(*Member)(nil),                 // 54: isthmus.admin.v1.Member
-	(*Reach)(nil),                  // 55: isthmus.admin.v1.Reach
-	(*OwnersRequest)(nil),          // 56: isthmus.admin.v1.OwnersRequest
-	(*OwnersResponse)(nil),         // 57: isthmus.admin.v1.OwnersResponse
-	(*Owner)(nil),                  // 58: isthmus.admin.v1.Owner
-	(*SettingsRequest)(nil),        // 59: isthmus.admin.v1.SettingsRequest
-	(*SettingsResponse)(nil),       // 60: isthmus.admin.v1.SettingsResponse
-	(*Setting)(nil),                // 61: isthmus.admin.v1.Setting
-	(*HistoryRequest)(nil),         // 62: isthmus.admin.v1.HistoryRequest
-	(*HistoryResponse)(nil),        // 63: isthmus.admin.v1.HistoryResponse
-	(*PastChange)(nil),             // 64: isthmus.admin.v1.PastChange
-	(*PastEntry)(nil),              // 65: isthmus.admin.v1.PastEntry
-	(*ExportRequest)(nil),          // 66: isthmus.admin.v1.ExportRequest
-	(*ExportResponse)(nil),         // 67: isthmus.admin.v1.ExportResponse
-	(*DiffRequest)(nil),            // 68: isthmus.admin.v1.DiffRequest
-	(*WriteResponse)(nil),          // 69: isthmus.admin.v1.WriteResponse
-	(*Touched)(nil),                // 70: isthmus.admin.v1.Touched
-	(*WatchRequest)(nil),           // 71: isthmus.admin.v1.WatchRequest
-	(*Event)(nil),                  // 72: isthmus.admin.v1.Event
-	(*PauseRequest)(nil),           // 73: isthmus.admin.v1.PauseRequest
-	(*ResumeRequest)(nil),          // 74: isthmus.admin.v1.ResumeRequest
-	(*RetryRequest)(nil),           // 75: isthmus.admin.v1.RetryRequest
-	(*RetryResponse)(nil),          // 76: isthmus.admin.v1.RetryResponse
-	(*AnchorRequest)(nil),          // 77: isthmus.admin.v1.AnchorRequest
-	(*AnchorResponse)(nil),         // 78: isthmus.admin.v1.AnchorResponse
-	(*DrainRequest)(nil),           // 79: isthmus.admin.v1.DrainRequest
-	(*SetRequest)(nil),             // 80: isthmus.admin.v1.SetRequest
-	(*UnsetRequest)(nil),           // 81: isthmus.admin.v1.UnsetRequest
-	(*UndoRequest)(nil),            // 82: isthmus.admin.v1.UndoRequest
-	(*ApplyRequest)(nil),           // 83: isthmus.admin.v1.ApplyRequest
-	(*RotateKeyRequest)(nil),       // 84: isthmus.admin.v1.RotateKeyRequest
-	(*RotateKeyResponse)(nil),      // 85: isthmus.admin.v1.RotateKeyResponse
-	(*KeyOutcome)(nil),             // 86: isthmus.admin.v1.KeyOutcome
-	(*timestamppb.Timestamp)(nil),  // 87: google.protobuf.Timestamp
+	(*ReadyRequest)(nil),           // 41: isthmus.admin.v1.ReadyRequest
+	(*ReadyResponse)(nil),          // 42: isthmus.admin.v1.ReadyResponse
+	(*ReadyLoss)(nil),              // 43: isthmus.admin.v1.ReadyLoss
+	(*ReadyPartition)(nil),         // 44: isthmus.admin.v1.ReadyPartition
+	(*ReadyGroups)(nil),            // 45: isthmus.admin.v1.ReadyGroups
+	(*ReadyGroup)(nil),             // 46: isthmus.admin.v1.ReadyGroup
+	(*ReadyTime)(nil),              // 47: isthmus.admin.v1.ReadyTime
+	(*RehearseRequest)(nil),        // 48: isthmus.admin.v1.RehearseRequest
+	(*RehearseResponse)(nil),       // 49: isthmus.admin.v1.RehearseResponse
+	(*RehearseStep)(nil),           // 50: isthmus.admin.v1.RehearseStep
+	(*Drill)(nil),                  // 51: isthmus.admin.v1.Drill
+	(*NoteDrillRequest)(nil),       // 52: isthmus.admin.v1.NoteDrillRequest
+	(*NoteDrillResponse)(nil),      // 53: isthmus.admin.v1.NoteDrillResponse
+	(*DrillsRequest)(nil),          // 54: isthmus.admin.v1.DrillsRequest
+	(*DrillsResponse)(nil),         // 55: isthmus.admin.v1.DrillsResponse
+	(*LedgerRequest)(nil),          // 56: isthmus.admin.v1.LedgerRequest
+	(*LedgerEntry)(nil),            // 57: isthmus.admin.v1.LedgerEntry
+	(*DriftRequest)(nil),           // 58: isthmus.admin.v1.DriftRequest
+	(*DriftResponse)(nil),          // 59: isthmus.admin.v1.DriftResponse
+	(*Drift)(nil),                  // 60: isthmus.admin.v1.Drift
+	(*VerifyRequest)(nil),          // 61: isthmus.admin.v1.VerifyRequest
+	(*VerifyResponse)(nil),         // 62: isthmus.admin.v1.VerifyResponse
+	(*VerifyProgress)(nil),         // 63: isthmus.admin.v1.VerifyProgress
+	(*VerifyResult)(nil),           // 64: isthmus.admin.v1.VerifyResult
+	(*VerifyNote)(nil),             // 65: isthmus.admin.v1.VerifyNote
+	(*Difference)(nil),             // 66: isthmus.admin.v1.Difference
+	(*NodesRequest)(nil),           // 67: isthmus.admin.v1.NodesRequest
+	(*NodesResponse)(nil),          // 68: isthmus.admin.v1.NodesResponse
+	(*Member)(nil),                 // 69: isthmus.admin.v1.Member
+	(*Reach)(nil),                  // 70: isthmus.admin.v1.Reach
+	(*OwnersRequest)(nil),          // 71: isthmus.admin.v1.OwnersRequest
+	(*OwnersResponse)(nil),         // 72: isthmus.admin.v1.OwnersResponse
+	(*Owner)(nil),                  // 73: isthmus.admin.v1.Owner
+	(*SettingsRequest)(nil),        // 74: isthmus.admin.v1.SettingsRequest
+	(*SettingsResponse)(nil),       // 75: isthmus.admin.v1.SettingsResponse
+	(*Setting)(nil),                // 76: isthmus.admin.v1.Setting
+	(*HistoryRequest)(nil),         // 77: isthmus.admin.v1.HistoryRequest
+	(*HistoryResponse)(nil),        // 78: isthmus.admin.v1.HistoryResponse
+	(*PastChange)(nil),             // 79: isthmus.admin.v1.PastChange
+	(*PastEntry)(nil),              // 80: isthmus.admin.v1.PastEntry
+	(*ExportRequest)(nil),          // 81: isthmus.admin.v1.ExportRequest
+	(*ExportResponse)(nil),         // 82: isthmus.admin.v1.ExportResponse
+	(*DiffRequest)(nil),            // 83: isthmus.admin.v1.DiffRequest
+	(*WriteResponse)(nil),          // 84: isthmus.admin.v1.WriteResponse
+	(*Touched)(nil),                // 85: isthmus.admin.v1.Touched
+	(*WatchRequest)(nil),           // 86: isthmus.admin.v1.WatchRequest
+	(*Event)(nil),                  // 87: isthmus.admin.v1.Event
+	(*PauseRequest)(nil),           // 88: isthmus.admin.v1.PauseRequest
+	(*ResumeRequest)(nil),          // 89: isthmus.admin.v1.ResumeRequest
+	(*RetryRequest)(nil),           // 90: isthmus.admin.v1.RetryRequest
+	(*RetryResponse)(nil),          // 91: isthmus.admin.v1.RetryResponse
+	(*AnchorRequest)(nil),          // 92: isthmus.admin.v1.AnchorRequest
+	(*AnchorResponse)(nil),         // 93: isthmus.admin.v1.AnchorResponse
+	(*DrainRequest)(nil),           // 94: isthmus.admin.v1.DrainRequest
+	(*SetRequest)(nil),             // 95: isthmus.admin.v1.SetRequest
+	(*UnsetRequest)(nil),           // 96: isthmus.admin.v1.UnsetRequest
+	(*UndoRequest)(nil),            // 97: isthmus.admin.v1.UndoRequest
+	(*ApplyRequest)(nil),           // 98: isthmus.admin.v1.ApplyRequest
+	(*RotateKeyRequest)(nil),       // 99: isthmus.admin.v1.RotateKeyRequest
+	(*RotateKeyResponse)(nil),      // 100: isthmus.admin.v1.RotateKeyResponse
+	(*KeyOutcome)(nil),             // 101: isthmus.admin.v1.KeyOutcome
+	(*timestamppb.Timestamp)(nil),  // 102: google.protobuf.Timestamp
 }
 var file_admin_adminpb_admin_proto_depIdxs = []int32{
 	10,  // 0: isthmus.admin.v1.StatusResponse.node:type_name -> isthmus.admin.v1.Node
 	11,  // 1: isthmus.admin.v1.StatusResponse.links:type_name -> isthmus.admin.v1.Link
 	9,   // 2: isthmus.admin.v1.StatusResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	87,  // 3: isthmus.admin.v1.Node.started:type_name -> google.protobuf.Timestamp
-	87,  // 4: isthmus.admin.v1.Node.now:type_name -> google.protobuf.Timestamp
-	87,  // 5: isthmus.admin.v1.Link.since:type_name -> google.protobuf.Timestamp
+	102, // 3: isthmus.admin.v1.Node.started:type_name -> google.protobuf.Timestamp
+	102, // 4: isthmus.admin.v1.Node.now:type_name -> google.protobuf.Timestamp
+	102, // 5: isthmus.admin.v1.Link.since:type_name -> google.protobuf.Timestamp
 	12,  // 6: isthmus.admin.v1.Link.flows:type_name -> isthmus.admin.v1.Flow
 	0,   // 7: isthmus.admin.v1.Link.guarantee:type_name -> isthmus.admin.v1.Guarantee
 	13,  // 8: isthmus.admin.v1.Flow.partitions:type_name -> isthmus.admin.v1.Partition
 	1,   // 9: isthmus.admin.v1.Partition.state:type_name -> isthmus.admin.v1.State
-	87,  // 10: isthmus.admin.v1.Partition.since:type_name -> google.protobuf.Timestamp
-	87,  // 11: isthmus.admin.v1.Partition.next_try:type_name -> google.protobuf.Timestamp
+	102, // 10: isthmus.admin.v1.Partition.since:type_name -> google.protobuf.Timestamp
+	102, // 11: isthmus.admin.v1.Partition.next_try:type_name -> google.protobuf.Timestamp
 	18,  // 12: isthmus.admin.v1.TranslateGroupResponse.positions:type_name -> isthmus.admin.v1.TranslatedPosition
 	21,  // 13: isthmus.admin.v1.GroupsResponse.links:type_name -> isthmus.admin.v1.LinkGroups
-	87,  // 14: isthmus.admin.v1.LinkGroups.at:type_name -> google.protobuf.Timestamp
+	102, // 14: isthmus.admin.v1.LinkGroups.at:type_name -> google.protobuf.Timestamp
 	22,  // 15: isthmus.admin.v1.LinkGroups.positions:type_name -> isthmus.admin.v1.GroupPosition
 	23,  // 16: isthmus.admin.v1.GroupPosition.source:type_name -> isthmus.admin.v1.GroupPlace
 	23,  // 17: isthmus.admin.v1.GroupPosition.target:type_name -> isthmus.admin.v1.GroupPlace
-	87,  // 18: isthmus.admin.v1.GroupPosition.synced:type_name -> google.protobuf.Timestamp
+	102, // 18: isthmus.admin.v1.GroupPosition.synced:type_name -> google.protobuf.Timestamp
 	10,  // 19: isthmus.admin.v1.RoutersResponse.node:type_name -> isthmus.admin.v1.Node
 	26,  // 20: isthmus.admin.v1.RoutersResponse.routers:type_name -> isthmus.admin.v1.Router
 	9,   // 21: isthmus.admin.v1.RoutersResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	87,  // 22: isthmus.admin.v1.Router.heard:type_name -> google.protobuf.Timestamp
+	102, // 22: isthmus.admin.v1.Router.heard:type_name -> google.protobuf.Timestamp
 	29,  // 23: isthmus.admin.v1.Router.slots:type_name -> isthmus.admin.v1.RouterSlot
 	30,  // 24: isthmus.admin.v1.Router.refused:type_name -> isthmus.admin.v1.RouterRefused
 	27,  // 25: isthmus.admin.v1.Router.sets:type_name -> isthmus.admin.v1.RouterSet
@@ -8214,110 +9582,133 @@ var file_admin_adminpb_admin_proto_depIdxs = []int32{
 	10,  // 27: isthmus.admin.v1.RouterClientsResponse.node:type_name -> isthmus.admin.v1.Node
 	33,  // 28: isthmus.admin.v1.RouterClientsResponse.clients:type_name -> isthmus.admin.v1.RouterClient
 	9,   // 29: isthmus.admin.v1.RouterClientsResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	87,  // 30: isthmus.admin.v1.RouterClient.since:type_name -> google.protobuf.Timestamp
+	102, // 30: isthmus.admin.v1.RouterClient.since:type_name -> google.protobuf.Timestamp
 	2,   // 31: isthmus.admin.v1.SwitchRequest.kind:type_name -> isthmus.admin.v1.SwitchKind
 	2,   // 32: isthmus.admin.v1.SwitchProgress.kind:type_name -> isthmus.admin.v1.SwitchKind
-	87,  // 33: isthmus.admin.v1.SwitchProgress.began:type_name -> google.protobuf.Timestamp
-	87,  // 34: isthmus.admin.v1.SwitchProgress.at:type_name -> google.protobuf.Timestamp
+	102, // 33: isthmus.admin.v1.SwitchProgress.began:type_name -> google.protobuf.Timestamp
+	102, // 34: isthmus.admin.v1.SwitchProgress.at:type_name -> google.protobuf.Timestamp
 	38,  // 35: isthmus.admin.v1.SwitchProgress.checks:type_name -> isthmus.admin.v1.SwitchCheck
 	39,  // 36: isthmus.admin.v1.SwitchProgress.steps:type_name -> isthmus.admin.v1.SwitchStep
 	40,  // 37: isthmus.admin.v1.SwitchProgress.standings:type_name -> isthmus.admin.v1.SwitchStanding
 	36,  // 38: isthmus.admin.v1.SwitchProgress.tail:type_name -> isthmus.admin.v1.SwitchTail
 	37,  // 39: isthmus.admin.v1.SwitchTail.partitions:type_name -> isthmus.admin.v1.SwitchTailPartition
-	87,  // 40: isthmus.admin.v1.SwitchStep.began:type_name -> google.protobuf.Timestamp
-	87,  // 41: isthmus.admin.v1.LedgerEntry.at:type_name -> google.protobuf.Timestamp
-	9,   // 42: isthmus.admin.v1.LedgerEntry.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	45,  // 43: isthmus.admin.v1.DriftResponse.drifts:type_name -> isthmus.admin.v1.Drift
-	48,  // 44: isthmus.admin.v1.VerifyResponse.progress:type_name -> isthmus.admin.v1.VerifyProgress
-	49,  // 45: isthmus.admin.v1.VerifyResponse.result:type_name -> isthmus.admin.v1.VerifyResult
-	9,   // 46: isthmus.admin.v1.VerifyResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	3,   // 47: isthmus.admin.v1.VerifyResult.verdict:type_name -> isthmus.admin.v1.VerifyVerdict
-	50,  // 48: isthmus.admin.v1.VerifyResult.notes:type_name -> isthmus.admin.v1.VerifyNote
-	51,  // 49: isthmus.admin.v1.VerifyResult.difference:type_name -> isthmus.admin.v1.Difference
-	10,  // 50: isthmus.admin.v1.NodesResponse.node:type_name -> isthmus.admin.v1.Node
-	54,  // 51: isthmus.admin.v1.NodesResponse.members:type_name -> isthmus.admin.v1.Member
-	4,   // 52: isthmus.admin.v1.Member.status:type_name -> isthmus.admin.v1.MemberStatus
-	87,  // 53: isthmus.admin.v1.Member.since:type_name -> google.protobuf.Timestamp
-	87,  // 54: isthmus.admin.v1.Member.started:type_name -> google.protobuf.Timestamp
-	55,  // 55: isthmus.admin.v1.Member.reach:type_name -> isthmus.admin.v1.Reach
-	10,  // 56: isthmus.admin.v1.OwnersResponse.node:type_name -> isthmus.admin.v1.Node
-	58,  // 57: isthmus.admin.v1.OwnersResponse.owners:type_name -> isthmus.admin.v1.Owner
-	9,   // 58: isthmus.admin.v1.OwnersResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	1,   // 59: isthmus.admin.v1.Owner.state:type_name -> isthmus.admin.v1.State
-	61,  // 60: isthmus.admin.v1.SettingsResponse.settings:type_name -> isthmus.admin.v1.Setting
-	87,  // 61: isthmus.admin.v1.Setting.at:type_name -> google.protobuf.Timestamp
-	64,  // 62: isthmus.admin.v1.HistoryResponse.changes:type_name -> isthmus.admin.v1.PastChange
-	87,  // 63: isthmus.admin.v1.PastChange.at:type_name -> google.protobuf.Timestamp
-	65,  // 64: isthmus.admin.v1.PastChange.entries:type_name -> isthmus.admin.v1.PastEntry
-	70,  // 65: isthmus.admin.v1.WriteResponse.touched:type_name -> isthmus.admin.v1.Touched
-	5,   // 66: isthmus.admin.v1.WatchRequest.kinds:type_name -> isthmus.admin.v1.EventKind
-	5,   // 67: isthmus.admin.v1.Event.kind:type_name -> isthmus.admin.v1.EventKind
-	87,  // 68: isthmus.admin.v1.Event.at:type_name -> google.protobuf.Timestamp
-	1,   // 69: isthmus.admin.v1.Event.state:type_name -> isthmus.admin.v1.State
-	4,   // 70: isthmus.admin.v1.Event.status:type_name -> isthmus.admin.v1.MemberStatus
-	9,   // 71: isthmus.admin.v1.RetryResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
-	6,   // 72: isthmus.admin.v1.AnchorRequest.at:type_name -> isthmus.admin.v1.AnchorAt
-	42,  // 73: isthmus.admin.v1.AnchorResponse.entries:type_name -> isthmus.admin.v1.LedgerEntry
-	86,  // 74: isthmus.admin.v1.RotateKeyResponse.nodes:type_name -> isthmus.admin.v1.KeyOutcome
-	7,   // 75: isthmus.admin.v1.Admin.Status:input_type -> isthmus.admin.v1.StatusRequest
-	14,  // 76: isthmus.admin.v1.Admin.Translate:input_type -> isthmus.admin.v1.TranslateRequest
-	16,  // 77: isthmus.admin.v1.Admin.TranslateGroup:input_type -> isthmus.admin.v1.TranslateGroupRequest
-	19,  // 78: isthmus.admin.v1.Admin.Groups:input_type -> isthmus.admin.v1.GroupsRequest
-	24,  // 79: isthmus.admin.v1.Admin.Routers:input_type -> isthmus.admin.v1.RoutersRequest
-	31,  // 80: isthmus.admin.v1.Admin.RouterClients:input_type -> isthmus.admin.v1.RouterClientsRequest
-	34,  // 81: isthmus.admin.v1.Admin.Switch:input_type -> isthmus.admin.v1.SwitchRequest
-	41,  // 82: isthmus.admin.v1.Admin.Ledger:input_type -> isthmus.admin.v1.LedgerRequest
-	52,  // 83: isthmus.admin.v1.Admin.Nodes:input_type -> isthmus.admin.v1.NodesRequest
-	56,  // 84: isthmus.admin.v1.Admin.Owners:input_type -> isthmus.admin.v1.OwnersRequest
-	59,  // 85: isthmus.admin.v1.Admin.Settings:input_type -> isthmus.admin.v1.SettingsRequest
-	62,  // 86: isthmus.admin.v1.Admin.History:input_type -> isthmus.admin.v1.HistoryRequest
-	66,  // 87: isthmus.admin.v1.Admin.Export:input_type -> isthmus.admin.v1.ExportRequest
-	68,  // 88: isthmus.admin.v1.Admin.Diff:input_type -> isthmus.admin.v1.DiffRequest
-	43,  // 89: isthmus.admin.v1.Admin.Drift:input_type -> isthmus.admin.v1.DriftRequest
-	46,  // 90: isthmus.admin.v1.Admin.Verify:input_type -> isthmus.admin.v1.VerifyRequest
-	71,  // 91: isthmus.admin.v1.Admin.Watch:input_type -> isthmus.admin.v1.WatchRequest
-	73,  // 92: isthmus.admin.v1.Admin.Pause:input_type -> isthmus.admin.v1.PauseRequest
-	74,  // 93: isthmus.admin.v1.Admin.Resume:input_type -> isthmus.admin.v1.ResumeRequest
-	75,  // 94: isthmus.admin.v1.Admin.Retry:input_type -> isthmus.admin.v1.RetryRequest
-	77,  // 95: isthmus.admin.v1.Admin.Anchor:input_type -> isthmus.admin.v1.AnchorRequest
-	79,  // 96: isthmus.admin.v1.Admin.Drain:input_type -> isthmus.admin.v1.DrainRequest
-	80,  // 97: isthmus.admin.v1.Admin.Set:input_type -> isthmus.admin.v1.SetRequest
-	81,  // 98: isthmus.admin.v1.Admin.Unset:input_type -> isthmus.admin.v1.UnsetRequest
-	82,  // 99: isthmus.admin.v1.Admin.Undo:input_type -> isthmus.admin.v1.UndoRequest
-	83,  // 100: isthmus.admin.v1.Admin.Apply:input_type -> isthmus.admin.v1.ApplyRequest
-	84,  // 101: isthmus.admin.v1.Admin.RotateKey:input_type -> isthmus.admin.v1.RotateKeyRequest
-	8,   // 102: isthmus.admin.v1.Admin.Status:output_type -> isthmus.admin.v1.StatusResponse
-	15,  // 103: isthmus.admin.v1.Admin.Translate:output_type -> isthmus.admin.v1.TranslateResponse
-	17,  // 104: isthmus.admin.v1.Admin.TranslateGroup:output_type -> isthmus.admin.v1.TranslateGroupResponse
-	20,  // 105: isthmus.admin.v1.Admin.Groups:output_type -> isthmus.admin.v1.GroupsResponse
-	25,  // 106: isthmus.admin.v1.Admin.Routers:output_type -> isthmus.admin.v1.RoutersResponse
-	32,  // 107: isthmus.admin.v1.Admin.RouterClients:output_type -> isthmus.admin.v1.RouterClientsResponse
-	35,  // 108: isthmus.admin.v1.Admin.Switch:output_type -> isthmus.admin.v1.SwitchProgress
-	42,  // 109: isthmus.admin.v1.Admin.Ledger:output_type -> isthmus.admin.v1.LedgerEntry
-	53,  // 110: isthmus.admin.v1.Admin.Nodes:output_type -> isthmus.admin.v1.NodesResponse
-	57,  // 111: isthmus.admin.v1.Admin.Owners:output_type -> isthmus.admin.v1.OwnersResponse
-	60,  // 112: isthmus.admin.v1.Admin.Settings:output_type -> isthmus.admin.v1.SettingsResponse
-	63,  // 113: isthmus.admin.v1.Admin.History:output_type -> isthmus.admin.v1.HistoryResponse
-	67,  // 114: isthmus.admin.v1.Admin.Export:output_type -> isthmus.admin.v1.ExportResponse
-	69,  // 115: isthmus.admin.v1.Admin.Diff:output_type -> isthmus.admin.v1.WriteResponse
-	44,  // 116: isthmus.admin.v1.Admin.Drift:output_type -> isthmus.admin.v1.DriftResponse
-	47,  // 117: isthmus.admin.v1.Admin.Verify:output_type -> isthmus.admin.v1.VerifyResponse
-	72,  // 118: isthmus.admin.v1.Admin.Watch:output_type -> isthmus.admin.v1.Event
-	69,  // 119: isthmus.admin.v1.Admin.Pause:output_type -> isthmus.admin.v1.WriteResponse
-	69,  // 120: isthmus.admin.v1.Admin.Resume:output_type -> isthmus.admin.v1.WriteResponse
-	76,  // 121: isthmus.admin.v1.Admin.Retry:output_type -> isthmus.admin.v1.RetryResponse
-	78,  // 122: isthmus.admin.v1.Admin.Anchor:output_type -> isthmus.admin.v1.AnchorResponse
-	69,  // 123: isthmus.admin.v1.Admin.Drain:output_type -> isthmus.admin.v1.WriteResponse
-	69,  // 124: isthmus.admin.v1.Admin.Set:output_type -> isthmus.admin.v1.WriteResponse
-	69,  // 125: isthmus.admin.v1.Admin.Unset:output_type -> isthmus.admin.v1.WriteResponse
-	69,  // 126: isthmus.admin.v1.Admin.Undo:output_type -> isthmus.admin.v1.WriteResponse
-	69,  // 127: isthmus.admin.v1.Admin.Apply:output_type -> isthmus.admin.v1.WriteResponse
-	85,  // 128: isthmus.admin.v1.Admin.RotateKey:output_type -> isthmus.admin.v1.RotateKeyResponse
-	102, // [102:129] is the sub-list for method output_type
-	75,  // [75:102] is the sub-list for method input_type
-	75,  // [75:75] is the sub-list for extension type_name
-	75,  // [75:75] is the sub-list for extension extendee
-	0,   // [0:75] is the sub-list for field type_name
+	102, // 40: isthmus.admin.v1.SwitchStep.began:type_name -> google.protobuf.Timestamp
+	102, // 41: isthmus.admin.v1.ReadyResponse.at:type_name -> google.protobuf.Timestamp
+	38,  // 42: isthmus.admin.v1.ReadyResponse.checks:type_name -> isthmus.admin.v1.SwitchCheck
+	38,  // 43: isthmus.admin.v1.ReadyResponse.lost_checks:type_name -> isthmus.admin.v1.SwitchCheck
+	43,  // 44: isthmus.admin.v1.ReadyResponse.loss:type_name -> isthmus.admin.v1.ReadyLoss
+	45,  // 45: isthmus.admin.v1.ReadyResponse.groups:type_name -> isthmus.admin.v1.ReadyGroups
+	47,  // 46: isthmus.admin.v1.ReadyResponse.time:type_name -> isthmus.admin.v1.ReadyTime
+	44,  // 47: isthmus.admin.v1.ReadyLoss.list:type_name -> isthmus.admin.v1.ReadyPartition
+	46,  // 48: isthmus.admin.v1.ReadyGroups.list:type_name -> isthmus.admin.v1.ReadyGroup
+	38,  // 49: isthmus.admin.v1.RehearseResponse.checks:type_name -> isthmus.admin.v1.SwitchCheck
+	50,  // 50: isthmus.admin.v1.RehearseResponse.steps:type_name -> isthmus.admin.v1.RehearseStep
+	102, // 51: isthmus.admin.v1.Drill.began:type_name -> google.protobuf.Timestamp
+	102, // 52: isthmus.admin.v1.Drill.ended:type_name -> google.protobuf.Timestamp
+	51,  // 53: isthmus.admin.v1.NoteDrillRequest.drill:type_name -> isthmus.admin.v1.Drill
+	51,  // 54: isthmus.admin.v1.NoteDrillResponse.drill:type_name -> isthmus.admin.v1.Drill
+	51,  // 55: isthmus.admin.v1.DrillsResponse.drills:type_name -> isthmus.admin.v1.Drill
+	102, // 56: isthmus.admin.v1.LedgerEntry.at:type_name -> google.protobuf.Timestamp
+	9,   // 57: isthmus.admin.v1.LedgerEntry.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	60,  // 58: isthmus.admin.v1.DriftResponse.drifts:type_name -> isthmus.admin.v1.Drift
+	63,  // 59: isthmus.admin.v1.VerifyResponse.progress:type_name -> isthmus.admin.v1.VerifyProgress
+	64,  // 60: isthmus.admin.v1.VerifyResponse.result:type_name -> isthmus.admin.v1.VerifyResult
+	9,   // 61: isthmus.admin.v1.VerifyResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	3,   // 62: isthmus.admin.v1.VerifyResult.verdict:type_name -> isthmus.admin.v1.VerifyVerdict
+	65,  // 63: isthmus.admin.v1.VerifyResult.notes:type_name -> isthmus.admin.v1.VerifyNote
+	66,  // 64: isthmus.admin.v1.VerifyResult.difference:type_name -> isthmus.admin.v1.Difference
+	10,  // 65: isthmus.admin.v1.NodesResponse.node:type_name -> isthmus.admin.v1.Node
+	69,  // 66: isthmus.admin.v1.NodesResponse.members:type_name -> isthmus.admin.v1.Member
+	4,   // 67: isthmus.admin.v1.Member.status:type_name -> isthmus.admin.v1.MemberStatus
+	102, // 68: isthmus.admin.v1.Member.since:type_name -> google.protobuf.Timestamp
+	102, // 69: isthmus.admin.v1.Member.started:type_name -> google.protobuf.Timestamp
+	70,  // 70: isthmus.admin.v1.Member.reach:type_name -> isthmus.admin.v1.Reach
+	10,  // 71: isthmus.admin.v1.OwnersResponse.node:type_name -> isthmus.admin.v1.Node
+	73,  // 72: isthmus.admin.v1.OwnersResponse.owners:type_name -> isthmus.admin.v1.Owner
+	9,   // 73: isthmus.admin.v1.OwnersResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	1,   // 74: isthmus.admin.v1.Owner.state:type_name -> isthmus.admin.v1.State
+	76,  // 75: isthmus.admin.v1.SettingsResponse.settings:type_name -> isthmus.admin.v1.Setting
+	102, // 76: isthmus.admin.v1.Setting.at:type_name -> google.protobuf.Timestamp
+	79,  // 77: isthmus.admin.v1.HistoryResponse.changes:type_name -> isthmus.admin.v1.PastChange
+	102, // 78: isthmus.admin.v1.PastChange.at:type_name -> google.protobuf.Timestamp
+	80,  // 79: isthmus.admin.v1.PastChange.entries:type_name -> isthmus.admin.v1.PastEntry
+	85,  // 80: isthmus.admin.v1.WriteResponse.touched:type_name -> isthmus.admin.v1.Touched
+	5,   // 81: isthmus.admin.v1.WatchRequest.kinds:type_name -> isthmus.admin.v1.EventKind
+	5,   // 82: isthmus.admin.v1.Event.kind:type_name -> isthmus.admin.v1.EventKind
+	102, // 83: isthmus.admin.v1.Event.at:type_name -> google.protobuf.Timestamp
+	1,   // 84: isthmus.admin.v1.Event.state:type_name -> isthmus.admin.v1.State
+	4,   // 85: isthmus.admin.v1.Event.status:type_name -> isthmus.admin.v1.MemberStatus
+	9,   // 86: isthmus.admin.v1.RetryResponse.unanswered:type_name -> isthmus.admin.v1.Unanswered
+	6,   // 87: isthmus.admin.v1.AnchorRequest.at:type_name -> isthmus.admin.v1.AnchorAt
+	57,  // 88: isthmus.admin.v1.AnchorResponse.entries:type_name -> isthmus.admin.v1.LedgerEntry
+	101, // 89: isthmus.admin.v1.RotateKeyResponse.nodes:type_name -> isthmus.admin.v1.KeyOutcome
+	7,   // 90: isthmus.admin.v1.Admin.Status:input_type -> isthmus.admin.v1.StatusRequest
+	14,  // 91: isthmus.admin.v1.Admin.Translate:input_type -> isthmus.admin.v1.TranslateRequest
+	16,  // 92: isthmus.admin.v1.Admin.TranslateGroup:input_type -> isthmus.admin.v1.TranslateGroupRequest
+	19,  // 93: isthmus.admin.v1.Admin.Groups:input_type -> isthmus.admin.v1.GroupsRequest
+	24,  // 94: isthmus.admin.v1.Admin.Routers:input_type -> isthmus.admin.v1.RoutersRequest
+	31,  // 95: isthmus.admin.v1.Admin.RouterClients:input_type -> isthmus.admin.v1.RouterClientsRequest
+	34,  // 96: isthmus.admin.v1.Admin.Switch:input_type -> isthmus.admin.v1.SwitchRequest
+	41,  // 97: isthmus.admin.v1.Admin.Ready:input_type -> isthmus.admin.v1.ReadyRequest
+	48,  // 98: isthmus.admin.v1.Admin.Rehearse:input_type -> isthmus.admin.v1.RehearseRequest
+	52,  // 99: isthmus.admin.v1.Admin.NoteDrill:input_type -> isthmus.admin.v1.NoteDrillRequest
+	54,  // 100: isthmus.admin.v1.Admin.Drills:input_type -> isthmus.admin.v1.DrillsRequest
+	56,  // 101: isthmus.admin.v1.Admin.Ledger:input_type -> isthmus.admin.v1.LedgerRequest
+	67,  // 102: isthmus.admin.v1.Admin.Nodes:input_type -> isthmus.admin.v1.NodesRequest
+	71,  // 103: isthmus.admin.v1.Admin.Owners:input_type -> isthmus.admin.v1.OwnersRequest
+	74,  // 104: isthmus.admin.v1.Admin.Settings:input_type -> isthmus.admin.v1.SettingsRequest
+	77,  // 105: isthmus.admin.v1.Admin.History:input_type -> isthmus.admin.v1.HistoryRequest
+	81,  // 106: isthmus.admin.v1.Admin.Export:input_type -> isthmus.admin.v1.ExportRequest
+	83,  // 107: isthmus.admin.v1.Admin.Diff:input_type -> isthmus.admin.v1.DiffRequest
+	58,  // 108: isthmus.admin.v1.Admin.Drift:input_type -> isthmus.admin.v1.DriftRequest
+	61,  // 109: isthmus.admin.v1.Admin.Verify:input_type -> isthmus.admin.v1.VerifyRequest
+	86,  // 110: isthmus.admin.v1.Admin.Watch:input_type -> isthmus.admin.v1.WatchRequest
+	88,  // 111: isthmus.admin.v1.Admin.Pause:input_type -> isthmus.admin.v1.PauseRequest
+	89,  // 112: isthmus.admin.v1.Admin.Resume:input_type -> isthmus.admin.v1.ResumeRequest
+	90,  // 113: isthmus.admin.v1.Admin.Retry:input_type -> isthmus.admin.v1.RetryRequest
+	92,  // 114: isthmus.admin.v1.Admin.Anchor:input_type -> isthmus.admin.v1.AnchorRequest
+	94,  // 115: isthmus.admin.v1.Admin.Drain:input_type -> isthmus.admin.v1.DrainRequest
+	95,  // 116: isthmus.admin.v1.Admin.Set:input_type -> isthmus.admin.v1.SetRequest
+	96,  // 117: isthmus.admin.v1.Admin.Unset:input_type -> isthmus.admin.v1.UnsetRequest
+	97,  // 118: isthmus.admin.v1.Admin.Undo:input_type -> isthmus.admin.v1.UndoRequest
+	98,  // 119: isthmus.admin.v1.Admin.Apply:input_type -> isthmus.admin.v1.ApplyRequest
+	99,  // 120: isthmus.admin.v1.Admin.RotateKey:input_type -> isthmus.admin.v1.RotateKeyRequest
+	8,   // 121: isthmus.admin.v1.Admin.Status:output_type -> isthmus.admin.v1.StatusResponse
+	15,  // 122: isthmus.admin.v1.Admin.Translate:output_type -> isthmus.admin.v1.TranslateResponse
+	17,  // 123: isthmus.admin.v1.Admin.TranslateGroup:output_type -> isthmus.admin.v1.TranslateGroupResponse
+	20,  // 124: isthmus.admin.v1.Admin.Groups:output_type -> isthmus.admin.v1.GroupsResponse
+	25,  // 125: isthmus.admin.v1.Admin.Routers:output_type -> isthmus.admin.v1.RoutersResponse
+	32,  // 126: isthmus.admin.v1.Admin.RouterClients:output_type -> isthmus.admin.v1.RouterClientsResponse
+	35,  // 127: isthmus.admin.v1.Admin.Switch:output_type -> isthmus.admin.v1.SwitchProgress
+	42,  // 128: isthmus.admin.v1.Admin.Ready:output_type -> isthmus.admin.v1.ReadyResponse
+	49,  // 129: isthmus.admin.v1.Admin.Rehearse:output_type -> isthmus.admin.v1.RehearseResponse
+	53,  // 130: isthmus.admin.v1.Admin.NoteDrill:output_type -> isthmus.admin.v1.NoteDrillResponse
+	55,  // 131: isthmus.admin.v1.Admin.Drills:output_type -> isthmus.admin.v1.DrillsResponse
+	57,  // 132: isthmus.admin.v1.Admin.Ledger:output_type -> isthmus.admin.v1.LedgerEntry
+	68,  // 133: isthmus.admin.v1.Admin.Nodes:output_type -> isthmus.admin.v1.NodesResponse
+	72,  // 134: isthmus.admin.v1.Admin.Owners:output_type -> isthmus.admin.v1.OwnersResponse
+	75,  // 135: isthmus.admin.v1.Admin.Settings:output_type -> isthmus.admin.v1.SettingsResponse
+	78,  // 136: isthmus.admin.v1.Admin.History:output_type -> isthmus.admin.v1.HistoryResponse
+	82,  // 137: isthmus.admin.v1.Admin.Export:output_type -> isthmus.admin.v1.ExportResponse
+	84,  // 138: isthmus.admin.v1.Admin.Diff:output_type -> isthmus.admin.v1.WriteResponse
+	59,  // 139: isthmus.admin.v1.Admin.Drift:output_type -> isthmus.admin.v1.DriftResponse
+	62,  // 140: isthmus.admin.v1.Admin.Verify:output_type -> isthmus.admin.v1.VerifyResponse
+	87,  // 141: isthmus.admin.v1.Admin.Watch:output_type -> isthmus.admin.v1.Event
+	84,  // 142: isthmus.admin.v1.Admin.Pause:output_type -> isthmus.admin.v1.WriteResponse
+	84,  // 143: isthmus.admin.v1.Admin.Resume:output_type -> isthmus.admin.v1.WriteResponse
+	91,  // 144: isthmus.admin.v1.Admin.Retry:output_type -> isthmus.admin.v1.RetryResponse
+	93,  // 145: isthmus.admin.v1.Admin.Anchor:output_type -> isthmus.admin.v1.AnchorResponse
+	84,  // 146: isthmus.admin.v1.Admin.Drain:output_type -> isthmus.admin.v1.WriteResponse
+	84,  // 147: isthmus.admin.v1.Admin.Set:output_type -> isthmus.admin.v1.WriteResponse
+	84,  // 148: isthmus.admin.v1.Admin.Unset:output_type -> isthmus.admin.v1.WriteResponse
+	84,  // 149: isthmus.admin.v1.Admin.Undo:output_type -> isthmus.admin.v1.WriteResponse
+	84,  // 150: isthmus.admin.v1.Admin.Apply:output_type -> isthmus.admin.v1.WriteResponse
+	100, // 151: isthmus.admin.v1.Admin.RotateKey:output_type -> isthmus.admin.v1.RotateKeyResponse
+	121, // [121:152] is the sub-list for method output_type
+	90,  // [90:121] is the sub-list for method input_type
+	90,  // [90:90] is the sub-list for extension type_name
+	90,  // [90:90] is the sub-list for extension extendee
+	0,   // [0:90] is the sub-list for field type_name
 }
 
 func init() { file_admin_adminpb_admin_proto_init() }
@@ -8331,7 +9722,7 @@ func file_admin_adminpb_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_adminpb_admin_proto_rawDesc), len(file_admin_adminpb_admin_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   80,
+			NumMessages:   95,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

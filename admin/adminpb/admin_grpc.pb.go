@@ -44,6 +44,10 @@ const (
 	Admin_Routers_FullMethodName        = "/isthmus.admin.v1.Admin/Routers"
 	Admin_RouterClients_FullMethodName  = "/isthmus.admin.v1.Admin/RouterClients"
 	Admin_Switch_FullMethodName         = "/isthmus.admin.v1.Admin/Switch"
+	Admin_Ready_FullMethodName          = "/isthmus.admin.v1.Admin/Ready"
+	Admin_Rehearse_FullMethodName       = "/isthmus.admin.v1.Admin/Rehearse"
+	Admin_NoteDrill_FullMethodName      = "/isthmus.admin.v1.Admin/NoteDrill"
+	Admin_Drills_FullMethodName         = "/isthmus.admin.v1.Admin/Drills"
 	Admin_Ledger_FullMethodName         = "/isthmus.admin.v1.Admin/Ledger"
 	Admin_Nodes_FullMethodName          = "/isthmus.admin.v1.Admin/Nodes"
 	Admin_Owners_FullMethodName         = "/isthmus.admin.v1.Admin/Owners"
@@ -104,6 +108,18 @@ type AdminClient interface {
 	// switch that has begun goes on when who asked goes away; Routers tells then how it
 	// stands. How it ended is no error of the call: see outcome. Operator of all topics.
 	Switch(ctx context.Context, in *SwitchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SwitchProgress], error)
+	// Ready tells whether the clients of a router, or of what a link mirrors, could go to a
+	// cluster now, why not, and what it would cost: records, positions and time. Nothing is
+	// begun. Viewer of all topics.
+	Ready(ctx context.Context, in *ReadyRequest, opts ...grpc.CallOption) (*ReadyResponse, error)
+	// Rehearse tries what a switch does, as far as that touches no client: it writes to a
+	// shadow topic and takes positions of a shadow group along. The node that is asked does
+	// it. Operator of all topics.
+	Rehearse(ctx context.Context, in *RehearseRequest, opts ...grpc.CallOption) (*RehearseResponse, error)
+	// NoteDrill keeps how a drill ended, at the control clusters. Operator of all topics.
+	NoteDrill(ctx context.Context, in *NoteDrillRequest, opts ...grpc.CallOption) (*NoteDrillResponse, error)
+	// Drills lists the drills of a virtual cluster that were noted. Viewer of all topics.
+	Drills(ctx context.Context, in *DrillsRequest, opts ...grpc.CallOption) (*DrillsResponse, error)
 	// Ledger lists the ranges of records that were not mirrored, or not as promised,
 	// and why. Oldest first within a link. Viewer.
 	Ledger(ctx context.Context, in *LedgerRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[LedgerEntry], error)
@@ -249,6 +265,46 @@ func (c *adminClient) Switch(ctx context.Context, in *SwitchRequest, opts ...grp
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Admin_SwitchClient = grpc.ServerStreamingClient[SwitchProgress]
+
+func (c *adminClient) Ready(ctx context.Context, in *ReadyRequest, opts ...grpc.CallOption) (*ReadyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReadyResponse)
+	err := c.cc.Invoke(ctx, Admin_Ready_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) Rehearse(ctx context.Context, in *RehearseRequest, opts ...grpc.CallOption) (*RehearseResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RehearseResponse)
+	err := c.cc.Invoke(ctx, Admin_Rehearse_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) NoteDrill(ctx context.Context, in *NoteDrillRequest, opts ...grpc.CallOption) (*NoteDrillResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(NoteDrillResponse)
+	err := c.cc.Invoke(ctx, Admin_NoteDrill_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) Drills(ctx context.Context, in *DrillsRequest, opts ...grpc.CallOption) (*DrillsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DrillsResponse)
+	err := c.cc.Invoke(ctx, Admin_Drills_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
 
 func (c *adminClient) Ledger(ctx context.Context, in *LedgerRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[LedgerEntry], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -515,6 +571,18 @@ type AdminServer interface {
 	// switch that has begun goes on when who asked goes away; Routers tells then how it
 	// stands. How it ended is no error of the call: see outcome. Operator of all topics.
 	Switch(*SwitchRequest, grpc.ServerStreamingServer[SwitchProgress]) error
+	// Ready tells whether the clients of a router, or of what a link mirrors, could go to a
+	// cluster now, why not, and what it would cost: records, positions and time. Nothing is
+	// begun. Viewer of all topics.
+	Ready(context.Context, *ReadyRequest) (*ReadyResponse, error)
+	// Rehearse tries what a switch does, as far as that touches no client: it writes to a
+	// shadow topic and takes positions of a shadow group along. The node that is asked does
+	// it. Operator of all topics.
+	Rehearse(context.Context, *RehearseRequest) (*RehearseResponse, error)
+	// NoteDrill keeps how a drill ended, at the control clusters. Operator of all topics.
+	NoteDrill(context.Context, *NoteDrillRequest) (*NoteDrillResponse, error)
+	// Drills lists the drills of a virtual cluster that were noted. Viewer of all topics.
+	Drills(context.Context, *DrillsRequest) (*DrillsResponse, error)
 	// Ledger lists the ranges of records that were not mirrored, or not as promised,
 	// and why. Oldest first within a link. Viewer.
 	Ledger(*LedgerRequest, grpc.ServerStreamingServer[LedgerEntry]) error
@@ -602,6 +670,18 @@ func (UnimplementedAdminServer) RouterClients(context.Context, *RouterClientsReq
 }
 func (UnimplementedAdminServer) Switch(*SwitchRequest, grpc.ServerStreamingServer[SwitchProgress]) error {
 	return status.Error(codes.Unimplemented, "method Switch not implemented")
+}
+func (UnimplementedAdminServer) Ready(context.Context, *ReadyRequest) (*ReadyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Ready not implemented")
+}
+func (UnimplementedAdminServer) Rehearse(context.Context, *RehearseRequest) (*RehearseResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Rehearse not implemented")
+}
+func (UnimplementedAdminServer) NoteDrill(context.Context, *NoteDrillRequest) (*NoteDrillResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method NoteDrill not implemented")
+}
+func (UnimplementedAdminServer) Drills(context.Context, *DrillsRequest) (*DrillsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Drills not implemented")
 }
 func (UnimplementedAdminServer) Ledger(*LedgerRequest, grpc.ServerStreamingServer[LedgerEntry]) error {
 	return status.Error(codes.Unimplemented, "method Ledger not implemented")
@@ -802,6 +882,78 @@ func _Admin_Switch_Handler(srv interface{}, stream grpc.ServerStream) error {
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Admin_SwitchServer = grpc.ServerStreamingServer[SwitchProgress]
+
+func _Admin_Ready_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReadyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).Ready(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_Ready_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).Ready(ctx, req.(*ReadyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_Rehearse_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RehearseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).Rehearse(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_Rehearse_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).Rehearse(ctx, req.(*RehearseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_NoteDrill_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(NoteDrillRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).NoteDrill(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_NoteDrill_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).NoteDrill(ctx, req.(*NoteDrillRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_Drills_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DrillsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).Drills(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_Drills_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).Drills(ctx, req.(*DrillsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
 
 func _Admin_Ledger_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(LedgerRequest)
@@ -1172,6 +1324,22 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RouterClients",
 			Handler:    _Admin_RouterClients_Handler,
+		},
+		{
+			MethodName: "Ready",
+			Handler:    _Admin_Ready_Handler,
+		},
+		{
+			MethodName: "Rehearse",
+			Handler:    _Admin_Rehearse_Handler,
+		},
+		{
+			MethodName: "NoteDrill",
+			Handler:    _Admin_NoteDrill_Handler,
+		},
+		{
+			MethodName: "Drills",
+			Handler:    _Admin_Drills_Handler,
 		},
 		{
 			MethodName: "Nodes",

@@ -36,6 +36,7 @@ type demoRun struct {
 	dir     string
 	timeFor time.Duration // 0 = until interrupted
 	json    bool
+	drill   bool
 	load    demo.Config
 }
 
@@ -71,16 +72,21 @@ When the time is over, or on the first ^C, the producers stop, what you have set
 cluster is read back with an ordinary consumer and judged against what the producers logged as acknowledged. Exits 0 only if
 every record is at every cluster exactly once, in order and unchanged. A second ^C ends it without a verdict.
 
-After two minutes the producers slow down, so that the demo can be left running.`,
+After two minutes the producers slow down, so that the demo can be left running.
+
+With --drill it makes a drill instead: the clients of the door go to us and back, while a canary measures what they notice. It prints the
+report, and exits as isthmus drill does.`,
 		Example: `  isthmus demo
   isthmus demo --for 20s --json | tail -1 | jq .clusters
-  isthmus demo --dir data/demo     keep the data, and go on with it next time`,
+  isthmus demo --dir data/demo     keep the data, and go on with it next time
+  isthmus demo --drill             practise to move clients, and print the report`,
 		Args: cobra.NoArgs,
 		RunE: verb(func(cmd *cobra.Command, _ []string) error { return d.run(cmd.Context()) }),
 	}
 	f := cmd.Flags()
 	f.DurationVar(&d.timeFor, "for", 0, "how long the producers write; 0 is until interrupted")
 	f.BoolVar(&d.json, "json", false, "the verdict as one JSON object on the output, everything else on the error stream")
+	f.BoolVar(&d.drill, "drill", false, "make a drill with the door's clients, print its report, and end")
 	f.StringVar(&d.dir, "dir", "", "data directory; default a temporary one that is removed if all is well")
 	f.StringVar(&d.at.HTTP, "http", defaultHTTP, "`host:port` of metrics and health of the first node; the others are ten ports apart, the clusters last; port 0 is free ones")
 	f.StringVar(&d.at.GRPC, "grpc", defaultGRPC, "`host:port` of the admin API of the first node")
@@ -119,13 +125,18 @@ func (d *demoRun) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	result, err := stage.judged(ctx)
+	var result demoResult
+	if d.drill {
+		err = stage.practised(ctx)
+	} else {
+		result, err = stage.judged(ctx)
+	}
 	stage.nodes.Stop(stopWithin)
 	stop()
 	if hostErr := <-stage.ended; err == nil {
 		err = hostErr
 	}
-	if err != nil {
+	if err != nil || d.drill {
 		return err
 	}
 	return d.tell(result)

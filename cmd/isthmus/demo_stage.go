@@ -168,6 +168,7 @@ func (s *demoStage) hints() string {
 	if hints := doorHints(living); hints != "" {
 		b.WriteString(hints)
 		fmt.Fprintf(&b, "  %s switchover shop --to us --yes   # clients of the door go on at another cluster; failback shop --yes takes them back\n", program)
+		fmt.Fprintf(&b, "  %s drill rehearse shop --to us   # what that would take, with a shadow topic; ready tells what it would cost\n", program)
 	}
 	fmt.Fprintf(&b, "  %s watch & kill -9 %d   # %s dies, the others take over\n", program, victim.PID, victim.Name)
 	return b.String()

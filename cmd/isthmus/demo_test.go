@@ -14,6 +14,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"github.com/isthmus-project/isthmus/admin/drill"
 )
 
 // lastLine reads the verdict that demo --json ends with.
@@ -77,7 +80,7 @@ func TestDemo(t *testing.T) {
 	if code != exitOK || !r.OK || r.Produced < 1000 || r.Mirrored != 2*r.Produced || r.Ledger != 0 || len(r.Dead) != 0 {
 		t.Fatalf("exit %d, %s\n%s", code, out, errs)
 	}
-	for _, want := range []string{"/metrics", "export ISTHMUS_ADDR=127.0.0.1:", " nodes ", " pause eu-us orders:0 ", " set log.level debug ", " kafka-console-consumer.sh --bootstrap-server 127.0.0.1:", " switchover shop --to us --yes", "kill -9 "} {
+	for _, want := range []string{"/metrics", "export ISTHMUS_ADDR=127.0.0.1:", " nodes ", " pause eu-us orders:0 ", " set log.level debug ", " kafka-console-consumer.sh --bootstrap-server 127.0.0.1:", " switchover shop --to us --yes", " drill rehearse shop --to us", "kill -9 "} {
 		if !strings.Contains(errs, want) {
 			t.Errorf("%q does not tell %q", errs, want)
 		}
@@ -97,6 +100,25 @@ func TestDemo(t *testing.T) {
 
 // TestDemo_AnybodyMayPlay: a partition is paused, a node is killed, the others take over; the first interrupt ends the
 // producers, what was paused is taken back, and the verdict still comes.
+// TestDemo_Drill: make drill takes the door's clients to us and back in less than a minute, and the canary saw all that it wrote once.
+func TestDemo_Drill(t *testing.T) {
+	began := time.Now()
+	code, out, errs := play(t, "demo --drill --json --rate 400", nil)
+	var r drill.Report
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		t.Fatalf("exit %d, %v in %s\n%s", code, err, out, errs)
+	}
+	if code != exitOK || r.Verdict != drill.Pass || len(r.Legs) != 2 || r.Legs[1].To != "eu" || r.Before.Partitions < 16 || r.Result.Canary.Acked < 200 || r.Result.RPORecords != 0 {
+		t.Errorf("exit %d, %s\n%s", code, out, errs)
+	}
+	if took := time.Since(began); took > time.Minute {
+		t.Errorf("it took %v", took)
+	}
+	if slices.ContainsFunc(r.Warnings, func(w string) bool { return strings.Contains(w, "does not keep") }) {
+		t.Errorf("it was not noted: %q", r.Warnings)
+	}
+}
+
 func TestDemo_AnybodyMayPlay(t *testing.T) {
 	code, out, errs := play(t, "demo --json --rate 300", func(ctx context.Context, cancel func(), nodes []demoNode) {
 		defer cancel()

@@ -66,7 +66,7 @@ Exit codes:
   0  ok
   1  failed
   2  the command line or the topology file cannot be used
-  3  the demo was judged not ok: records were lost, repeated, reordered or changed
+  3  the demo was judged not ok: records were lost, repeated, reordered or changed; or a drill failed
   4  the node cannot be reached
   5  refused: the login or its role does not suffice, the change was not confirmed, or a switch may not begin
   6  conflict: somebody else changed the same thing meanwhile; look again
@@ -88,8 +88,8 @@ Exit codes:
 		&cobra.Group{ID: groupChange, Title: "Change a fabric, through any node:"})
 	for id, verbs := range map[string][]func(terminal) *cobra.Command{
 		groupRun:    {checkCommand, planCommand, runCommand, demoCommand},
-		groupAsk:    {statusCommand, translateCommand, ledgerCommand, driftCommand, groupsCommand, routerCommand, verifyCommand, nodesCommand, ownersCommand, settingsCommand, historyCommand, diffCommand, exportCommand, watchCommand},
-		groupChange: {switchoverCommand, failoverCommand, failbackCommand, pauseCommand, resumeCommand, retryCommand, anchorCommand, drainCommand, setCommand, unsetCommand, applyCommand, undoCommand, rotateCommand},
+		groupAsk:    {statusCommand, translateCommand, ledgerCommand, driftCommand, groupsCommand, routerCommand, readyCommand, verifyCommand, nodesCommand, ownersCommand, settingsCommand, historyCommand, diffCommand, exportCommand, watchCommand},
+		groupChange: {switchoverCommand, failoverCommand, failbackCommand, drillCommand, pauseCommand, resumeCommand, retryCommand, anchorCommand, drainCommand, setCommand, unsetCommand, applyCommand, undoCommand, rotateCommand},
 	} {
 		for _, verb := range verbs {
 			cmd := verb(t)

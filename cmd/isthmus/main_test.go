@@ -78,7 +78,7 @@ func writeFile(t *testing.T, name, text string) string {
 
 func TestHelp(t *testing.T) {
 	for _, verb := range []string{"", "check", "plan", "run", "demo", "status", "translate", "ledger", "version", "nodes", "owners", "settings", "history", "diff",
-		"export", "watch", "drift", "groups", "router", "router status", "router clients", "verify", "switchover", "failover", "failback", "pause", "resume", "retry", "anchor", "drain", "set", "unset", "apply", "undo", "rotate-key"} {
+		"export", "watch", "drift", "groups", "router", "router status", "router clients", "ready", "verify", "switchover", "failover", "failback", "drill", "drill plan", "drill rehearse", "drill switchover", "drill failover", "drill failback", "drill history", "pause", "resume", "retry", "anchor", "drain", "set", "unset", "apply", "undo", "rotate-key"} {
 		args := []string{"--help"}
 		name := "help"
 		if verb != "" {

@@ -108,6 +108,11 @@ func (w *writing) sure(plan outcome) error {
 	if w.json || !w.t.person {
 		return &verbError{fmt.Errorf("nothing was changed: confirm it with --confirm %s, or --yes", plan.confirm), exitRefused}
 	}
+	return w.yesOrNo()
+}
+
+// yesOrNo asks a person who has read what would be done. Without a yes it is an error that nothing was changed.
+func (w *writing) yesOrNo() error {
 	fmt.Fprint(w.t.err, "do it? [y/N] ")
 	answer, _ := bufio.NewReader(w.t.in).ReadString('\n') // what cannot be read is no yes
 	switch strings.ToLower(strings.TrimSpace(answer)) {

@@ -146,7 +146,7 @@ type attempt struct {
 	wrote    time.Duration           // when, by Now().Mono
 	answered map[string]bool         // instances that did, before the round was opened; of the steps behind that
 	checks   atomic.Pointer[[]Check] // nil before they are made
-	tail     atomic.Pointer[Tail]    // nil where there is none, or before it is known
+	loss     atomic.Pointer[Loss]    // nil where there is none, or before it is known
 	say      Tell
 }
 
@@ -162,7 +162,7 @@ type Tell func(s switchover.State, found Found)
 // Found is what a switch has found out.
 type Found struct {
 	Checks []Check // before it began
-	Tail   *Tail   // nil as long as it is not known, and where the home that was left was asked
+	Loss   *Loss   // nil as long as it is not known, and where the home that was left was asked
 }
 
 // Run runs a switch until it is decided, or it is not known whether. tell is called for each step, and once more at the end. Run goes on when ctx ends only as far as
@@ -216,7 +216,7 @@ func (a *attempt) to(ctx context.Context, s switchover.State, actions []switchov
 		a.plan()
 	}
 	if step {
-		found := Found{Tail: a.tail.Load()}
+		found := Found{Loss: a.loss.Load()}
 		if made := a.checks.Load(); made != nil {
 			found.Checks = *made
 		}

@@ -217,7 +217,7 @@ func (a *attempt) cutOff(ctx context.Context, s switchover.State) (none generati
 	if err != nil {
 		return none, err
 	}
-	a.tail.Store(a.missing(ctx, s, out))
+	a.loss.Store(a.missing(ctx, s, out))
 	return a.deps.Store.WriteCut(ctx, s.Set, out)
 }
 

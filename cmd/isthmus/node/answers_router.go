@@ -98,5 +98,8 @@ func (a *answers) Hurry(router string) {
 	a.node.set.RestGroups(groupsRest)
 }
 
+// Flush implements [admin.Node].
+func (a *answers) Flush() { a.node.set.Flush() }
+
 // groupsRest is for how long links leave positions of groups alone after somebody has moved, or looked whether to move, a router: its coordinator asks all the time.
 const groupsRest = 5 * time.Second

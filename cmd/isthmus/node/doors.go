@@ -68,8 +68,9 @@ type door struct {
 	cancel    context.CancelFunc
 	mu        sync.Mutex
 	instances []topology.Router
-	serves    *router.Router // nil while it does not
-	trouble   string         // why it does not, or an empty text
+	serves    *router.Router    // nil while it does not
+	trouble   string            // why it does not, or an empty text
+	store     *generation.Store // of what serves; nil while nothing does
 }
 
 // DoorStatus is a router of a node, whether it runs or not.
@@ -279,8 +280,14 @@ func (o *door) serve(ctx context.Context, d *doors) error {
 	defer r.Close()
 	o.is(r, "")
 	o.mu.Lock()
+	o.store = store
 	r.SetInstances(o.instances)
 	o.mu.Unlock()
+	defer func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.store = nil
+	}()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var care sync.WaitGroup

@@ -132,7 +132,7 @@ func New(cfg Config) (_ *Node, err error) {
 			return nil, err // secrets are there, also of clusters that no link needs yet
 		}
 	}
-	n.registry.MustRegister(hostMetrics(n.hosts), router.NewMetrics(func() []*router.Router { return n.doors.routers() }))
+	n.registry.MustRegister(hostMetrics(n.hosts), router.NewMetrics(func() []*router.Router { return n.doors.routers() }), drillMetrics(func() []notedDoor { return n.doors.noted() }))
 	if n.fabric, err = newFabric(cfg, n.open, n.started); err != nil {
 		return nil, err
 	}

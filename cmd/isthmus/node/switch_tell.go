@@ -18,7 +18,7 @@ type teller struct {
 // step tells of the step that begins.
 func (t *teller) step(s switchover.State, found coordinator.Found) {
 	p := &adminpb.SwitchProgress{Id: t.order.Switch, To: t.order.To, From: t.order.From, Step: string(s.Step), Outcome: string(s.Outcome), Why: s.Why, Generation: s.Proposal.Generation,
-		Checks: checksOf(found.Checks), Tail: tailOf(found.Tail)}
+		Checks: checksOf(found.Checks), Tail: tailOf(found.Loss)}
 	if s.Outcome == switchover.Committed {
 		p.Generation++
 	}
@@ -34,7 +34,7 @@ func (t *teller) step(s switchover.State, found coordinator.Found) {
 // mostStretches is how many are told.
 const mostStretches = 1000
 
-func tailOf(t *coordinator.Tail) *adminpb.SwitchTail {
+func tailOf(t *coordinator.Loss) *adminpb.SwitchTail {
 	if t == nil {
 		return nil
 	}

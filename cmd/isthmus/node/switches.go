@@ -36,8 +36,16 @@ func generationsOf(topo *topology.Topology, router, self string, clusters *opene
 	return generation.NewStore(controls, generation.Config{Router: router, Node: self, Unique: rand.Text, Now: clock}), nil
 }
 
+// asks is how all instances of a router are asked.
+type asks func(ctx context.Context, router string) (*adminpb.RoutersResponse, error)
+
 // coordinator makes the coordinator of a router. end closes what it has opened.
 func (n *Node) coordinator(topo *topology.Topology, router string) (c *coordinator.Coordinator, end func(), err error) {
+	return n.coordinatorBy(topo, router, n.server.AskRouters)
+}
+
+// coordinatorBy is coordinator, of one that asks the instances so.
+func (n *Node) coordinatorBy(topo *topology.Topology, router string, ask asks) (c *coordinator.Coordinator, end func(), err error) {
 	clusters := newOpened(topo, n.open)
 	store, err := generationsOf(topo, router, n.doors.self, clusters)
 	if err != nil {
@@ -48,7 +56,7 @@ func (n *Node) coordinator(topo *topology.Topology, router string) (c *coordinat
 		store.Close()
 		clusters.close()
 	}
-	c, err = coordinator.New(topo, router, n.coordinates(topo, router, store, clusters.get))
+	c, err = coordinator.New(topo, router, n.coordinates(topo, router, store, clusters.get, ask))
 	if err != nil {
 		end()
 		return nil, nil, err
@@ -57,12 +65,12 @@ func (n *Node) coordinator(topo *topology.Topology, router string) (c *coordinat
 }
 
 // coordinates is what a coordinator works with.
-func (n *Node) coordinates(topo *topology.Topology, router string, store *generation.Store, cluster func(string) (*broker.Cluster, error)) coordinator.Deps {
+func (n *Node) coordinates(topo *topology.Topology, router string, store *generation.Store, cluster func(string) (*broker.Cluster, error), ask asks) coordinator.Deps {
 	return coordinator.Deps{
 		Store: store, Cluster: cluster, Mirror: func() arrival.Mirror { return copied{n.set.Look()} }, Unique: rand.Text, Now: clock, Log: n.log,
 		Salted: func(id, generation int64) (int64, error) { return gate.Salted(topo, id, generation) },
 		Instances: func(ctx context.Context, set string) ([]coordinator.Standing, []string) {
-			return n.standings(ctx, topo, router, set)
+			return standings(ctx, topo, router, set, ask)
 		},
 		Written: func(ctx context.Context, set string, generation int64) (map[string][]int64, []string) {
 			return n.written(ctx, topo, router, set, generation)
@@ -118,10 +126,10 @@ func instancesOf(topo *topology.Topology, router string) (nodes []string) {
 }
 
 // standings asks all instances of a router how they do in a set.
-func (n *Node) standings(ctx context.Context, topo *topology.Topology, router, set string) (all []coordinator.Standing, missing []string) {
+func standings(ctx context.Context, topo *topology.Topology, router, set string, ask asks) (all []coordinator.Standing, missing []string) {
 	ctx, cancel := context.WithTimeout(ctx, askPatience)
 	defer cancel()
-	res, err := n.server.AskRouters(ctx, router)
+	res, err := ask(ctx, router)
 	missing = instancesOf(topo, router)
 	if err != nil {
 		return nil, missing
@@ -218,7 +226,7 @@ const maxAsked = 255
 
 // care ends what others have left open at a router of this node, until ctx ends.
 func (n *Node) care(ctx context.Context, topo *topology.Topology, router string, store *generation.Store, cluster func(string) (*broker.Cluster, error)) error {
-	c, err := coordinator.New(topo, router, n.coordinates(topo, router, store, cluster))
+	c, err := coordinator.New(topo, router, n.coordinates(topo, router, store, cluster, n.server.AskRouters))
 	if err != nil {
 		return err
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/isthmus-project/isthmus/router/switchover"
 )
 
-// Tail is what a home that was not asked acknowledged to clients of the router and did not get to the one that takes its place, as far as instances know: a bound, so there may be less.
-type Tail struct {
+// Loss is what a home that was not asked acknowledged to clients of the router and did not get to the one that takes its place, as far as instances know: a bound, so there may be less.
+type Loss struct {
 	Records int64     // in all
 	Stretch []Stretch // the longest first
 	Silent  []string  // instances that did not say: what only their clients were told is not in it
@@ -25,17 +25,17 @@ type Stretch struct {
 }
 
 // missing asks the instances what was acknowledged, and holds it against a cut.
-func (a *attempt) missing(ctx context.Context, s switchover.State, cut []generation.CutTopic) *Tail {
+func (a *attempt) missing(ctx context.Context, s switchover.State, cut []generation.CutTopic) *Loss {
 	if a.deps.Written == nil {
 		return nil
 	}
 	ends, silent := a.deps.Written(ctx, s.Set, s.Proposal.Generation)
-	return tailOf(ends, silent, cut)
+	return lossOf(ends, silent, cut)
 }
 
 // tailOf is what lies between what the new home has and the ends.
-func tailOf(ends map[string][]int64, silent []string, cut []generation.CutTopic) *Tail {
-	t := &Tail{Silent: silent}
+func lossOf(ends map[string][]int64, silent []string, cut []generation.CutTopic) *Loss {
+	t := &Loss{Silent: silent}
 	left := make(map[string][]int64, len(cut))
 	for _, c := range cut {
 		left[c.Topic] = c.Left

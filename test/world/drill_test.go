@@ -1,0 +1,159 @@
+package world
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/isthmus-project/isthmus/admin/adminpb"
+	"github.com/isthmus-project/isthmus/admin/drill"
+	"github.com/isthmus-project/isthmus/broker"
+)
+
+// canary is one that writes through the doors, and reaches nothing else.
+func (w *World) canary(t *testing.T, id string) *drill.Canary {
+	t.Helper()
+	c, err := broker.Open(broker.Profile{Name: "doors", Bootstrap: doors, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		if !strings.HasPrefix(address, "127.0.0.1:10") {
+			t.Errorf("the canary went around the door, to %s", address)
+		}
+		return w.Dial(ctx, network, address)
+	}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.ends = append(w.ends, c.Close)
+	return drill.NewCanary(c, "orders", id)
+}
+
+// practise runs a drill by a node and wants its verdict.
+func (w *World) practise(t *testing.T, n *Node, cfg drill.Config, want drill.Verdict) *drill.Report {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	cfg.Router, cfg.Topic, cfg.Settle = "shop", "orders", 2*time.Second
+	r, err := drill.Run(ctx, cfg, drill.Deps{API: n.API, Probe: w.canary(t, cfg.ID), Now: time.Now, Tell: func(text string) { t.Log(text) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log("\n" + r.Text())
+	if r.Verdict != want {
+		t.Fatalf("%s, want %s: %q", r.Verdict, want, r.Failures)
+	}
+	return r
+}
+
+// noted wants the fabric to keep how drills ended, so that any node tells of them, also one that was restarted, and a metric tells when the last was.
+func (w *World) noted(t *testing.T, r *drill.Report) {
+	t.Helper()
+	for _, d := range []*adminpb.Drill{r.Note(), {Id: "older", Router: "shop", Mode: "failover", Verdict: "fail", Began: r.Note().GetBegan(), Ended: r.Note().GetBegan()}} {
+		if got, err := w.Nodes[2].API.NoteDrill(t.Context(), d); err != nil || got.GetBy() == "" {
+			t.Fatal(got, err)
+		}
+	}
+	w.Nodes[0].Stop()
+	w.Nodes[0].Start()
+	w.Until("both doors serve", 30*time.Second, func() error { return errors.Join(w.served("shop", 0), w.served("shop", 1)) })
+	got, err := w.Nodes[0].API.Drills(t.Context(), "shop", 0)
+	if err != nil || len(got.GetDrills()) != 2 || got.GetDrills()[0].GetId() != r.ID || got.GetDrills()[0].GetVerdict() != "pass" || got.GetDrills()[1].GetId() != "older" {
+		t.Errorf("got %v, %v", got, err)
+	}
+	want := fmt.Sprintf(`isthmus_drill_last_passed_timestamp_seconds{router="shop",set=""} %v`, float64(r.Note().GetEnded().AsTime().UnixMilli())/1000)
+	w.Until("the metric tells of it", 10*time.Second, func() error {
+		page, err := w.page(w.Nodes[0])
+		if err == nil && !strings.Contains(page, want) {
+			err = fmt.Errorf("there is no %s in %q", want, regexp.MustCompile(`(?m)^isthmus_drill.*$`).FindAllString(page, -1))
+		}
+		return err
+	})
+}
+
+// page is what a node's metrics are.
+func (w *World) page(n *Node) (string, error) {
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: w.Dial}}
+	res, err := client.Get("http://" + n.spec.HTTP + "/metrics")
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	return string(text), err
+}
+
+// TestWorld_Drill: a drill takes the router to the other cluster and back; its canary, which knows the doors alone, saw every record it wrote once. What is not good enough is brought
+// back, and what may not begin is refused.
+func TestWorld_Drill(t *testing.T) {
+	switched(t, func(t *testing.T, w *World) {
+		w.Until("it may move", time.Minute, func() error {
+			_, err := w.Nodes[0].API.Ready(t.Context(), &adminpb.ReadyRequest{Name: "shop", To: "us"})
+			return err
+		})
+		r := w.practise(t, w.Nodes[0], drill.Config{ID: "d1", Mode: drill.Switchover, To: "us", RTO: 10 * time.Second, Back: true}, drill.Pass)
+		if len(r.Legs) != 2 || r.Legs[0].To != "us" || r.Legs[1].To != "eu" || r.Legs[1].Kind != "back" || r.Result.Canary.Acked < 100 || r.Result.RPORecords != 0 || r.Result.RTOSeconds < 0.1 || len(r.Legs[0].Steps) < 8 {
+			t.Errorf("got %+v", r)
+		}
+		w.Until("it is back", 10*time.Second, func() error { return w.homeIs("eu", 2) })
+		r = w.practise(t, w.Nodes[1], drill.Config{ID: "d2", Mode: drill.Switchover, To: "us", RTO: time.Millisecond}, drill.Fail)
+		if len(r.Legs) != 2 || !r.Legs[1].Back || r.Legs[1].To != "eu" || r.Legs[1].Outcome != "committed" {
+			t.Errorf("got %+v", r.Legs)
+		}
+		w.Until("it was brought back", 10*time.Second, func() error { return w.homeIs("eu", 4) })
+		r = w.practise(t, w.Nodes[1], drill.Config{ID: "d3", Mode: drill.Switchover, To: "ap", RTO: time.Second}, drill.Refused)
+		if len(r.Legs) != 0 || len(r.Failures) == 0 {
+			t.Errorf("got %+v", r)
+		}
+		r = w.practise(t, w.Nodes[1], drill.Config{ID: "d4", Mode: drill.Failback, RTO: 10 * time.Second}, drill.Pass)
+		if r.To != "us" || len(r.Legs) != 1 {
+			t.Errorf("got %+v", r)
+		}
+		w.Until("it is there", 10*time.Second, func() error { return w.homeIs("us", 5) })
+		w.noted(t, r)
+	})
+}
+
+// TestWorld_Rehearse: a rehearsal writes to a topic that a link carries, finds each record where the map says, and takes a group's positions along; the router stays. Where no link carries
+// the topic, the rest is tried, and that is said. A link that is paused makes it fail.
+func TestWorld_Rehearse(t *testing.T) {
+	switched(t, func(t *testing.T, w *World) {
+		rehearse := func(topic string) *drill.Report {
+			t.Helper()
+			r, err := drill.RunRehearsal(t.Context(), drill.Config{ID: "r1", Mode: drill.Rehearse, Router: "shop", To: "us", Topic: topic}, w.Nodes[2].API, time.Now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Log("\n" + r.Text())
+			return r
+		}
+		out := w.through(doors)
+		defer out.Close()
+		write(t, out, 0, 100)
+		if r := rehearse(drill.Shadow); r.Verdict != drill.Pass || r.Rehearsal.Records != 300 { // it is made, at both
+			t.Errorf("%s: %q, %+v", r.Verdict, r.Failures, r.Rehearsal)
+		}
+		for range 2 { // the second finds what the first has left
+			if r := rehearse("orders"); r.Verdict != drill.Pass || !r.Rehearsal.Shadowed || r.Rehearsal.Records != 400 || len(r.Rehearsal.Steps) != 9 {
+				t.Errorf("%s: %q, %+v", r.Verdict, r.Failures, r.Rehearsal)
+			}
+		}
+		if r := rehearse("__shadow"); r.Verdict != drill.Pass || r.Rehearsal.Shadowed || len(r.Warnings) == 0 || len(r.Rehearsal.Steps) != 3 {
+			t.Errorf("%s: %q, %+v", r.Verdict, r.Warnings, r.Rehearsal)
+		}
+		if err := w.homeIs("eu", 0); err != nil {
+			t.Error(err)
+		}
+		if _, err := w.Nodes[0].API.Pause(t.Context(), &adminpb.PauseRequest{Link: "eu-us", Topic: "orders", Why: "a test"}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if r := rehearse("orders"); r.Verdict != drill.Fail || !strings.Contains(strings.Join(r.Failures, "; "), "mirror: 400 records, of orders:") {
+			t.Errorf("%s: %q", r.Verdict, r.Failures)
+		}
+	})
+}
