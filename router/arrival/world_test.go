@@ -171,7 +171,7 @@ func (w *world) Reached(_ context.Context, from, to, topic string, partition int
 	}
 	p, f := w.parts[topic][partition], slices.Index(w.clusters, from)
 	n := p.next[f][slices.Index(w.clusters, to)]
-	return p.logs[f].base + int64(max(0, n-w.r.IntN(3))), nil
+	return p.logs[f].base + int64(max(0, n-(n+int(partition)+len(w.switches))%3)), nil // not of w.r: many ask at once
 }
 
 var errAway = errors.New("nobody reaches it")
@@ -274,7 +274,7 @@ func (w *world) cutOff(to int) {
 		for v := range w.parts[topic][p].ever {
 			end = max(end, v+1)
 		}
-		return end + w.r.Int64N(50)
+		return end + (17*end+int64(p))%50
 	}
 	topics, err := CutOff(w.Context(), lines, Lost{From: w.clusters[w.home], To: w.clusters[to], Number: int64(len(w.switches)), Own: w.ends(to), First: bound, Back: func(string) bool { return true }}, w)
 	if err != nil {

@@ -164,6 +164,7 @@ type client struct {
 	topic   string
 	mode    clients.Feature
 	aborts  bool // of transactions, which are judged elsewhere
+	promise oracle.Promise
 	history *program.History
 	runs    []*program.Run // the producer is the last
 }
@@ -273,7 +274,7 @@ func (c *client) end(ctx context.Context, t *testing.T) {
 	judged := slices.DeleteFunc(slices.Clone(events), func(e oracle.Event) bool {
 		return e.Kind == oracle.Error && (c.mode == clients.Cooperative && midRebalance.MatchString(e.Text) || c.aborts && strings.HasPrefix(e.Text, aborted)) || c.aborts && e.Kind == oracle.Failed
 	})
-	for _, wrong := range oracle.Judge(judged, stored, oracle.Promise{}) {
+	for _, wrong := range oracle.Judge(judged, stored, c.promise) {
 		t.Errorf("%s: %s", c.topic, wrong)
 	}
 	texts := make(map[string]int)

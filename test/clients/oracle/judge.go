@@ -25,13 +25,16 @@ type Promise struct {
 	Errors bool
 	// GivenUp lets producers give up records.
 	GivenUp bool
+	// Tail lets records that were acknowledged, or read, at one place be stored at another, once, behind later ones: a home was lost that had them. Groups may go on where they were
+	// before, and commit that.
+	Tail bool
 	// Unread lets records be unread: the readers were not waited for.
 	Unread bool
 }
 
 // Judge says what is wrong in a history, nothing if it is good. Each kind of wrong is one line with how often it was and one example.
 func Judge(history []Event, stored Log, p Promise) []string {
-	j := &judge{promise: p, stored: stored, at: make(map[int64][]place), found: make(map[string]*finding)}
+	j := &judge{promise: p, stored: stored, at: make(map[int64][]place), moved: make(map[int64]bool), found: make(map[string]*finding)}
 	for _, part := range slices.Sorted(maps.Keys(stored)) {
 		for i, r := range stored[part] {
 			j.at[r.ID] = append(j.at[r.ID], place{part, r.Offset})
@@ -60,6 +63,7 @@ type judge struct {
 	promise Promise
 	stored  Log
 	at      map[int64][]place // where each id is
+	moved   map[int64]bool    // those of a tail
 	found   map[string]*finding
 	order   []string
 }
@@ -128,6 +132,10 @@ func (j *judge) writers(history []Event) {
 		case len(places) == 0 && !j.promise.Lossy:
 			j.say("acknowledged and not stored", "%s: id %d", e.Run, e.ID)
 		case len(places) > 0 && e.Offset >= 0 && !slices.Contains(places, place{e.Partition, e.Offset}):
+			if j.promise.Tail {
+				j.moved[e.ID] = true
+				continue
+			}
 			j.say("acknowledged elsewhere", "%s: id %d at partition %d, offset %d, stored at %v", e.Run, e.ID, e.Partition, e.Offset, places)
 		}
 	}
@@ -146,6 +154,9 @@ func (j *judge) writers(history []Event) {
 		last := make(map[string]int64) // by writer
 		for _, r := range j.stored[part] {
 			w := writer[r.ID]
+			if j.moved[r.ID] {
+				continue
+			}
 			if before, ok := last[w]; ok && r.ID < before {
 				j.say("stored out of order", "%s: id %d after %d in partition %d", w, r.ID, before, part)
 			}

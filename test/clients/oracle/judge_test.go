@@ -73,7 +73,7 @@ func TestJudge_FindsWhatIsWrong(t *testing.T) {
 	}{
 		{"lost", add(Event{Run: "writer", Kind: Sending, ID: 6, To: 6}, Event{Run: "writer", Kind: Acked, ID: 6, Offset: -1}), "acknowledged and not stored", Promise{Lossy: true}},
 		{"doubled", store(1, Record{2, 1}), "stored twice", Promise{Repeats: true, Unread: true}},
-		{"wrong offset", add(Event{Run: "writer", Kind: Acked, ID: 3, Partition: 1, Offset: 7}), "acknowledged elsewhere", Promise{}},
+		{"wrong offset", add(Event{Run: "writer", Kind: Acked, ID: 3, Partition: 1, Offset: 7}), "acknowledged elsewhere", Promise{Tail: true}},
 		{"aborted", store(0, Record{9, 11}), "aborted and stored", Promise{}},
 		{"lost with its transaction", add(Event{Run: "transactions", Kind: Acked, ID: 16, Offset: -1, Tx: 2}), "acknowledged and not stored", Promise{Lossy: true}},
 		{"nobody's", store(1, Record{2, 99}), "sent by nobody", Promise{}},
@@ -90,7 +90,7 @@ func TestJudge_FindsWhatIsWrong(t *testing.T) {
 			h = drop("a", Committed, 2)(h, log)
 			return append(h, Event{Run: "b", Group: "group", Kind: Assigned, Partitions: []int32{1}}, Event{Run: "b", Group: "group", Kind: Read, Partition: 1, Offset: 1, ID: 3})
 		}, "read twice", Promise{Rereads: true}},
-		{"commit backwards", add(Event{Run: "a", Group: "group", Kind: Committed, Partition: 1, Offset: 1}), "committed backwards", Promise{}},
+		{"commit backwards", add(Event{Run: "a", Group: "group", Kind: Committed, Partition: 1, Offset: 1}), "committed backwards", Promise{Tail: true}},
 		{"error", add(Event{Run: "a", Kind: Error, Text: "oh"}), "reported an error: 1 times, first a: oh", Promise{Errors: true}},
 		{"given up", add(Event{Run: "writer", Kind: Failed, ID: 4, Text: "oh"}), "given up", Promise{GivenUp: true}},
 		{"ended", add(Event{Run: "writer", Kind: Error, Text: "oh", Fatal: true}), "ended in trouble", Promise{}},
