@@ -19,6 +19,9 @@ import (
 // mostBehind is how many records the mirror may be behind for clients to be held: some seconds' worth. Tests have less.
 var mostBehind int64 = 100_000
 
+// latePatience is how long it is waited for that what is on its way back is there, before anybody is held.
+const latePatience = 2 * time.Second
+
 // longDelay is a group.initial.rebalance.delay.ms that groups feel.
 const longDelay = 1000
 
@@ -152,8 +155,24 @@ func (c *Coordinator) checkTopics(ctx context.Context, o switchover.Order, from,
 	if err == nil && n > mostBehind {
 		err = fmt.Errorf("the mirror is %d records behind, at %s among others; clients would wait too long: try again when it has caught up", n, where)
 	}
-	out = append(out, found("lag", err, fmt.Sprintf("%d records are not durably mirrored yet", n)))
+	out = append(out, found("lag", err, fmt.Sprintf("%d records are not durably mirrored yet", n)), c.checkLate(ctx, o, to, topics))
 	return append(out, c.checkTransactions(ctx, o.Set, from, left))
+}
+
+// checkLate looks whether the home that is left has all that the other one has: what a home that was lost has from then is in between until it is brought, and clients would be held for that.
+func (c *Coordinator) checkLate(ctx context.Context, o switchover.Order, to *broker.Cluster, topics []string) Check {
+	ends, err := c.returning(ctx, o, to, topics)
+	for end := time.Now().Add(latePatience); err == nil; {
+		c.deps.Instances(ctx, o.Set) // so that nodes make durable what they have copied
+		n, where, e := behind(ctx, c.deps.Mirror(), o.To, o.From, ends)
+		switch err = e; {
+		case err == nil && n == 0:
+			return Check{Name: "late", OK: true, Text: fmt.Sprintf("%s has all that %s has", o.From, o.To)}
+		case err == nil && (time.Now().After(end) || !pause(ctx, mirrorEvery)):
+			err = fmt.Errorf("%d records of %s are not at %s yet, at %s among others; behind the loss of a home links wait for a while whether clients send them again: try again", n, o.To, o.From, where)
+		}
+	}
+	return Check{Name: "late", Text: err.Error()}
 }
 
 // checkWithout looks at the new home alone: the other is presumed dead.

@@ -134,23 +134,17 @@ func (a *attempt) makeCut(ctx context.Context, s switchover.State) (none generat
 	return a.deps.Store.WriteCut(ctx, s.Set, written)
 }
 
-// brought waits until the two homes have the same: the new one all that the one that is left has, which ends at what is returned, and all that clients know from before, and the one that
-// is left all that the new one has from elsewhere.
+// brought waits until the two homes have the same: the one that is left all that the new one has from elsewhere, and then the new one all that the one that is left has, which ends at what is
+// returned, and all that clients know from before.
 func (a *attempt) brought(ctx context.Context, s switchover.State, from, to *broker.Cluster, topics []string, timelines map[string][]timeline.Timeline) (left map[string][]int64, err error) {
-	var back map[string][]int64
-	returns := slices.DeleteFunc(slices.Clone(topics), func(topic string) bool { return !a.carries(s.To, s.From, topic) })
-	both, asked := errgroup.WithContext(ctx)
-	both.Go(func() (err error) {
-		left, err = from.LogEnds(asked, topics...)
-		return err
-	})
-	both.Go(func() (err error) {
-		if len(returns) > 0 {
-			back, err = to.LogEnds(asked, returns...)
-		}
-		return err
-	})
-	if err := both.Wait(); err != nil {
+	back, err := a.returning(ctx, s.Order, to, topics)
+	if err == nil {
+		err = a.mirrored(ctx, s, s.To, s.From, back)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if left, err = from.LogEnds(ctx, topics...); err != nil {
 		return nil, err
 	}
 	wanted := arrival.Needed(timelines, s.To)
@@ -165,7 +159,16 @@ func (a *attempt) brought(ctx context.Context, s switchover.State, from, to *bro
 			return nil, err
 		}
 	}
-	return left, a.mirrored(ctx, s, s.To, s.From, back)
+	return left, nil
+}
+
+// returning are the ends of those topics at a new home that a link brings to the one that is left.
+func (c *Coordinator) returning(ctx context.Context, o switchover.Order, to *broker.Cluster, topics []string) (map[string][]int64, error) {
+	returns := slices.DeleteFunc(slices.Clone(topics), func(topic string) bool { return !c.carries(o.To, o.From, topic) })
+	if len(returns) == 0 {
+		return nil, nil
+	}
+	return to.LogEnds(ctx, returns...)
 }
 
 // seen raises how far the log of an earlier home must be at the new one to as far as it is at the one that is left: clients know it from there.

@@ -22,7 +22,7 @@ func TestFailover(t *testing.T) {
 	for _, e := range wanted() {
 		l.starts(t, e, clients.Eager)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
 	defer cancel()
 	for _, c := range l.clients {
 		if err := c.history.Wait(ctx, "to read", func([]oracle.Event) bool { return c.count(oracle.Read, "first", "second") >= rate }); err != nil {

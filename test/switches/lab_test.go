@@ -265,11 +265,22 @@ func (c *client) end(ctx context.Context, t *testing.T) {
 	if err != nil {
 		t.Errorf("%s: %v", c.topic, err)
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
 	stored, err := c.l.stored(ctx, c.topic)
 	if err != nil {
 		t.Errorf("%s: %v", c.topic, err)
 	}
 	events := c.history.Events()
+	for _, who := range []string{"first", "second", "reader"} {
+		last := make(map[int32]int64)
+		for _, e := range events {
+			if e.Kind == oracle.Read && e.Run == who {
+				last[e.Partition] = e.Offset
+			}
+		}
+		t.Logf("%s: %s has read %d, up to %v", c.topic, who, c.count(oracle.Read, who), last)
+	}
 	t.Logf("%s: %d acknowledged, %d read, %d times given partitions, %d errors reported", c.topic, c.count(oracle.Acked), c.count(oracle.Read), c.count(oracle.Assigned), c.count(oracle.Error))
 	judged := slices.DeleteFunc(slices.Clone(events), func(e oracle.Event) bool {
 		return e.Kind == oracle.Error && (c.mode == clients.Cooperative && midRebalance.MatchString(e.Text) || c.aborts && strings.HasPrefix(e.Text, aborted)) || c.aborts && e.Kind == oracle.Failed
