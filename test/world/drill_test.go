@@ -157,3 +157,44 @@ func TestWorld_Rehearse(t *testing.T) {
 		}
 	})
 }
+
+// TestWorld_CanarySeesAnOutage: an outage of the home behind the doors is as long in the figures as it was, and nothing is lost, doubled or late by it.
+func TestWorld_CanarySeesAnOutage(t *testing.T) {
+	switched(t, func(t *testing.T, w *World) {
+		c := w.canary(t, "c1")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := c.Prepare(ctx); err != nil {
+			t.Fatal(err)
+		}
+		began, ended := time.Now(), make(chan error, 1)
+		go func() { ended <- c.Run(ctx) }()
+		time.Sleep(2 * time.Second)
+		const out = 3 * time.Second
+		cutAt := time.Now()
+		for _, n := range w.Nodes[:2] {
+			n.Paths["eu"].Cut()
+		}
+		time.Sleep(out)
+		for _, n := range w.Nodes[:2] {
+			n.Paths["eu"].Heal()
+		}
+		var f drill.Figures
+		w.Until("all is read", 40*time.Second, func() error {
+			logs, err := c.Logs()
+			f = drill.Judge(logs, began, time.Now().Add(-time.Second))
+			if err == nil && (f.Lost > 0 || f.Acked < f.Writes || f.Writes < 4*60) {
+				err = fmt.Errorf("%+v", f)
+			}
+			return err
+		})
+		if f.Outage < out || f.Outage > out+5*time.Second || f.OutageAt.Sub(cutAt).Abs() > 200*time.Millisecond || f.Doubled+f.Late+f.Failed > 0 || f.ReadGap < out {
+			t.Errorf("got %+v", f)
+		}
+		t.Logf("%+v", f)
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
