@@ -116,14 +116,22 @@ func linkReady(link *adminpb.Link, st *adminpb.StatusResponse, groups *adminpb.L
 	sumLoss(res.Loss)
 	stopped := stoppedOf(link)
 	check("partitions", len(stopped) == 0, false, "%s", cmp.Or(notRunning(stopped), fmt.Sprintf("all %d are mirrored", res.Loss.Partitions)))
-	check("lag", true, res.Loss.GetRecords() > 0, "%d records are not mirrored yet: stop the producers and wait for 0", res.Loss.GetRecords())
+	lag := "all is mirrored"
+	if n := res.Loss.GetRecords(); n > 0 {
+		lag = fmt.Sprintf("%d records are not mirrored yet: stop the producers, and wait until all are", n)
+	}
+	check("lag", true, res.Loss.GetRecords() > 0, "%s", lag)
 	if silent := st.GetUnanswered(); len(silent) > 0 {
 		check("nodes", false, false, "node %s did not answer: what it mirrors is not known", silent[0].GetNode())
 	}
 	check("guarantee", true, link.GetGuarantee() != adminpb.Guarantee_GUARANTEE_EXACTLY_ONCE, "%s", cmp.Or(link.GetGuaranteeWhy(), "each record is at the target once"))
 	linkGroupsReady(res, groups, check)
+	way := fmt.Sprintf("no link goes from %s to %s: what is written there does not come back", link.GetTo(), link.GetFrom())
 	back := slices.ContainsFunc(st.GetLinks(), func(l *adminpb.Link) bool { return l.GetFrom() == link.GetTo() && l.GetTo() == link.GetFrom() })
-	check("way back", true, !back, "%s", map[bool]string{true: "a link goes back", false: fmt.Sprintf("no link goes from %s to %s: what is written there does not come back", link.GetTo(), link.GetFrom())}[back])
+	if back {
+		way = "a link goes back"
+	}
+	check("way back", true, !back, "%s", way)
 	return res
 }
 

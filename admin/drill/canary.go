@@ -21,6 +21,7 @@ const (
 	Every = 100 * time.Millisecond
 
 	canaryPartitions = 3
+	canaryReplicas   = 3
 	// canaryRetention is how long what a canary wrote is kept.
 	canaryRetention = time.Hour
 	// mostWrites bounds what a canary remembers: some hours of one partition.
@@ -80,8 +81,7 @@ func (c *Canary) Prepare(ctx context.Context) error {
 		return failed(err)
 	}
 	if errors.Is(m.Topics[c.topic].Err, kerr.UnknownTopicOrPartition) {
-		err = c.door.CreateTopic(ctx, c.topic, canaryPartitions, min(3, max(1, len(m.Brokers))), map[string]string{"retention.ms": strconv.FormatInt(canaryRetention.Milliseconds(), 10)})
-		if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+		if err := c.make(ctx, min(canaryReplicas, max(1, len(m.Brokers)))); err != nil {
 			return failed(err)
 		}
 	}
@@ -92,6 +92,19 @@ func (c *Canary) Prepare(ctx context.Context) error {
 		}
 		if !sleep(ctx, again) {
 			return failed(err)
+		}
+	}
+}
+
+// make makes the topic. A door tells of the brokers of all homes, so the home of the topic may have fewer than that: then it has fewer replicas.
+func (c *Canary) make(ctx context.Context, replicas int) error {
+	for ; ; replicas-- {
+		err := c.door.CreateTopic(ctx, c.topic, canaryPartitions, replicas, map[string]string{"retention.ms": strconv.FormatInt(canaryRetention.Milliseconds(), 10)})
+		switch {
+		case err == nil || errors.Is(err, kerr.TopicAlreadyExists):
+			return nil
+		case replicas == 1 || !errors.Is(err, kerr.InvalidReplicationFactor):
+			return err
 		}
 	}
 }

@@ -294,10 +294,15 @@ func (d *drill) leg(ctx context.Context, kind adminpb.SwitchKind, to string, rea
 	d.Tell(fmt.Sprintf("%s switch to %s", admin.Name(kind), to))
 	step := ""
 	m, err := d.last(ctx, &adminpb.SwitchRequest{Router: d.Router, Set: d.Set, To: to, Kind: kind, Why: "drill " + d.ID}, func(p *adminpb.SwitchProgress) {
-		if p.GetStep() != step {
-			step = p.GetStep()
-			d.Tell(fmt.Sprintf("+%.3f %s", d.Now().Sub(began).Seconds(), cmp.Or(map[bool]string{true: p.GetOutcome()}[step == idle], step)))
+		if p.GetStep() == step {
+			return
 		}
+		step = p.GetStep()
+		what := step
+		if step == idle {
+			what = p.GetOutcome()
+		}
+		d.Tell(fmt.Sprintf("+%.3f %s", d.Now().Sub(began).Seconds(), what))
 	})
 	leg := legOf(m, kind, to, began)
 	leg.Exposed = exposureOf(ready)

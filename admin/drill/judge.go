@@ -100,13 +100,15 @@ func (f *Figures) gaps(acks, reads []time.Time, to time.Time) {
 			f.Outage, f.OutageAt = gap, at
 		}
 	}
+	reads = append(reads, to)
 	for i := 1; i < len(reads); i++ {
 		f.ReadGap = max(f.ReadGap, reads[i].Sub(reads[i-1]))
 	}
 }
 
-// readTimes are the moments of reads between two.
-func readTimes(reads []Read, from, to time.Time) (out []time.Time) {
+// readTimes are the moments of reads between two, behind the first.
+func readTimes(reads []Read, from, to time.Time) []time.Time {
+	out := []time.Time{from}
 	for _, r := range reads {
 		if !r.At.Before(from) && !r.At.After(to) {
 			out = append(out, r.At)

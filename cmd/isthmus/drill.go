@@ -33,7 +33,7 @@ const (
 // drillEnds is the end of the help of each drill that moves clients.
 const drillEnds = `
 A canary writes to a topic of its own every 100 ms, through the router's door, and reads it back: what it sees is what clients see. A link must
-bring its topic both ways. It knows the doors by the router's slots; where they want TLS or a login, --client is a file with one [[cluster]]
+bring its topic both ways. It comes in by the slots of the set; where they want TLS or a login, --client is a file with one [[cluster]]
 that says how. What is not good enough is brought back to where it was.
 
 Exit codes: 0 passed; 3 failed: it went, and was not good enough; 5 refused, nothing was begun; 8 aborted, the home stays; 9 nobody knows how a
@@ -201,7 +201,7 @@ func drillRunCommand(t terminal, mode drill.Mode, short, example string) *cobra.
 	d.flags(cmd)
 	f := cmd.Flags()
 	f.BoolVarP(&d.yes, "yes", "y", false, "do it without asking")
-	f.StringSliceVar(&d.bootstrap, "bootstrap", nil, "`host:port` of the door, several with commas; default the router's slots")
+	f.StringSliceVar(&d.bootstrap, "bootstrap", nil, "`host:port` of the door, several with commas; default the slots of the set")
 	f.StringVar(&d.client, "client", "", "`file` with one [[cluster]] whose bootstrap, tls and sasl say how to come through the door")
 	f.StringVar(&d.out, "out", "", "write the report as JSON into that `folder` too")
 	return cmd
@@ -279,7 +279,7 @@ func (d *drilling) door(ctx context.Context, c *admin.Client) (*broker.Cluster, 
 		if err != nil {
 			return nil, err
 		}
-		profile.Bootstrap = doorsOf(res)
+		profile.Bootstrap = doorsOf(res, d.cfg.Set)
 	}
 	if len(profile.Bootstrap) == 0 {
 		return nil, fmt.Errorf("router %s has no slot that serves: isthmus router status %s; or say where the door is with --bootstrap", d.cfg.Router, d.cfg.Router)
@@ -299,11 +299,11 @@ func clientProfile(path string) (broker.Profile, error) {
 	return broker.NewProfile(topo.Clusters[0])
 }
 
-// doorsOf are the addresses that clients are told, each once. Any of them tells of the others.
-func doorsOf(res *adminpb.RoutersResponse) (out []string) {
+// doorsOf are the addresses that clients of a set are told, each once. At those of another set its topics cannot be made.
+func doorsOf(res *adminpb.RoutersResponse, set string) (out []string) {
 	for _, r := range res.GetRouters() {
 		for _, s := range r.GetSlots() {
-			if s.GetThere() && s.GetLive() && !slices.Contains(out, s.GetAddress()) {
+			if s.GetThere() && s.GetLive() && s.GetSet() == set && !slices.Contains(out, s.GetAddress()) {
 				out = append(out, s.GetAddress())
 			}
 		}

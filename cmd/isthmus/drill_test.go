@@ -79,14 +79,16 @@ func TestDrill_JSON(t *testing.T) {
 	}
 }
 
-// TestDrill_Doors: the canary goes where clients are sent, and not to what is not there.
+// TestDrill_Doors: the canary goes where clients of the set are sent, and not to what is not there.
 func TestDrill_Doors(t *testing.T) {
 	res := &adminpb.RoutersResponse{Routers: []*adminpb.Router{
 		{Slots: []*adminpb.RouterSlot{{Address: "b:1", There: true, Live: true}, {Address: "a:1", There: true, Live: true}, {Address: "c:1", There: true}, {Address: "d:1", Live: true}, {Address: "e:1", There: true, Live: true, Set: "fast"}}},
 		{Slots: []*adminpb.RouterSlot{{Address: "a:1", There: true, Live: true}}},
 	}}
-	if got := strings.Join(doorsOf(res), " "); got != "a:1 b:1 e:1" {
-		t.Errorf("got %s", got)
+	for set, want := range map[string]string{"": "a:1 b:1", "fast": "e:1"} {
+		if got := strings.Join(doorsOf(res, set), " "); got != want {
+			t.Errorf("set %q: got %s, want %s", set, got, want)
+		}
 	}
 }
 

@@ -10,15 +10,17 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/isthmus-project/isthmus/admin/adminpb"
 	"github.com/isthmus-project/isthmus/admin/drill"
 	"github.com/isthmus-project/isthmus/broker"
+	"github.com/isthmus-project/isthmus/test/fabric"
 )
 
 // canary is one that writes through the doors, and reaches nothing else.
-func (w *World) canary(t *testing.T, id string) *drill.Canary {
+func (w *World) canary(t *testing.T, topic, id string, doors ...string) *drill.Canary {
 	t.Helper()
 	c, err := broker.Open(broker.Profile{Name: "doors", Bootstrap: doors, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 		if !strings.HasPrefix(address, "127.0.0.1:10") {
@@ -30,7 +32,7 @@ func (w *World) canary(t *testing.T, id string) *drill.Canary {
 		t.Fatal(err)
 	}
 	w.ends = append(w.ends, c.Close)
-	return drill.NewCanary(c, "orders", id)
+	return drill.NewCanary(c, topic, id)
 }
 
 // practise runs a drill by a node and wants its verdict.
@@ -39,7 +41,7 @@ func (w *World) practise(t *testing.T, n *Node, cfg drill.Config, want drill.Ver
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cfg.Router, cfg.Topic, cfg.Settle = "shop", "orders", 2*time.Second
-	r, err := drill.Run(ctx, cfg, drill.Deps{API: n.API, Probe: w.canary(t, cfg.ID), Now: time.Now, Tell: func(text string) { t.Log(text) }})
+	r, err := drill.Run(ctx, cfg, drill.Deps{API: n.API, Probe: w.canary(t, cfg.Topic, cfg.ID, doors...), Now: time.Now, Tell: func(text string) { t.Log(text) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,6 +156,91 @@ func TestWorld_Rehearse(t *testing.T) {
 		time.Sleep(time.Second)
 		if r := rehearse("orders"); r.Verdict != drill.Fail || !strings.Contains(strings.Join(r.Failures, "; "), "mirror: 400 records, of orders:") {
 			t.Errorf("%s: %q", r.Verdict, r.Failures)
+		}
+	})
+}
+
+// TestWorld_CanarySeesAnOutage: an outage of the home behind the doors is as long in the figures as it was, and nothing is lost, doubled or late by it.
+func TestWorld_CanarySeesAnOutage(t *testing.T) {
+	switched(t, func(t *testing.T, w *World) {
+		c := w.canary(t, "orders", "c1", doors...)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := c.Prepare(ctx); err != nil {
+			t.Fatal(err)
+		}
+		began, ended := time.Now(), make(chan error, 1)
+		go func() { ended <- c.Run(ctx) }()
+		time.Sleep(2 * time.Second)
+		const out = 3 * time.Second
+		cutAt := time.Now()
+		for _, n := range w.Nodes[:2] {
+			n.Paths["eu"].Cut()
+		}
+		time.Sleep(out)
+		for _, n := range w.Nodes[:2] {
+			n.Paths["eu"].Heal()
+		}
+		var f drill.Figures
+		w.Until("all is read", 40*time.Second, func() error {
+			logs, err := c.Logs()
+			f = drill.Judge(logs, began, time.Now().Add(-time.Second))
+			if err == nil && (f.Lost > 0 || f.Acked < f.Writes || f.Writes < 4*60) {
+				err = fmt.Errorf("%+v", f)
+			}
+			return err
+		})
+		if f.Outage < out || f.Outage > out+5*time.Second || f.OutageAt.Sub(cutAt).Abs() > 200*time.Millisecond || f.Doubled+f.Late+f.Failed > 0 || f.ReadGap < out {
+			t.Errorf("got %+v", f)
+		}
+		t.Logf("%+v", f)
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestWorld_DrillOfASet: a set of a router is practised alone, with a canary topic of its own that is not there before; what no set names stays. A topic that is not of the set is no canary.
+func TestWorld_DrillOfASet(t *testing.T) {
+	set := func(port int) string {
+		return fmt.Sprintf("[[router.set]]\nname = \"fast\"\ntopics = [\"fast-*\"]\ngroups = [\"fast-*\"]\nhome = \"eu\"\nslots = \"%d-%d\"\n", port+10, port+13)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w := New(t, fabric.Options{Clusters: []string{"eu", "us", "ap"}, Links: []string{"eu>us", "us>eu", "eu>ap"}, Topics: []string{"orders"}, Partitions: 4, Brokers: 2, Seed: 1,
+			More: entry("shop", "eu-1", 10100) + set(10100) + entry("shop", "eu-2", 10200) + set(10200)}, 1, "eu-1@frankfurt", "eu-2@frankfurt", "us-1@virginia")
+		defer w.Close()
+		w.StartAll()
+		w.Until("the set is served", 30*time.Second, func() error {
+			_, err := w.Nodes[0].API.Ready(t.Context(), &adminpb.ReadyRequest{Name: "shop", Set: "fast", To: "us"})
+			return err
+		})
+		run := func(topic string) *drill.Report {
+			t.Helper()
+			c := w.canary(t, topic, "s-"+topic, "127.0.0.1:10110", "127.0.0.1:10210")
+			r, err := drill.Run(t.Context(), drill.Config{ID: "s-" + topic, Mode: drill.Switchover, Router: "shop", Set: "fast", To: "us", Topic: topic, RTO: 10 * time.Second, Settle: time.Second}, drill.Deps{API: w.Nodes[1].API, Probe: c, Now: time.Now})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Log("\n" + r.Text())
+			return r
+		}
+		if r := run("orders"); r.Verdict != drill.Refused || !strings.Contains(strings.Join(r.Failures, "; "), "canary: topic orders is not of what moves") {
+			t.Errorf("%s: %q", r.Verdict, r.Failures)
+		}
+		if r := run("fast-canary"); r.Verdict != drill.Pass || r.Result.Canary.Acked < 50 || r.Result.RPORecords != 0 {
+			t.Errorf("%s: %q", r.Verdict, r.Failures)
+		}
+		got, err := w.Nodes[2].API.Routers(t.Context(), "shop")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range got.GetRouters() {
+			for _, s := range r.GetSets() {
+				if want := map[string]string{"": "eu", "fast": "us"}[s.GetSet()]; s.GetHome() != want {
+					t.Errorf("%s of %s is at %s, want %s", s.GetSet(), r.GetNode(), s.GetHome(), want)
+				}
+			}
 		}
 	})
 }
