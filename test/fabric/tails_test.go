@@ -262,6 +262,7 @@ func TestTails_ByPolicy(t *testing.T) {
 						}
 					}
 				}
+				identical(t, n, 100)
 				// Nothing of it is asked for again, and all that comes later is ordinary.
 				several(t, f, "eu", "orders", "later", 10)
 				l.back(n)
