@@ -208,6 +208,18 @@ func (l *loss) sums(n *Node, link string, policy topology.TailPolicy) mirror.Tai
 	if len(left) > 0 {
 		l.t.Errorf("%s: left out, and not of the tail: %v", link, left)
 	}
+	found, err := n.Set.Look().SentAgain(l.t.Context(), "eu", map[string]string{"eu-us": "us", "eu-ap": "ap"}[link], "orders", 0)
+	told := 0
+	for _, r := range found {
+		for at := r.First; at < r.End; at++ {
+			if told++; !l.again[values[at]] {
+				l.t.Errorf("%s: %q was not sent again: %v", link, values[at], found)
+			}
+		}
+	}
+	if err != nil || int64(told) != sum.Again {
+		l.t.Errorf("%s: %v, %v, want %d offsets", link, found, err, sum.Again)
+	}
 	return *sum
 }
 
