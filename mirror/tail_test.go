@@ -259,6 +259,20 @@ func TestLedger_TailTakenBack(t *testing.T) {
 	}
 }
 
+// Of a decision only what is new can be taken back.
+func TestLedger_WhatIsNewOfADecision(t *testing.T) {
+	s := newStateLog(nil, nil)
+	was, grown := someTail, someTail
+	was.Reason, was.Tail = ReasonTailListed, nil
+	grown.Reason, grown.Tail, grown.Last = ReasonTailListed, nil, 12
+	for _, l := range []LedgerEntry{someTail, was} {
+		s.noteLocked(string(l.key()), l)
+	}
+	if got := s.unknown([]LedgerEntry{was, grown, someTail}); len(got) != 1 || got[0].Last != 12 {
+		t.Errorf("%+v", got)
+	}
+}
+
 // Two tails of one partition do not hide each other, nor does another owner's decision add to one.
 func TestLedger_KeysOfTails(t *testing.T) {
 	other := someTail
