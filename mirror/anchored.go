@@ -149,8 +149,7 @@ func (s *store) retract(ctx context.Context, entries ...LedgerEntry) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, l := range entries {
-		delete(s.ledger[l.Pump.path()], string(l.key()))
-		s.stayLocked(l.Pump, string(l.key()))
+		s.strikeLocked(l.Pump, string(l.key()))
 	}
 	return nil
 }

@@ -250,11 +250,10 @@ func (l *Link) locate(ctx context.Context, p *pump, s search) (found, error) {
 	if err := l.led(ctx, p, s.base); err != nil {
 		return found{}, err
 	}
-	tails := len(p.dueTails(s.base.SourceNext)) > 0
-	if s.handed && !tails && !p.waysBy(l.routing()).lingering() && l.confirmed(ctx, p, s) {
+	if s.handed && !p.waysBy(l.routing()).lingering() && l.confirmed(ctx, p, s) {
 		return same(s.base), nil
 	}
-	if s.keep && s.examineFrom < 0 && !tails {
+	if s.keep && s.examineFrom < 0 {
 		if err := l.sameTopics(ctx, p, s.base); err != nil {
 			return found{}, err
 		}

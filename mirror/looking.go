@@ -223,16 +223,13 @@ func (r *sourceReader) next(ctx context.Context) (*sourceBatch, error) {
 			return nil, atSource(err)
 		}
 		r.frame = frame
-		from, bound := r.at, r.pump.flow.tailBound(r.pump.id.Partition)
+		from := r.at
 		if err := r.pump.flow.walk(&frame.Partitions[0], from, func(s *sourceBatch) error {
-			if s.header.LastOffset() >= bound {
-				return errTail // nobody copies it yet
-			}
 			r.sparse = r.sparse || s.act == actSkip && s.why != whyBelow || !s.header.Dense() || s.header.BaseOffset > r.at
 			r.list = append(r.list, s)
 			r.at = max(r.at, s.header.NextOffset())
 			return nil
-		}); err != nil && !errors.Is(err, errTail) && (len(r.list) == 0 || !errors.Is(err, errPoison)) { // what is before it is whole, and may be all that is asked for
+		}); err != nil && (len(r.list) == 0 || !errors.Is(err, errPoison)) { // what is before it is whole, and may be all that is asked for
 			return nil, err
 		}
 		if r.at == from {

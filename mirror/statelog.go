@@ -322,8 +322,7 @@ func (st *pumpState) takeChunk(r batch.Record, rest []string) error {
 
 func (s *stateLog) takeLedger(r batch.Record, p PumpID) error {
 	if r.Value == nil {
-		delete(s.ledger[p.path()], string(r.Key))
-		s.stayLocked(p, string(r.Key))
+		s.strikeLocked(p, string(r.Key))
 		return nil
 	}
 	l, err := decodeLedgerEntry(p, r.Value)
@@ -331,6 +330,15 @@ func (s *stateLog) takeLedger(r batch.Record, p PumpID) error {
 		s.noteLocked(string(r.Key), l)
 	}
 	return err
+}
+
+// strikeLocked forgets an entry of the ledger that was taken back.
+func (s *stateLog) strikeLocked(p PumpID, key string) {
+	if l := s.ledger[p.path()][key]; l.Tail != nil {
+		delete(s.tails[l.Pump], l.Tail.key())
+	}
+	delete(s.ledger[p.path()], key)
+	s.stayLocked(p, key)
 }
 
 // noteLocked keeps an entry of the ledger.

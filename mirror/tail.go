@@ -205,3 +205,37 @@ func (s *stateLog) tailBound(p PumpID) int64 {
 	}
 	return bound
 }
+
+// OffsetRange are some offsets of a log, up to and without End.
+type OffsetRange struct{ First, End int64 }
+
+// SentAgain is what of the tails at from its clients had sent again to homes that followed, so that the link from → to has not copied it: source offsets, in order. When from is home
+// again its log has such a record twice, in the tail and as the next home's copy, which is the one that clients know. It is what is durable; its errors are those of [Look.Reached].
+func (k *Look) SentAgain(ctx context.Context, from, to, topic string, partition int32) ([]OffsetRange, error) {
+	src, err := k.taking(way{from, to, topic, topic}, partition)
+	if err == nil {
+		err = k.refresh(ctx, src.store)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find what of %s:%d of %s was sent again: %w", topic, partition, from, err)
+	}
+	return src.store.sentAgain(src.id), nil
+}
+
+func (s *stateLog) sentAgain(p PumpID) (out []OffsetRange) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.tails[p]) == 0 {
+		return nil
+	}
+	var all omitted
+	for _, l := range s.ledger[p.path()] {
+		if l.Pump == p && l.Reason == ReasonTailAgain {
+			all = all.with(s.stillOfLocked(p, span{l.First, l.Last - l.First + 1}, l.log))
+		}
+	}
+	for _, o := range all {
+		out = append(out, OffsetRange{o.first, o.end()})
+	}
+	return out
+}

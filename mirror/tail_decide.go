@@ -96,7 +96,7 @@ func (l *Link) decideTail(ctx context.Context, p *pump, out *found, t Tail) erro
 	if err != nil {
 		return err
 	}
-	return l.enterTail(ctx, p, out, entries, sum.Tail)
+	return l.enterTail(ctx, p, out, entries, sum)
 }
 
 func (p *pump) hasNoTail(t Tail) {
@@ -108,8 +108,9 @@ func (p *pump) hasNoTail(t Tail) {
 	p.noTail[t.key()] = true
 }
 
-// enterTail makes a decision durable. If another owner has copied on meanwhile it is taken back: nobody knows by which.
-func (l *Link) enterTail(ctx context.Context, p *pump, out *found, entries []LedgerEntry, before *TailSum) error {
+// enterTail makes a decision durable. If another owner has copied on meanwhile what is new of it is taken back: nobody knows by which he did. before is the sum until now.
+func (l *Link) enterTail(ctx context.Context, p *pump, out *found, entries []LedgerEntry, before LedgerEntry) error {
+	unknown := l.store.unknown(entries)
 	if err := l.store.enter(ctx, entries...); err != nil {
 		return err
 	}
@@ -121,13 +122,28 @@ func (l *Link) enterTail(ctx context.Context, p *pump, out *found, entries []Led
 	if err != nil {
 		return err
 	}
-	if there {
-		return errors.Join(errLeftOut, l.store.retract(ctx, entries...))
+	if there && before.Tail == nil {
+		return errors.Join(errLeftOut, l.store.retract(ctx, unknown...))
+	}
+	if there { // its sum has a key of its own, and what was decided before stays
+		return errors.Join(errLeftOut, l.store.retract(ctx, unknown...), l.store.enter(ctx, before))
 	}
 	sum := entries[len(entries)-1]
-	l.metrics.tail(p, sum.Tail, before)
+	l.metrics.tail(p, sum.Tail, before.Tail)
 	l.log.Warn("tail of a lost home", "pump", p.id.String(), "first", sum.First, "last", sum.Last, "policy", sum.Policy, "detail", sum.Detail)
 	return nil
+}
+
+// unknown are those entries that the ledger does not have.
+func (s *stateLog) unknown(entries []LedgerEntry) (out []LedgerEntry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range entries {
+		if _, known := s.ledger[e.Pump.path()][string(e.key())]; !known {
+			out = append(out, e)
+		}
+	}
+	return out
 }
 
 // tailDecider is the first link on the way from the lost home to the next one, if that is not this one.

@@ -236,6 +236,43 @@ func FuzzTailFate(f *testing.F) {
 var someTail = LedgerEntry{Link: "a", Pump: somePump, First: 1, Last: 9, Records: 9, Reason: ReasonTail, At: time.UnixMilli(5000).UTC(), Digest: "c0ffee", Policy: "divert", log: 3,
 	Tail: &TailSum{Router: "r", Set: "fast", Generation: 4, Next: 8, Delivered: 1, Again: 2, Diverted: 3, Listed: 4, Unsettled: 1}}
 
+// What was taken back is not decided any more, here or where it is read.
+func TestLedger_TailTakenBack(t *testing.T) {
+	s := newStateLog(nil, nil)
+	again := someTail
+	again.Reason, again.Tail, again.log = ReasonTailAgain, nil, 0
+	for _, l := range []LedgerEntry{someTail, again} {
+		if err := s.takeLocked(batch.Record{Key: l.key(), Value: l.encode()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, ok := s.tailSum(somePump, someTail.Tail.key()); !ok || s.tailBound(somePump) != 8 || len(s.sentAgain(somePump)) != 1 {
+		t.Errorf("it is not known: %v", s.tails)
+	}
+	for _, l := range []LedgerEntry{someTail, again} {
+		if err := s.takeLocked(batch.Record{Key: l.key()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, ok := s.tailSum(somePump, someTail.Tail.key()); ok || s.tailBound(somePump) != math.MaxInt64 || len(s.sentAgain(somePump)) != 0 {
+		t.Errorf("it is still known: %v", s.tails)
+	}
+}
+
+// Of a decision only what is new can be taken back.
+func TestLedger_WhatIsNewOfADecision(t *testing.T) {
+	s := newStateLog(nil, nil)
+	was, grown := someTail, someTail
+	was.Reason, was.Tail = ReasonTailListed, nil
+	grown.Reason, grown.Tail, grown.Last = ReasonTailListed, nil, 12
+	for _, l := range []LedgerEntry{someTail, was} {
+		s.noteLocked(string(l.key()), l)
+	}
+	if got := s.unknown([]LedgerEntry{was, grown, someTail}); len(got) != 1 || got[0].Last != 12 {
+		t.Errorf("%+v", got)
+	}
+}
+
 // Two tails of one partition do not hide each other, nor does another owner's decision add to one.
 func TestLedger_KeysOfTails(t *testing.T) {
 	other := someTail

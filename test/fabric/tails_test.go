@@ -2,6 +2,7 @@ package fabric
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -10,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/isthmus-project/isthmus/mirror"
 	"github.com/isthmus-project/isthmus/topology"
@@ -77,7 +80,7 @@ func lose(t *testing.T, f *Fabric, seed uint64, policy topology.TailPolicy, node
 	}
 	l.eu.some(l.ids, 60)
 	reached(t, f, nodes[0], "eu", "us")
-	reached(t, f, nodes[0], "eu", "ap")
+	reached(t, f, nodes[len(nodes)-1], "eu", "ap")
 	for _, n := range nodes {
 		n.Paths["eu"].Cut()
 	}
@@ -205,6 +208,18 @@ func (l *loss) sums(n *Node, link string, policy topology.TailPolicy) mirror.Tai
 	if len(left) > 0 {
 		l.t.Errorf("%s: left out, and not of the tail: %v", link, left)
 	}
+	found, err := n.Set.Look().SentAgain(l.t.Context(), "eu", map[string]string{"eu-us": "us", "eu-ap": "ap"}[link], "orders", 0)
+	told := 0
+	for _, r := range found {
+		for at := r.First; at < r.End; at++ {
+			if told++; !l.again[values[at]] {
+				l.t.Errorf("%s: %q was not sent again: %v", link, values[at], found)
+			}
+		}
+	}
+	if err != nil || int64(told) != sum.Again {
+		l.t.Errorf("%s: %v, %v, want %d offsets", link, found, err, sum.Again)
+	}
 	return *sum
 }
 
@@ -259,6 +274,7 @@ func TestTails_ByPolicy(t *testing.T) {
 						}
 					}
 				}
+				identical(t, n, 100)
 				// Nothing of it is asked for again, and all that comes later is ordinary.
 				several(t, f, "eu", "orders", "later", 10)
 				l.back(n)
@@ -271,6 +287,257 @@ func TestTails_ByPolicy(t *testing.T) {
 			if t.Failed() {
 				t.Fatal(fmt.Sprintf("seed %d, %s", seed, policy))
 			}
+		}
+	}
+}
+
+// Clients that come late to the new home are waited for, a while, and what they send is recognised. Who never comes holds nothing up.
+func TestTails_WaitsForClientsOnTheirWay(t *testing.T) {
+	for name, comes := range map[string]time.Duration{"late": 4 * time.Second, "too late": 20 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			f := New(t, Options{Clusters: []string{"eu", "us", "ap"}, Links: strings.Fields(mesh), Topics: []string{"orders"}, Partitions: 1, Seed: 1, Verbose: testing.Verbose()})
+			defer f.Close()
+			n := f.Start("n1")
+			defer n.Stop()
+			l := lose(t, f, 1, topology.DeliverTail, n)
+			id := f.Topology.RouterClientID("r", 100, 0)
+			l.eu.write(id, 4)
+			for s := range int32(4) {
+				l.tail = append(l.tail, valueOf(id, s))
+			}
+			began := time.Now()
+			n.Paths["eu"].Heal()
+			time.Sleep(comes)
+			if comes < 10*time.Second {
+				for s := range int32(4) {
+					l.again[valueOf(id, s)] = true
+				}
+				l.us.send(id|1, id, 0, 4)
+			}
+			l.back(n)
+			if d := time.Since(began); d > 40*time.Second {
+				t.Errorf("%s: it took %v", name, d)
+			}
+			l.once("us", true)
+			l.once("ap", true)
+			l.sums(n, "eu-us", topology.DeliverTail)
+			l.sums(n, "eu-ap", topology.DeliverTail)
+		})
+	}
+}
+
+// A link that looks at a tail later than that to the new home does what was decided there, also where clients have sent again since; and where nobody decides, it does not wait for ever.
+func TestTails_LinksDoTheSame(t *testing.T) {
+	for _, dead := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			f := New(t, Options{Clusters: []string{"eu", "us", "ap"}, Links: strings.Fields(mesh), Topics: []string{"orders"}, Partitions: 1, Seed: 2, Verbose: testing.Verbose()})
+			defer f.Close()
+			n1, n2 := f.Start("n1", "eu-us", "us-eu"), f.Start("n2", "eu-ap", "us-ap", "ap-us")
+			defer n2.Stop()
+			l := lose(t, f, 2, topology.DeliverTail, n1, n2)
+			time.Sleep(15 * time.Second)
+			if dead {
+				n1.Stop()
+				n2.Paths["eu"].Heal()
+				if err := CaughtUp(4*time.Minute, n2); err == nil {
+					t.Error("nobody was waited for")
+				}
+				l.back(n2)
+				l.once("ap", true)
+				return
+			}
+			defer n1.Stop()
+			l.back(n1)
+			var late []string // delivered to us, and sent again only then
+			for _, v := range l.tail {
+				if !l.again[v] && !strings.HasPrefix(v, "-1/") {
+					late = append(late, v)
+				}
+			}
+			var id int64
+			var sequence int32
+			if _, err := fmt.Sscanf(late[0], "%d/%d", &id, &sequence); err != nil {
+				t.Fatal(err)
+			}
+			l.us.send(id|2, id, sequence, 1) // under another salt, so that its broker takes it
+			n2.Paths["eu"].Heal()
+			l.back(n2)
+			if one, other := l.sums(n1, "eu-us", topology.DeliverTail), l.sums(n2, "eu-ap", topology.DeliverTail); one != other {
+				t.Errorf("%+v and %+v", one, other)
+			}
+		})
+	}
+}
+
+// A node that takes a partition over reads ahead of its place meanwhile. What it has read of a tail by then is not copied before it is decided.
+func TestTails_OfAPartitionThatIsHandedOver(t *testing.T) {
+	for seed := range uint64(3) {
+		synctest.Test(t, func(t *testing.T) {
+			f := New(t, Options{Clusters: []string{"eu", "us", "ap"}, Links: strings.Fields(mesh), Topics: []string{"orders"}, Partitions: 1, Seed: seed, Verbose: testing.Verbose()})
+			defer f.Close()
+			all := func(name string) func(mirror.PumpID) string { return func(mirror.PumpID) string { return name } }
+			team := f.Share(all("n1"), "n1", "n2")
+			defer team.Stop()
+			n1, n2 := team.Node("n1"), team.Node("n2")
+			l := lose(t, f, seed, topology.DeliverTail, n1, n2)
+			time.Sleep(11 * time.Second)
+			n2.Paths["eu"].Heal()
+			time.Sleep(time.Second)
+			team.Move(all("n2"), 0)
+			eventually(t, time.Minute, "n2 has decided", func() bool {
+				entries, err := n2.Set.Ledger("")
+				return err == nil && slices.ContainsFunc(entries, func(e mirror.LedgerEntry) bool { return e.Link == "eu-ap" && e.Tail != nil })
+			})
+			n1.Paths["eu"].Heal()
+			time.Sleep(5 * time.Second)
+			l.once("us", true)
+			l.once("ap", true)
+			l.sums(n2, "eu-us", topology.DeliverTail)
+		})
+	}
+}
+
+// What stands behind an open transaction in a tail is decided when it has ended, and nothing of it is copied before.
+func TestTails_WithAnOpenTransaction(t *testing.T) {
+	for _, policy := range []topology.TailPolicy{topology.DeliverTail, topology.DivertTail} {
+		synctest.Test(t, func(t *testing.T) {
+			f := New(t, Options{Clusters: []string{"eu", "us", "ap"}, Links: strings.Fields(mesh), Topics: []string{"orders"}, Partitions: 1, Seed: 3, Verbose: testing.Verbose()})
+			defer f.Close()
+			n := f.Start("n1")
+			defer n.Stop()
+			l := lose(t, f, 3, policy, n)
+			c := f.Client("eu")
+			cl, err := kgo.NewClient(kgo.SeedBrokers(c.Bootstrap...), kgo.Dialer(c.Dial), kgo.TransactionalID("t"), kgo.DefaultProduceTopic("orders"), kgo.ProducerLinger(0))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer cl.Close()
+			if err := cl.BeginTransaction(); err != nil {
+				t.Fatal(err)
+			}
+			if err := cl.ProduceSync(t.Context(), kgo.StringRecord("in doubt")).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+			l.eu.write(-1, 3)
+			behind := []string{"in doubt"}
+			for s := l.eu.next[-1] - 3; s < l.eu.next[-1]; s++ {
+				behind = append(behind, valueOf(-1, s))
+			}
+			time.Sleep(15 * time.Second)
+			n.Paths["eu"].Heal()
+			before := len(l.tail)
+			eventually(t, 20*time.Second, "what is stable is decided", func() bool {
+				entries, err := n.Set.Ledger("eu-us")
+				return err == nil && slices.ContainsFunc(entries, func(e mirror.LedgerEntry) bool {
+					return e.Tail != nil && e.Records == int64(before) && e.Tail.Next <= e.Last
+				})
+			})
+			time.Sleep(5 * time.Second)
+			for _, v := range valuesOf(t, f, "us", "orders") {
+				if slices.Contains(behind, v) {
+					t.Errorf("%q is copied", v)
+				}
+			}
+			if err := cl.EndTransaction(t.Context(), kgo.TryCommit); err != nil {
+				t.Fatal(err)
+			}
+			l.tail = append(l.tail, behind...)
+			l.back(n)
+			l.once("us", policy == topology.DeliverTail)
+			l.once("ap", policy == topology.DeliverTail)
+			l.sums(n, "eu-us", policy)
+			if policy == topology.DivertTail {
+				diverted := valuesOf(t, f, "ap", mirror.DivertedTo("orders", "eu", 1))
+				if not := slices.DeleteFunc(slices.Clone(l.tail), func(v string) bool { return l.again[v] }); len(diverted) != len(not) {
+					t.Errorf("%d are diverted, want %d", len(diverted), len(not))
+				}
+			}
+		})
+	}
+}
+
+// Where nobody tells what was decided, a source is not read for half a minute, and then as if it was not lost. Whoever is told later looks then.
+func TestTails_NobodyTells(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := New(t, Options{Clusters: []string{"eu", "us"}, Links: []string{"eu>us"}, Topics: []string{"orders"}, Partitions: 1, Seed: 1, Verbose: testing.Verbose()})
+		defer f.Close()
+		n := f.Start("n1")
+		defer n.Stop()
+		several(t, f, "eu", "orders", "begin", 3)
+		reached(t, f, n, "eu", "us")
+		d := &decided{err: errors.New("for a test")}
+		n.Set.SetTails(d)
+		n.Paths["eu"].Cut()
+		several(t, f, "eu", "orders", "tail", 4)
+		n.Paths["eu"].Heal()
+		began := time.Now()
+		time.Sleep(20 * time.Second)
+		if end := endOf(t, f, "us", "orders"); end != 3 {
+			t.Errorf("%d records are copied, and nobody told of tails", end)
+		}
+		reached(t, f, n, "eu", "us")
+		if d := time.Since(began); d > 45*time.Second {
+			t.Errorf("it took %v", d)
+		}
+		d.mu.Lock()
+		d.err = nil
+		d.mu.Unlock()
+		d.decide(mirror.Tail{Router: "r", Generation: 1, Policy: topology.ListTail, First: 3, End: math.MaxInt64, Homes: []mirror.TailLog{{Cluster: "us", From: 3, End: math.MaxInt64}}})
+		if err := d.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		n.Set.HeedTails()
+		eventually(t, 20*time.Second, "the ledger has it", func() bool {
+			entries, err := n.Set.Ledger("eu-us")
+			return err == nil && len(entries) == 1 && entries[0].Tail.Delivered == 4 && entries[0].First == 3 && entries[0].Last == 6
+		})
+	})
+}
+
+// Nodes that are killed while a tail is decided about and copied leave nothing undone, and nothing done twice.
+func TestTails_KilledBetween(t *testing.T) {
+	policies := []topology.TailPolicy{topology.DeliverTail, topology.DivertTail, topology.ListTail}
+	for seed := range uint64(12) {
+		policy := policies[seed%3]
+		synctest.Test(t, func(t *testing.T) {
+			f := New(t, Options{Clusters: []string{"eu", "us", "ap"}, Links: strings.Fields(mesh), Topics: []string{"orders"}, Partitions: 1, Seed: seed, Verbose: testing.Verbose(),
+				Mirror: mirror.Config{FetchPartitionBytes: 512, CheckpointEvery: time.Second}})
+			defer f.Close()
+			n := f.Start("n0")
+			defer func() { n.Stop() }()
+			l := lose(t, f, seed, policy, n)
+			time.Sleep(15 * time.Second)
+			slow := func(n *Node) {
+				for _, p := range n.Paths {
+					p.Slow(10*time.Millisecond, 10*time.Millisecond, 0)
+				}
+			}
+			n.Paths["eu"].Heal()
+			slow(n)
+			for i := range 4 {
+				time.Sleep(time.Duration(l.eu.rng.IntN(1200)) * time.Millisecond)
+				n.Kill()
+				n = f.Run(fmt.Sprintf("n%d", i+1), nil)
+				n.Set.SetTails(l.tails)
+				slow(n)
+			}
+			l.back(n)
+			l.once("us", policy == topology.DeliverTail)
+			l.once("ap", policy == topology.DeliverTail)
+			l.sums(n, "eu-us", policy)
+			l.sums(n, "eu-ap", policy)
+			if policy == topology.DivertTail {
+				diverted := valuesList(valuesOf(t, f, "us", mirror.DivertedTo("orders", "eu", 1)))
+				not := slices.DeleteFunc(slices.Clone(l.tail), func(v string) bool { return l.again[v] })
+				slices.Sort(diverted)
+				slices.Sort(not)
+				if !slices.Equal(diverted, not) {
+					t.Errorf("diverted: %d %v, want %d %v", len(diverted), diverted, len(not), not)
+				}
+			}
+		})
+		if t.Failed() {
+			t.Fatalf("seed %d, %s", seed, policy)
 		}
 	}
 }
