@@ -102,6 +102,16 @@ const mergeBelow = 4 << 10
 // mergeTarget is the wire size at which merging stops.
 const mergeTarget = 64 << 10
 
+// adjoins tells whether nothing lies between two batches at the source, no mark of a transaction and nothing that a cleaner took. A batch of both would have a hole where its
+// copy has none: whoever knows its records by their offsets at the source cannot be shown it in one piece (router/relay).
+func adjoins(b, next *outBatch) bool {
+	if len(b.spans) == 0 || len(next.spans) == 0 {
+		return false
+	}
+	last := b.spans[len(b.spans)-1]
+	return last.first+last.records == next.spans[0].first
+}
+
 // joins decides whether the next queued batch is merged into a group of the
 // given wire size: same origin, both small, and the result fits.
 func joins(groupBytes int, groupOrigin string, next *outBatch, maxBytes int) bool {

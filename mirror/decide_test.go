@@ -327,3 +327,22 @@ func TestFlow_Judge(t *testing.T) {
 		}
 	}
 }
+
+// TestAdjoins: batches are merged where nothing lies between them at the source, and nowhere else.
+func TestAdjoins(t *testing.T) {
+	one := func(spans ...span) *outBatch { return &outBatch{spans: spans} }
+	for _, tc := range []struct {
+		b, next *outBatch
+		want    bool
+	}{
+		{one(span{0, 3}), one(span{3, 1}), true},
+		{one(span{0, 3}), one(span{4, 1}), false}, // a mark
+		{one(span{0, 3}, span{5, 2}), one(span{7, 1}), true},
+		{one(span{0, 3}, span{5, 2}), one(span{3, 1}), false},
+		{one(), one(span{0, 1}), false},
+	} {
+		if got := adjoins(tc.b, tc.next); got != tc.want {
+			t.Errorf("%v, then %v: %v", tc.b.spans, tc.next.spans, got)
+		}
+	}
+}

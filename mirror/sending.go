@@ -94,7 +94,7 @@ func (p *pump) packLocked(now time.Time) {
 	if bytes > mergeBelow || q[0].alone {
 		return
 	}
-	for n < len(q) && joins(bytes, q[0].origin, q[n], limits.maxBytes) && q[n].maxTime <= limits.latest(now) {
+	for n < len(q) && adjoins(q[n-1], q[n]) && joins(bytes, q[0].origin, q[n], limits.maxBytes) && q[n].maxTime <= limits.latest(now) {
 		bytes += len(q[n].bytes)
 		n++
 	}

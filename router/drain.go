@@ -49,6 +49,37 @@ func (f *follower) drain(ctx context.Context, g goal) {
 	f.keep()
 }
 
+// committedPatience is how long a home that was left may take to say what became of a transaction.
+const committedPatience = 2 * time.Second
+
+// committed reports whether the home that was left for a generation has committed the newest transaction of an id, as far as it can be asked.
+func (f *follower) committed(ctx context.Context, generation int64, id string, producer int64, epoch int16) bool {
+	if f.r.deps.Generations == nil {
+		return false
+	}
+	st, err := f.r.deps.Generations.State(f.name)
+	if err != nil || generation < 1 || int64(len(st.History)) < generation {
+		return false
+	}
+	c, err := f.r.clusters.of(st.History[generation-1].From)
+	if err != nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, committedPatience)
+	defer cancel()
+	all, err := c.DescribeTransactions(ctx, id)
+	if err != nil {
+		f.r.log.Warn("a transaction whose end was asked for at the home that was left is taken for aborted: that home does not say", "set", f.name, "transaction", id, "error", err)
+	}
+	for _, t := range all {
+		ended := t.State == broker.TransactionCommits || t.State == broker.TransactionCommitted
+		if t.ID == id && t.ProducerID == producer && t.Epoch == epoch && ended {
+			return true
+		}
+	}
+	return false
+}
+
 // transactions are the ids of those of the set that are open at its home, of whatever instance.
 func (f *follower) transactions(ctx context.Context) (ids []string, err error) {
 	c, err := f.r.clusters.of(f.r.stages.now[f.set].Load().home)

@@ -198,5 +198,8 @@ func (r *Router) relayed(c *connection) relay.Moving {
 	return relay.Moving{
 		Stage: func() relay.Stage { return r.stages.of(c.set()) }, Members: func() *members.Book { return r.stages.members(c.set()) },
 		Lease: r.lease(c),
+		Committed: func(ctx context.Context, generation int64, id string, producer int64, epoch int16) bool {
+			return r.followers[c.set()].committed(ctx, generation, id, producer, epoch)
+		},
 	}
 }

@@ -60,6 +60,8 @@ type Moving struct {
 	// Lease reports whether writes may go to the home of a generation, and their answers be passed on. Without it they are held, and an answer that comes then ends the connection. Whoever
 	// gets a lease again closes the stage's Over. Nil needs none.
 	Lease func(generation int64) bool
+	// Committed reports whether the home before that of a generation has committed the newest transaction of a transactional id, under one of its own producer ids. Nil knows of none.
+	Committed func(ctx context.Context, generation int64, id string, producer int64, epoch int16) bool
 }
 
 // Sets is a router's topics and groups where some have another home than the connection.

@@ -76,7 +76,7 @@ func (r *Relay) producer(ctx context.Context, h frame.Request, row apis.Row) err
 	o := owed{key: h.Key, version: h.Version, correlation: h.Correlation, kind: forward}
 	switch {
 	case r.generation > 0:
-		return r.transact(h, o, row, whole, body)
+		return r.transact(ctx, h, o, row, whole, body)
 	case r.sets != nil:
 		return r.consider(ctx, h, o, row, whole, body)
 	}

@@ -21,11 +21,11 @@ func (r *Relay) ofTransaction(ctx context.Context, h frame.Request, o owed, row 
 		return err
 	}
 	defer give()
-	return r.transact(h, o, row, in, body)
+	return r.transact(ctx, h, o, row, in, body)
 }
 
 // transact is ofTransaction of a request that was collected.
-func (r *Relay) transact(h frame.Request, o owed, row apis.Row, in, body []byte) error {
+func (r *Relay) transact(ctx context.Context, h frame.Request, o owed, row apis.Row, in, body []byte) error {
 	m := kmsg.RequestForKey(h.Key)
 	m.SetVersion(h.Version)
 	if err := m.ReadFrom(body); err != nil {
@@ -37,13 +37,31 @@ func (r *Relay) transact(h frame.Request, o owed, row apis.Row, in, body []byte)
 		}
 	}
 	generation := r.generation
+	end, ends := m.(*kmsg.EndTxnRequest)
+	if ends {
+		_, ends = transactions.Real(end.ProducerID, generation-1)
+	}
 	if stale := transactions.Request(m, generation); stale != nil {
+		if ends && r.committed(ctx, end) {
+			stale = end.ResponseKind()
+		}
 		return r.answerHere(h, stale)
 	}
 	if h.Key == int16(kmsg.InitProducerID) {
 		o.edit = func(resp kmsg.Response) { transactions.Answer(resp, generation) }
 	}
 	return r.sendOn(h, o, row, in, m.AppendTo(nil))
+}
+
+// committed reports whether what a client wants to be committed is: then the answer was lost, with its connection, while the home changed. Who ends a transaction has begun it at a home that took
+// his id, so that its newest one there is his.
+func (r *Relay) committed(ctx context.Context, m *kmsg.EndTxnRequest) bool {
+	if !m.Commit || r.cfg.Committed == nil {
+		return false
+	}
+	ctx, cancel := r.whileOn(ctx, r.cfg.Timeouts.Dial)
+	defer cancel()
+	return r.cfg.Committed(ctx, r.generation, m.TransactionalID, m.ProducerID, m.ProducerEpoch)
 }
 
 // transactional reports whether a Produce has a transactional id, which is the first thing in it. Records of others have no ids that are the home's.

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -157,4 +158,41 @@ func TestTransactions_Offsets(t *testing.T) {
 			<-l.ended
 		})
 	}
+}
+
+// TestTransactions_Committed: who wants a transaction to be committed that the home before has committed is told so; the home before that one is not asked.
+func TestTransactions_Committed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var asked []string
+		l := newTransacted(t, func(c *Config) {
+			c.Committed = func(_ context.Context, generation int64, id string, producer int64, epoch int16) bool {
+				asked = append(asked, fmt.Sprint(generation, id, producer, epoch))
+				return producer == 7
+			}
+		})
+		for i, tc := range []struct {
+			id     int64
+			commit bool
+			code   int16
+		}{
+			{transactions.Shown(7, 2), true, 0},
+			{transactions.Shown(8, 2), true, kerr.InvalidProducerIDMapping.Code},
+			{transactions.Shown(7, 2), false, 0},
+			{transactions.Shown(7, 1), true, kerr.InvalidProducerIDMapping.Code},
+		} {
+			end := kmsg.NewPtrEndTxnRequest()
+			end.TransactionalID, end.ProducerID, end.ProducerEpoch, end.Commit = "t", tc.id, 4, tc.commit
+			post(l.client, request(int32(i), 3, end))
+			var said kmsg.EndTxnResponse
+			said.SetVersion(3)
+			if err := said.ReadFrom(expect(t, l.client, int32(i))[1:]); err != nil || said.ErrorCode != tc.code {
+				t.Errorf("%x, commit %v: %d, want %d, %v", tc.id, tc.commit, said.ErrorCode, tc.code, err)
+			}
+		}
+		if got := fmt.Sprint(asked); got != "[3t7 4 3t8 4]" {
+			t.Errorf("asked %s", got)
+		}
+		_ = l.client.Close()
+		<-l.ended
+	})
 }

@@ -35,13 +35,15 @@ func (f *fabric) begins(cl *kgo.Client) {
 // is held. Behind the switch a producer loses the transaction that it could not begin, and goes on.
 func TestGenerations_Transactions(t *testing.T) {
 	inFabric(t, func(t *testing.T, f *fabric) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
 		doors := []*door{f.start(0, 2, nil), f.start(1, 2, nil)}
 		time.Sleep(3 * time.Second)
 		plain := f.writes("orders", 0)
 		open, idle := f.transacts("open", 0), f.transacts("idle", 0)
 		defer open.Close()
 		defer idle.Close()
-		if err := idle.EndTransaction(t.Context(), kgo.TryCommit); err != nil {
+		if err := idle.EndTransaction(ctx, kgo.TryCommit); err != nil {
 			t.Fatal(err)
 		}
 		p := f.prepare("")
@@ -60,10 +62,10 @@ func TestGenerations_Transactions(t *testing.T) {
 		}
 		begun := make(chan error, 1)
 		idle.Produce(context.Background(), kgo.StringRecord("late"), func(_ *kgo.Record, err error) { begun <- err })
-		if err := open.ProduceSync(t.Context(), &kgo.Record{Partition: 1, Value: []byte("more")}).FirstErr(); err != nil {
+		if err := open.ProduceSync(ctx, &kgo.Record{Partition: 1, Value: []byte("more")}).FirstErr(); err != nil {
 			t.Errorf("one that has begun: %v", err)
 		}
-		if err := open.EndTransaction(t.Context(), kgo.TryCommit); err != nil {
+		if err := open.EndTransaction(ctx, kgo.TryCommit); err != nil {
 			t.Errorf("one that has begun does not end: %v", err)
 		}
 		if plain.count() == n {
@@ -83,16 +85,21 @@ func TestGenerations_Transactions(t *testing.T) {
 		for _, d := range doors {
 			d.until(t, 0, "at the new home", serving(1, "us"))
 		}
-		if err := <-begun; err == nil {
-			t.Error("a producer that the new home does not know began a transaction there")
+		select {
+		case err := <-begun:
+			if err == nil {
+				t.Error("a producer that the new home does not know began a transaction there")
+			}
+		case <-ctx.Done():
+			t.Error("a transaction does not begin")
 		}
 		for _, cl := range []*kgo.Client{idle, open} {
-			if err := cl.EndTransaction(t.Context(), kgo.TryAbort); err != nil {
+			if err := cl.EndTransaction(ctx, kgo.TryAbort); err != nil {
 				t.Errorf("an abort: %v", err)
 			}
 		}
 		f.begins(idle)
-		if err := idle.EndTransaction(t.Context(), kgo.TryCommit); err != nil {
+		if err := idle.EndTransaction(ctx, kgo.TryCommit); err != nil {
 			t.Errorf("the next transaction: %v", err)
 		}
 		plain.end(t)

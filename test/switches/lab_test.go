@@ -28,6 +28,8 @@ const (
 	partitions = 3
 	rate       = 50         // records a second of each producer
 	records    = 10_000_000 // more than it can write
+	// readPatience is how long it may take to read a topic.
+	readPatience = 40 * time.Second
 )
 
 // lab is two real clusters that bring each other everything, a third for its vote, two nodes with a door each, and the clients there.
@@ -324,12 +326,16 @@ func (l *lab) stored(ctx context.Context, topic string) (oracle.Log, error) {
 		return nil, err
 	}
 	defer cl.Close()
+	ctx, cancel := context.WithTimeout(ctx, readPatience)
+	defer cancel()
+	at := make(map[int32]int64)
 	for len(left) > 0 {
 		got := cl.PollFetches(ctx)
 		if err := got.Err(); err != nil {
-			return nil, fmt.Errorf("read %s: %w", topic, err)
+			return nil, fmt.Errorf("read %s: by partition, the last offset was %v, and the end of what is not read to its end is %v: %w", topic, at, left, err)
 		}
 		got.EachRecord(func(r *kgo.Record) {
+			at[r.Partition] = r.Offset
 			if !r.Attrs.IsControl() { // those are read for the end only, which is behind one of them
 				var id int64
 				_, _ = fmt.Sscan(string(r.Value), &id)
