@@ -140,14 +140,14 @@ type TailSum struct {
 	Unsettled int64
 }
 
-func (t TailSum) key() string {
-	return Tail{Router: t.Router, Set: t.Set, Generation: t.Generation}.key()
+func (s TailSum) key() string {
+	return Tail{Router: s.Router, Set: s.Set, Generation: s.Generation}.key()
 }
 
-func (t *TailSum) encode(e *encoder) {
-	e.str(t.Router)
-	e.str(t.Set)
-	for _, n := range []int64{t.Generation, t.Next, t.Delivered, t.Again, t.Diverted, t.Listed, t.Unsettled} {
+func (s *TailSum) encode(e *encoder) {
+	e.str(s.Router)
+	e.str(s.Set)
+	for _, n := range []int64{s.Generation, s.Next, s.Delivered, s.Again, s.Diverted, s.Listed, s.Unsettled} {
 		e.int(n)
 	}
 }

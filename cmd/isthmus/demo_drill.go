@@ -20,7 +20,7 @@ const (
 )
 
 // demoDrills are those of a demo, each there and back.
-var demoDrills = []drill.Mode{drill.Switchover}
+var demoDrills = []drill.Mode{drill.Failover}
 
 // practised writes for a moment, and then makes a drill with the door's clients.
 func (s *demoStage) practised(ctx context.Context) error {

@@ -41,8 +41,9 @@ type Offsets interface {
 	Place(topic string, partition int32, virtual int64) (timeline.Place, bool)
 	// Skip notes that at a place nothing is shown before its end.
 	Skip(topic string, partition int32, at timeline.Place)
-	// Pack notes that a partition has batches that lie on both sides of a jump, and Packs reports it.
+	// Pack notes that a partition has batches that lie on both sides of a jump.
 	Pack(topic string, partition int32)
+	// Packs reports whether Pack was called.
 	Packs(topic string, partition int32) bool
 }
 

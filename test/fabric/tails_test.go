@@ -285,7 +285,7 @@ func TestTails_ByPolicy(t *testing.T) {
 				}
 			})
 			if t.Failed() {
-				t.Fatal(fmt.Sprintf("seed %d, %s", seed, policy))
+				t.Fatalf("seed %d, %s", seed, policy)
 			}
 		}
 	}

@@ -45,7 +45,7 @@ func readyOf(r coordinator.Readiness) *adminpb.ReadyResponse {
 	return out
 }
 
-// What a switch was seen to take on one machine, by the benchmark of the planned switch: for all steps, and for each group whose members are taken out and whose position is set.
+// What a switch was seen to take on one machine, without latency, as a first guess: for all steps, and for each group whose members are taken out and whose position is set.
 const (
 	stepsTake = 500 * time.Millisecond
 	groupTake = 5 * time.Millisecond
