@@ -16,7 +16,7 @@ const (
 	// drillRTO is the objective of a demo's drill: everything is on one machine.
 	drillRTO = 10 * time.Second
 	// drillLoss is how many records a demo's failover may lose: what a canary writes in some seconds.
-	drillLoss = 100
+	drillLoss = 10_000
 )
 
 // demoDrills are those of a demo, each there and back.
