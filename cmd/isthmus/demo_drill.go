@@ -15,7 +15,7 @@ const (
 	drillAfter = 3 * time.Second
 	// drillRTO is the objective of a demo's drill: everything is on one machine.
 	drillRTO = 10 * time.Second
-	// drillLoss is how many records a demo's failover may lose: what a canary writes in some seconds.
+	// drillLoss is how many records a demo's failover may lose: what its producers have under way on a busy machine.
 	drillLoss = 10_000
 )
 
