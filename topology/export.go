@@ -224,6 +224,7 @@ func (r Router) head() (out fields) {
 	if r.Tail != DeliverTail {
 		out = out.add("tail", quote(string(r.Tail)))
 	}
+	out = append(out, r.Failover.fields()...)
 	if r.Auth != PassThrough {
 		out = out.add("auth", quote(r.Auth)).add("credentials", r.Credentials.literal())
 	}
@@ -250,9 +251,17 @@ func (r Router) fields() fields {
 	return out
 }
 
+func (f Failover) fields() (out fields) {
+	if f.FailoverTo != "" {
+		out = out.add("failover_to", quote(f.FailoverTo)).add("failover_after", quote(f.FailoverAfter.String()))
+	}
+	return out
+}
+
 func (s Set) fields() (out fields) {
-	return out.add("name", quote(s.Name)).add("topics", quoteAll(s.Topics.Strings())).add("groups", quoteAll(s.Groups.Strings())).
-		add("home", quote(s.Home)).add("isolated", quote(string(s.Isolated))).add("tail", quote(string(s.Tail))).add("slots", quote(s.Slots.String())).add("sni", quote(s.SNI))
+	out = out.add("name", quote(s.Name)).add("topics", quoteAll(s.Topics.Strings())).add("groups", quoteAll(s.Groups.Strings())).
+		add("home", quote(s.Home)).add("isolated", quote(string(s.Isolated))).add("tail", quote(string(s.Tail)))
+	return append(out, s.Failover.fields()...).add("slots", quote(s.Slots.String())).add("sni", quote(s.SNI))
 }
 
 func (s Secret) literal() string { return quote(s.ref) }

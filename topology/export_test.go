@@ -33,7 +33,7 @@ func TestExport_ReadsAsTheSame(t *testing.T) {
 }
 
 func TestExport_Golden(t *testing.T) {
-	for _, name := range []string{"full", "isolated", "logins", "quota", "short", "tail", "tier"} {
+	for _, name := range []string{"failover", "full", "isolated", "logins", "quota", "short", "tail", "tier"} {
 		top, err := Load("testdata/" + name + ".toml")
 		if err != nil {
 			t.Fatal(err)

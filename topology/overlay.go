@@ -148,7 +148,7 @@ var endFields = []string{"from", "to"}
 var fieldNames = map[string][]string{
 	kindLink:    slices.Concat(endFields, []string{"topics", "exclude", "groups", "groups_exclude", "start", "replication_factor", "byte_rate"}, namingFields, policyFields),
 	kindCluster: {"dc", "bootstrap", "embedded", "tls", "sasl", "principal", "insecure"},
-	kindRouter:  {"listen", "advertise", "slots", "sni", "home", "isolated", "tail", "auth", "credentials", "tls", "insecure", "limits", "set", "quota"},
+	kindRouter:  {"listen", "advertise", "slots", "sni", "home", "isolated", "tail", "failover_to", "failover_after", "auth", "credentials", "tls", "insecure", "limits", "set", "quota"},
 }
 
 // splitKey takes a key of the running topology apart; false for keys of other things.

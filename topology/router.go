@@ -104,14 +104,14 @@ func (r *reader) router(s scope, t *Topology) Router {
 	}
 	door := door{machine: machine, host: host, what: "slots of router " + strconv.Quote(name.text)}
 	out.Slots, out.SNI = r.slots(s, door)
-	out.Losses = r.losses(s, false)
+	out.Losses = r.losses(s, t, false)
 	out.Auth = r.auth(s)
 	out.Credentials = r.credentials(s, out.Auth)
 	r.front(s, listen, host, &out)
 	sets := make(map[string]int)
 	for _, set := range s.list("set") {
 		set.title = "[[router.set]]"
-		out.Sets = append(out.Sets, r.set(set, sets, door))
+		out.Sets = append(out.Sets, r.set(set, t, sets, door))
 	}
 	for _, quota := range s.list("quota") {
 		quota.title = "[[router.quota]]"
@@ -274,8 +274,8 @@ func (r *reader) ports(s scope, at door) Ports {
 	return Ports{}
 }
 
-func (r *reader) set(s scope, seen map[string]int, at door) Set {
-	s.only("name", "topics", "groups", "home", "isolated", "tail", "slots", "sni")
+func (r *reader) set(s scope, t *Topology, seen map[string]int, at door) Set {
+	s.only("name", "topics", "groups", "home", "isolated", "tail", "failover_to", "failover_after", "slots", "sni")
 	name := s.str("name", `"fast"`, true)
 	if r.checkName("the set's name", name, identity) {
 		r.unique("the set", name, seen)
@@ -286,7 +286,7 @@ func (r *reader) set(s scope, seen map[string]int, at door) Set {
 		Groups: s.patterns("groups", `["payments-*"]`, false, ParsePattern),
 		Home:   r.end(s, "home", `"us"`).text,
 	}
-	out.Losses = r.losses(s, true)
+	out.Losses = r.losses(s, t, true)
 	at.what = "slots of set " + strconv.Quote(name.text)
 	out.Slots, out.SNI = r.slots(s, at)
 	return out
@@ -320,11 +320,14 @@ func (r *reader) sameEverywhere(routers []Router, scopes []scope) {
 		if router.Tail != other.Tail {
 			r.d.add(s.posOf("tail"), "the router %q has tail = %q in %s; write the same for all its instances", router.Name, other.Tail, where("tail"))
 		}
+		if router.Failover != other.Failover {
+			r.d.add(s.posOf("failover_to"), "the router %q has failover_to = %q after %v in %s; write the same for all its instances", router.Name, other.FailoverTo, other.FailoverAfter, where("failover_to"))
+		}
 		if router.Auth != other.Auth {
 			r.d.add(s.posOf("auth"), "the router %q has auth = %q in %s; write the same for all its instances", router.Name, other.Auth, where("auth"))
 		}
 		if !slices.EqualFunc(router.Sets, other.Sets, Set.same) {
-			r.d.add(s.t.pos, "the router %q has other sets in %s; write the same names, topics, groups, homes, isolated and tail in the same order for all its instances", router.Name, where("set"))
+			r.d.add(s.t.pos, "the router %q has other sets in %s; write the same names, topics, groups, homes, isolated, tail and failover in the same order for all its instances", router.Name, where("set"))
 		}
 	}
 }

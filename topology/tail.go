@@ -1,11 +1,15 @@
 package topology
 
+import "fmt"
+
 // Losses is what is done about a cluster that is lost, or cannot be reached.
 type Losses struct {
 	// Isolated is what an instance does where it cannot know which cluster is the home. Empty in a set: as its router's.
 	Isolated Isolation
 	// Tail is what becomes of what a lost home had that was not at the next one, when it comes back. Empty in a set: as its router's.
 	Tail TailPolicy
+	// Failover says whether a home that is dead is left by itself. Zero in a set: as its router's.
+	Failover
 }
 
 // TailPolicy is what becomes of the tail of a lost home: of what it had acknowledged and links had not copied when another cluster became home. When the home comes back, its
@@ -33,13 +37,14 @@ func (r Router) TailPolicy(set string) TailPolicy {
 }
 
 // losses reads what a router or one of its sets says. Of a set only what is written counts.
-func (r *reader) losses(s scope, set bool) (out Losses) {
+func (r *reader) losses(s scope, t *Topology, set bool) (out Losses) {
 	if !set || s.t.keys["isolated"] != nil {
 		out.Isolated = choice(s, "isolated", ContinueIsolated, HoldIsolated)
 	}
 	if !set || s.t.keys["tail"] != nil {
 		out.Tail = choice(s, "tail", DeliverTail, DivertTail, ListTail)
 	}
+	out.Failover = r.failover(s, t)
 	return out
 }
 
@@ -50,6 +55,9 @@ func (l Losses) text() (text string) {
 	}
 	if l.Tail != "" {
 		text += "; tail " + string(l.Tail)
+	}
+	if l.FailoverTo != "" {
+		text += fmt.Sprintf("; left for %s by itself when dead for %v", l.FailoverTo, l.FailoverAfter)
 	}
 	return text
 }
@@ -62,5 +70,6 @@ func (l Losses) unusual() (out Losses) {
 	if l.Tail != DeliverTail {
 		out.Tail = l.Tail
 	}
+	out.Failover = l.Failover
 	return out
 }

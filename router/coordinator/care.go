@@ -26,12 +26,15 @@ type seen struct {
 	trouble string // of the last try to end it
 }
 
-// Care ends rounds that somebody has opened and left: clients are held meanwhile. It takes a switch over and goes on with it if its plan is there, and else decides to stay.
+// Care ends rounds that somebody has opened and left: clients are held meanwhile; and it leaves homes that are dead, where the topology wants that done by itself. It takes a switch over and goes on with it if its plan is there, and else decides to stay.
 // turn is the place of this node among those that do the same, from 0 on: each waits a little longer than the one before. It returns when ctx ends.
 func (c *Coordinator) Care(ctx context.Context, turn int) error {
 	ticker := time.NewTicker(careEvery)
 	defer ticker.Stop()
-	open := make(map[string]seen)
+	open, dead := make(map[string]seen), make(map[string]*watched)
+	for _, set := range c.sets() {
+		dead[set] = new(watched)
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -45,6 +48,9 @@ func (c *Coordinator) Care(ctx context.Context, turn int) error {
 			at, ok, err := c.find(set)
 			if err != nil || !ok {
 				delete(open, set)
+				if err == nil {
+					c.leaveDead(ctx, set, turn, dead[set])
+				}
 				continue
 			}
 			before := open[set]

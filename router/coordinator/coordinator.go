@@ -14,6 +14,7 @@ import (
 	"github.com/isthmus-project/isthmus/router/arrival"
 	"github.com/isthmus-project/isthmus/router/generation"
 	"github.com/isthmus-project/isthmus/router/switchover"
+	"github.com/isthmus-project/isthmus/router/vigil"
 	"github.com/isthmus-project/isthmus/topology"
 )
 
@@ -50,6 +51,8 @@ type Deps struct {
 	Written func(ctx context.Context, set string, generation int64) (ends map[string][]int64, silent []string)
 	// Mirror is what the links have copied by now; each is asked about one moment.
 	Mirror func() arrival.Mirror
+	// Dead is what the data centers say of a cluster. Nil: nobody tells, and no home is left by itself.
+	Dead func(cluster string) vigil.Verdict
 	// Salted is gate.Salted of the running topology.
 	Salted func(id, generation int64) (int64, error)
 	Unique func() string

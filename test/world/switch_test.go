@@ -48,7 +48,12 @@ func (w *World) goes(n *Node, kind adminpb.SwitchKind, to string) *adminpb.Switc
 
 // homeIs is an error while an instance is elsewhere.
 func (w *World) homeIs(home string, generation int64) error {
-	got, err := w.Nodes[2].API.Routers(w.t.Context(), "shop")
+	return w.homeOf(w.Nodes[2], home, generation)
+}
+
+// homeOf is homeIs by what a node says.
+func (w *World) homeOf(n *Node, home string, generation int64) error {
+	got, err := n.API.Routers(w.t.Context(), "shop")
 	if err != nil {
 		return err
 	}

@@ -78,7 +78,7 @@ func (n *Node) Start() {
 	n.w.t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	if testing.Verbose() {
-		log = slog.New(slog.NewTextHandler(writer{n.w.t}, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", n.Name)
+		log = slog.New(slog.NewTextHandler(writer{n.w.t}, &slog.HandlerOptions{Level: slog.LevelInfo})).With("node", n.Name)
 	}
 	n.host = n.w.Net.Host(n.Name, n.spec.DC, n.spec.Gossip)
 	var err error

@@ -18,7 +18,9 @@ import (
 	"github.com/isthmus-project/isthmus/router/generation"
 	"github.com/isthmus-project/isthmus/router/switchover"
 	"github.com/isthmus-project/isthmus/router/timeline"
+	"github.com/isthmus-project/isthmus/router/vigil"
 	"github.com/isthmus-project/isthmus/topology"
+	"github.com/isthmus-project/isthmus/topology/gossip"
 )
 
 // askPatience bounds one question to all instances of a router: one that is silent must not keep the others waiting.
@@ -72,10 +74,23 @@ func (n *Node) coordinates(topo *topology.Topology, router string, store *genera
 		Instances: func(ctx context.Context, set string) ([]coordinator.Standing, []string) {
 			return standings(ctx, topo, router, set, ask)
 		},
+		Dead: func(cluster string) vigil.Verdict { return n.dead(topo, cluster) },
 		Written: func(ctx context.Context, set string, generation int64) (map[string][]int64, []string) {
 			return n.written(ctx, topo, router, set, generation)
 		},
 	}
+}
+
+// dead is what the data centers say of a cluster, by what their nodes measure.
+func (n *Node) dead(topo *topology.Topology, cluster string) vigil.Verdict {
+	var all []vigil.Observer
+	for _, m := range n.fabric.pool.View().Members {
+		reach, measured := m.Report.Reach[cluster]
+		if m.Status == gossip.Alive && measured && (reach.Reads || reach.Writes || reach.Trouble != "") { // else it is not measured yet
+			all = append(all, vigil.Observer{DC: m.Report.DC, Lost: !reach.Reads && !reach.Writes})
+		}
+	}
+	return vigil.Judge(topo.DCs(), all)
 }
 
 // written asks all instances of a router how far the logs of a set's home go by what it acknowledged.
