@@ -33,6 +33,8 @@ type ProducerOptions struct {
 	ManualPartition bool          // Record.Partition is obeyed; otherwise the hash of the key, as Java's clients do it
 	Linger          time.Duration // how long a batch waits for company
 	MaxBatchBytes   int32         // 0 = kgo's, about 1 MB
+	// Patient has it try again also where a connection ends before anything was read: else that is taken for a wrong setting of TLS or SASL, and records are given up.
+	Patient bool
 }
 
 // Producer writes records to a cluster, acks = all, each once and in order within a partition. It is for state topics, demo,
@@ -68,6 +70,9 @@ func (c *Cluster) Producer(o ProducerOptions) (*Producer, error) {
 	}
 	if o.ManualPartition {
 		opts = append(opts, kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	}
+	if o.Patient {
+		opts = append(opts, kgo.AlwaysRetryEOF())
 	}
 	if o.MaxBatchBytes > 0 {
 		opts = append(opts, kgo.ProducerBatchMaxBytes(o.MaxBatchBytes))

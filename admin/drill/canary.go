@@ -138,7 +138,7 @@ func (c *Canary) begin(ctx context.Context) error {
 
 // Run writes and reads until ctx ends. Who cannot be written to, or read from, is waited for: that is what it measures. [Canary.Prepare] was called before.
 func (c *Canary) Run(ctx context.Context) error {
-	p, err := c.door.Producer(broker.ProducerOptions{ManualPartition: true})
+	p, err := c.door.Producer(broker.ProducerOptions{ManualPartition: true, Patient: true})
 	if err != nil {
 		return fmt.Errorf("run canary: %w", err)
 	}

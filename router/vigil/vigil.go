@@ -84,7 +84,8 @@ const (
 	Rest = 10 * time.Minute
 	// Budget is how often that is done in a Day.
 	Budget = 3
-	Day    = 24 * time.Hour
+	// Day is any 24 hours.
+	Day = 24 * time.Hour
 )
 
 // Refused says why a set must not be moved by itself now, by the times at which that was done; empty for no reason.
