@@ -12,7 +12,8 @@ import (
 // Book has the partitions of one generation of a set. It is safe for concurrent use.
 type Book struct {
 	mu     sync.RWMutex
-	topics map[string]*topic
+	topics map[string]*topic // those of which something was acknowledged: clients may name what they like
+	first  atomic.Int64      // the longest batch that was sent to a partition that was not known then
 }
 
 // topic has its partitions by number; it grows by another one taking its place.
@@ -33,19 +34,26 @@ func New() *Book { return &Book{topics: make(map[string]*topic)} }
 
 // Sent notes that a batch of so many records is on its way to a partition.
 func (b *Book) Sent(topic []byte, p, records int32) {
-	if at := b.at(topic, p); at != nil {
+	at := b.known(topic, p)
+	if at == nil {
+		raise(&b.first, int64(records))
+		at = b.known(topic, p) // it may have got known before that was raised
+	}
+	if at != nil {
 		raise(&at.longest, int64(records))
 	}
 }
 
 // Acked notes that a batch was acknowledged whose first record is at an offset of the home; -1 is none.
 func (b *Book) Acked(topic []byte, p int32, offset int64) {
-	if offset < 0 {
+	if offset < 0 || len(topic) == 0 || p < 0 || p >= mostPartitions {
 		return
 	}
-	if at := b.at(topic, p); at != nil {
-		raise(&at.last, offset+1)
+	at := b.known(topic, p)
+	if at == nil {
+		at = b.learn(topic, p)
 	}
+	raise(&at.last, offset+1)
 }
 
 func raise(v *atomic.Int64, to int64) {
@@ -57,22 +65,26 @@ func raise(v *atomic.Int64, to int64) {
 	}
 }
 
-// at is a partition; nil for one that cannot be.
-func (b *Book) at(name []byte, p int32) *partition {
-	if len(name) == 0 || p < 0 || p >= mostPartitions {
-		return nil
-	}
+// known is a partition; nil for one of which nothing was acknowledged.
+func (b *Book) known(name []byte, p int32) *partition {
 	b.mu.RLock()
 	t := b.topics[string(name)]
 	b.mu.RUnlock()
-	if t != nil {
-		if all := *t.partitions.Load(); int(p) < len(all) {
-			return all[p]
-		}
+	if t == nil || p < 0 {
+		return nil
 	}
+	if all := *t.partitions.Load(); int(p) < len(all) {
+		return all[p]
+	}
+	return nil
+}
+
+// learn makes a partition, and those before it.
+func (b *Book) learn(name []byte, p int32) *partition {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if t = b.topics[string(name)]; t == nil {
+	t := b.topics[string(name)]
+	if t == nil {
 		t = new(topic)
 		t.partitions.Store(new([]*partition))
 		b.topics[string(name)] = t
@@ -83,7 +95,9 @@ func (b *Book) at(name []byte, p int32) *partition {
 	}
 	more := append(make([]*partition, 0, p+1), all...)
 	for len(more) <= int(p) {
-		more = append(more, new(partition))
+		one := new(partition)
+		one.longest.Store(b.first.Load())
+		more = append(more, one)
 	}
 	t.partitions.Store(&more)
 	return more[p]
