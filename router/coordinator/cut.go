@@ -149,7 +149,7 @@ func (a *attempt) brought(ctx context.Context, s switchover.State, from, to *bro
 	}
 	wanted := arrival.Needed(timelines, s.To)
 	for home := range wanted {
-		if err := a.seen(ctx, home, s.From, left, wanted[home]); err != nil {
+		if err := a.raise(ctx, home, s.From, left, wanted[home]); err != nil {
 			return nil, err
 		}
 	}
@@ -171,8 +171,8 @@ func (c *Coordinator) returning(ctx context.Context, o switchover.Order, to *bro
 	return to.LogEnds(ctx, returns...)
 }
 
-// seen raises how far the log of an earlier home must be at the new one to as far as it is at the one that is left: clients know it from there.
-func (a *attempt) seen(ctx context.Context, home, at string, there, ends map[string][]int64) error {
+// raise raises how far the log of an earlier home must be at the new one to as far as it is at the one that is left: clients know it from there.
+func (a *attempt) raise(ctx context.Context, home, at string, there, ends map[string][]int64) error {
 	mirror := a.deps.Mirror()
 	for topic, all := range there {
 		if !a.carries(home, at, topic) {
