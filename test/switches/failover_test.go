@@ -64,6 +64,48 @@ func TestFailover(t *testing.T) {
 	}
 }
 
+// TestFailover_ByItself kills the home's broker and does nothing: with three data centers the clients are taken to another cluster.
+func TestFailover_ByItself(t *testing.T) {
+	kafka.Require(t)
+	if !node.Soak() {
+		t.Skip("ISTHMUS_SOAK=1 runs it; test/world leaves a dead home too")
+	}
+	l := newLabWith(t, nil, "failover_to = \"us\"\n")
+	for _, e := range wanted() {
+		l.starts(t, e, clients.Eager)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	for _, c := range l.clients {
+		if err := c.history.Wait(ctx, "to read", func([]oracle.Event) bool { return c.count(oracle.Read, "first", "second") >= rate }); err != nil {
+			t.Fatalf("%s: %v", c.topic, err)
+		}
+	}
+	l.ready()
+	l.sites["eu"].Server.(*kafka.Cluster).Kill(0)
+	killed := time.Now()
+	time.Sleep(time.Second)
+	acked := make(map[*client]int)
+	for _, c := range l.clients {
+		acked[c] = c.count(oracle.Acked)
+	}
+	for _, c := range l.clients {
+		if err := c.history.Wait(ctx, "to write on", func([]oracle.Event) bool { return c.count(oracle.Acked) > acked[c] }); err != nil {
+			t.Fatalf("%s: %v", c.topic, err)
+		}
+		t.Logf("%s: written on %v after the kill", c.topic, time.Since(killed).Round(time.Millisecond))
+	}
+	l.goOn(ctx, t)
+	if err := l.homeIs(ctx, "us", 1); err != nil {
+		t.Error(err)
+	}
+	for _, c := range l.clients {
+		for _, r := range c.runs {
+			r.Stop()
+		}
+	}
+}
+
 // may is an error while a switch may not begin.
 func (l *lab) may(ctx context.Context, kind adminpb.SwitchKind, to string) error {
 	var last *adminpb.SwitchProgress

@@ -229,7 +229,7 @@ var gatedMetric = regexp.MustCompile(`(?m)^isthmus_router_gated_batches_total\{.
 func TestOrderHole(t *testing.T) {
 	kafka.Require(t)
 	faults := newBetween(t)
-	l := newLabBehind(t, faults)
+	l := newLabWith(t, faults, "")
 	for _, e := range wanted() {
 		if recovers[e.Kind] {
 			l.produces(t, e)

@@ -43,13 +43,10 @@ type lab struct {
 	clients   []*client
 }
 
-func newLab(t *testing.T) *lab {
-	t.Helper()
-	return newLabBehind(t, nil)
-}
+func newLab(t *testing.T) *lab { return newLabWith(t, nil, "") }
 
-// newLabBehind is newLab with something in the way of clients; nil for nothing.
-func newLabBehind(t *testing.T, way *between) *lab {
+// newLabWith is newLab with something in the way of clients, nil for nothing, and more lines of the router. With those its second node is in the data center of the third cluster.
+func newLabWith(t *testing.T, way *between, router string) *lab {
 	t.Helper()
 	quick := map[string]string{"group.initial.rebalance.delay.ms": "200"}
 	sites := node.StartSitesWith(t, kafka.Options{Name: "eu", Properties: quick}, kafka.Options{Name: "us", Properties: quick})
@@ -67,11 +64,15 @@ func newLabBehind(t *testing.T, way *between) *lab {
 				way.listen(fmt.Sprintf("127.0.0.1:%d", p), fmt.Sprintf("%s:%d", listens, p))
 			}
 		}
-		more += fmt.Sprintf("[[router]]\nname = \"shop\"\nnode = %q\nlisten = \"%s:%d\"\nadvertise = \"127.0.0.1\"\nslots = \"%d-%d\"\nhome = \"eu\"\n", n, listens, port, port+1, port+slots)
+		more += fmt.Sprintf("[[router]]\nname = \"shop\"\nnode = %q\nlisten = \"%s:%d\"\nadvertise = \"127.0.0.1\"\nslots = \"%d-%d\"\nhome = \"eu\"\n%s", n, listens, port, port+1, port+slots, router)
 	}
 	l.bootstrap = strings.Join(doors, ",")
+	second := "frankfurt"
+	if router != "" {
+		second = "singapore"
+	}
 	fleet := node.NewFleet(t, node.Fleet{Name: "switches", Sites: []*node.Site{sites["eu"], sites["us"], sites["ap"]}, Nodes: append(names, "us-1"), More: more,
-		DCs:   map[string]string{"eu": "frankfurt", "us": "virginia", "ap": "singapore", "eu-1": "frankfurt", "eu-2": "frankfurt", "us-1": "virginia"},
+		DCs:   map[string]string{"eu": "frankfurt", "us": "virginia", "ap": "singapore", "eu-1": "frankfurt", "eu-2": second, "us-1": "virginia"},
 		Links: []string{"eu>us", "us>eu"}, Topics: []string{"run-*"}})
 	l.setup = fleet
 	for _, n := range append(names, "us-1") {
