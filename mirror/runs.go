@@ -60,21 +60,24 @@ func (k *Look) refresh(ctx context.Context, s *store) error {
 // time of the look. The topic must have one name at both ends. It returns [ErrNoLink] where neither link takes the topic, and
 // [ErrUnknownPump] where this node has not got one that does.
 func (k *Look) Runs(ctx context.Context, from, at, topic string, partition int32) ([]Run, error) {
-	out, err := runsBetween(k.set.Topology(), func(from, to, topic string, partition int32) (runView, bool, error) {
-		return k.runView(ctx, from, to, topic, partition)
-	}, way{from, at, topic, topic}, partition)
+	out, err := runsBetween(k.set.Topology(), k.finding(ctx), way{from, at, topic, topic}, partition)
 	if err != nil {
 		return nil, fmt.Errorf("find what of %s:%d of %s is at %s: %w", topic, partition, from, at, err)
 	}
 	return out, nil
 }
 
+// finding is runView during a call.
+func (k *Look) finding(ctx context.Context) findRuns {
+	return func(from, to, topic string, partition int32) (runView, bool, error) {
+		return k.runView(ctx, from, to, topic, partition)
+	}
+}
+
 // Copied is that of Runs which the link from → at has copied itself, and before it a relay whose place it took. Of the clusters only that at the end is asked, so that it is known also while
 // the other is away. Its errors are those of Runs.
 func (k *Look) Copied(ctx context.Context, from, at, topic string, partition int32) ([]Run, error) {
-	m := runMaker{k.set.Topology(), func(from, to, topic string, partition int32) (runView, bool, error) {
-		return k.runView(ctx, from, to, topic, partition)
-	}, partition}
+	m := runMaker{k.set.Topology(), k.finding(ctx), partition}
 	out, some, err := m.direct(way{from, at, topic, topic})
 	if err == nil && !some {
 		err = ErrNoLink

@@ -23,14 +23,7 @@ const (
 )
 
 // LeavesDead is what is done by itself about a dead home of a set; of what no set names if set is empty.
-func (r Router) LeavesDead(set string) Failover {
-	for _, s := range r.Sets {
-		if s.Name == set && s.FailoverTo != "" {
-			return s.Failover
-		}
-	}
-	return r.Failover
-}
+func (r Router) LeavesDead(set string) Failover { return r.lossesOf(set).Failover }
 
 // DCs are the data centers that have nodes, in order: those that can say whether a cluster is reached.
 func (t *Topology) DCs() (all []string) {

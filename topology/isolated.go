@@ -18,14 +18,7 @@ const (
 )
 
 // Isolation is that of a set; of what no set names if set is empty.
-func (r Router) Isolation(set string) Isolation {
-	for _, s := range r.Sets {
-		if s.Name == set && s.Isolated != "" {
-			return s.Isolated
-		}
-	}
-	return r.Isolated
-}
+func (r Router) Isolation(set string) Isolation { return r.lossesOf(set).Isolated }
 
 // isolatedNotes tells of routers that take no writes while a single cluster is away: of two control clusters both are needed.
 func (t *Topology) isolatedNotes() (notes []string) {

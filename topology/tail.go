@@ -1,6 +1,9 @@
 package topology
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
 
 // Losses is what is done about a cluster that is lost, or cannot be reached.
 type Losses struct {
@@ -27,13 +30,21 @@ const (
 )
 
 // TailPolicy is that of a set; of what no set names if set is empty.
-func (r Router) TailPolicy(set string) TailPolicy {
+func (r Router) TailPolicy(set string) TailPolicy { return r.lossesOf(set).Tail }
+
+// lossesOf is what holds for a set: its own where that is written, else its router's.
+func (r Router) lossesOf(set string) Losses {
+	out := r.Losses
 	for _, s := range r.Sets {
-		if s.Name == set && s.Tail != "" {
-			return s.Tail
+		if s.Name != set {
+			continue
+		}
+		out.Isolated, out.Tail = cmp.Or(s.Isolated, out.Isolated), cmp.Or(s.Tail, out.Tail)
+		if s.FailoverTo != "" {
+			out.Failover = s.Failover
 		}
 	}
-	return r.Tail
+	return out
 }
 
 // losses reads what a router or one of its sets says. Of a set only what is written counts.

@@ -71,6 +71,7 @@ func Build(ctx context.Context, r Request, runs Runs) (Arrived, error) {
 	}
 	f.runs = runs
 	var a Arrived
+	lost := r.Along && r.Switches[len(r.Switches)-1].Kind == generation.Unplanned // what is known of producers has to be placed then
 	both, asked := errgroup.WithContext(ctx)
 	both.Go(func() error {
 		maps, err := f.place(asked)
@@ -78,11 +79,13 @@ func Build(ctx context.Context, r Request, runs Runs) (Arrived, error) {
 		return err
 	})
 	both.Go(func() (err error) {
-		a.Producers, err = gates(asked, r, f)
+		if !lost {
+			a.Producers, err = gates(asked, r, f)
+		}
 		return err
 	})
 	err = both.Wait()
-	if err == nil && r.Along && r.Switches[len(r.Switches)-1].Kind == generation.Unplanned {
+	if err == nil && lost {
 		a.Producers, err = gatesOfLost(ctx, r, f, a.Positions)
 	}
 	if err != nil {

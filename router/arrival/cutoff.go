@@ -48,11 +48,7 @@ func CutOff(ctx context.Context, before map[string][]timeline.Timeline, lost Los
 		}
 	}
 	err := each(ctx, all, func(ctx context.Context, s spot) error {
-		line := timeline.Begin(lost.Number, lost.From, 0)
-		if lines := before[s.topic]; int(s.partition) < len(lines) && lines[s.partition] != nil {
-			line = lines[s.partition]
-		}
-		at, err := lost.cut(ctx, s, line, mirror)
+		at, err := lost.cut(ctx, s, s.line(before, lost.Number, lost.From), mirror)
 		t := &out[index[s.topic]]
 		if err == nil {
 			t.Virtual[s.partition], t.Left[s.partition], t.Had[s.partition] = at.virtual, at.left, *at.had
@@ -166,10 +162,7 @@ func Unseen(ctx context.Context, r Request, from, to string, before map[string][
 		index[t.Topic], t.Had = t, make([]generation.Had, len(t.Virtual))
 	}
 	return each(ctx, all, func(ctx context.Context, s spot) error {
-		line := timeline.Begin(int64(len(r.Switches)), from, 0)
-		if lines := before[s.topic]; int(s.partition) < len(lines) && lines[s.partition] != nil {
-			line = lines[s.partition]
-		}
+		line := s.line(before, int64(len(r.Switches)), from)
 		c := timeline.Planned(to, s.virtual, s.real)
 		next, err := line.Next(c)
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/isthmus-project/isthmus/router/generation"
+	"github.com/isthmus-project/isthmus/router/timeline"
 )
 
 const (
@@ -25,11 +26,19 @@ type spot struct {
 	topic               string
 	partition           int32
 	virtual, real, left int64
-	had                 *generation.Had // of an unplanned cut
+	had                 *generation.Had // nil where the new home had all, and nothing besides
 }
 
 // place is the partition alone.
 func (s spot) place() spot { return spot{topic: s.topic, partition: s.partition} }
+
+// line is the partition's timeline, or a new one of a home that goes on, where there is none.
+func (s spot) line(all map[string][]timeline.Timeline, number int64, home string) timeline.Timeline {
+	if lines := all[s.topic]; int(s.partition) < len(lines) && lines[s.partition] != nil {
+		return lines[s.partition]
+	}
+	return timeline.Begin(number, home, 0)
+}
 
 func (s spot) compare(o spot) int {
 	return cmp.Or(cmp.Compare(s.topic, o.topic), cmp.Compare(s.partition, o.partition))

@@ -145,14 +145,7 @@ func (f *folded) step(v generation.Value, cut []spot) error {
 	}
 	var failed []error
 	for _, s := range f.last {
-		var line timeline.Timeline
-		if lines := before[s.topic]; int(s.partition) < len(lines) {
-			line = lines[s.partition]
-		}
-		if line == nil {
-			line = timeline.Begin(v.Generation-1, f.homes[v.Generation-1], 0)
-		}
-		next, err := change(v, s, line)
+		next, err := change(v, s, s.line(before, v.Generation-1, f.homes[v.Generation-1]))
 		if err != nil {
 			if failed = append(failed, s.named(err)); len(failed) == mostErrors {
 				break

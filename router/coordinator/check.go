@@ -162,17 +162,15 @@ func (c *Coordinator) checkTopics(ctx context.Context, o switchover.Order, from,
 // checkLate looks whether the home that is left has all that the other one has: what a home that was lost has from then is in between until it is brought, and clients would be held for that.
 func (c *Coordinator) checkLate(ctx context.Context, o switchover.Order, to *broker.Cluster, topics []string) Check {
 	ends, err := c.returning(ctx, o, to, topics)
-	for end := time.Now().Add(latePatience); err == nil; {
-		c.deps.Instances(ctx, o.Set) // so that nodes make durable what they have copied
-		n, where, e := behind(ctx, c.deps.Mirror(), o.To, o.From, ends)
-		switch err = e; {
-		case err == nil && n == 0:
-			return Check{Name: "late", OK: true, Text: fmt.Sprintf("%s has all that %s has", o.From, o.To)}
-		case err == nil && (time.Now().After(end) || !pause(ctx, mirrorEvery)):
-			err = fmt.Errorf("%d records of %s are not at %s yet, at %s among others; behind the loss of a home links wait for a while whether clients send them again: try again", n, o.To, o.From, where)
-		}
+	var n int64
+	var where string
+	if end := time.Now().Add(latePatience); err == nil {
+		n, where, err = c.catchUp(ctx, o.Set, o.To, o.From, ends, func() bool { return time.Now().Before(end) })
 	}
-	return Check{Name: "late", Text: err.Error()}
+	if err == nil && n > 0 {
+		err = fmt.Errorf("%d records of %s are not at %s yet, at %s among others; behind the loss of a home links wait for a while whether clients send them again: try again", n, o.To, o.From, where)
+	}
+	return found("late", err, fmt.Sprintf("%s has all that %s has", o.From, o.To))
 }
 
 // checkWithout looks at the new home alone: the other is presumed dead.

@@ -244,20 +244,23 @@ func (a *attempt) settled(ctx context.Context, s switchover.State, own map[strin
 
 // mirrored waits until the mirror has brought everything below some ends at a cluster to another, as far as is durable.
 func (a *attempt) mirrored(ctx context.Context, s switchover.State, home, to string, ends map[string][]int64) error {
+	n, where, err := a.catchUp(ctx, s.Set, home, to, ends, func() bool { return true })
+	if err == nil && n > 0 {
+		err = fmt.Errorf("%d records of %s are not mirrored to %s yet, the first of %s: %w", n, home, to, where, ctx.Err())
+	}
+	return err
+}
+
+// catchUp waits until the mirror has durably brought everything below some ends, as long as somebody is patient and ctx lasts, and returns how many records are left.
+func (c *Coordinator) catchUp(ctx context.Context, set, from, to string, ends map[string][]int64, patient func() bool) (n int64, where string, err error) {
 	for len(ends) > 0 {
-		a.deps.Instances(ctx, s.Set) // so that nodes make durable what they have copied
-		n, where, err := behind(ctx, a.deps.Mirror(), home, to, ends)
-		switch {
-		case err != nil:
-			return err
-		case n == 0:
-			return nil
-		}
-		if !pause(ctx, mirrorEvery) {
-			return fmt.Errorf("%d records of %s are not mirrored to %s yet, the first of %s: %w", n, home, to, where, ctx.Err())
+		c.deps.Instances(ctx, set) // so that nodes make durable what they have copied
+		n, where, err = behind(ctx, c.deps.Mirror(), from, to, ends)
+		if err != nil || n == 0 || !patient() || !pause(ctx, mirrorEvery) {
+			break
 		}
 	}
-	return nil
+	return n, where, err
 }
 
 // behind is how many offsets below some ends the mirror has not brought yet, and in which partition some of them are.

@@ -33,7 +33,7 @@ func (a *attempt) missing(ctx context.Context, s switchover.State, cut []generat
 	return lossOf(ends, silent, cut)
 }
 
-// tailOf is what lies between what the new home has and the ends.
+// lossOf is what lies between what the new home has and the ends.
 func lossOf(ends map[string][]int64, silent []string, cut []generation.CutTopic) *Loss {
 	t := &Loss{Silent: silent}
 	left := make(map[string][]int64, len(cut))

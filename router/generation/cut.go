@@ -24,7 +24,7 @@ type CutTopic struct {
 	Virtual []int64 `json:"virtual"`
 	Real    []int64 `json:"real"`
 	Left    []int64 `json:"left"`
-	// Had is, by partition, what the new home has of the generations before, where it did not wait for all of them; empty where it did.
+	// Had is, by partition, what the new home has of the generations before, where it did not wait for all of them, or has what the one that is left has not; else empty.
 	Had []Had `json:"had,omitempty"`
 }
 

@@ -51,11 +51,14 @@ func (r *Relay) packAnswer(ctx context.Context, h frame.Answer, o owed, offsets 
 func (r *Relay) packed(topic string, p *kmsg.FetchResponseTopicPartition, o owed, offsets rewrite.Offsets, patch *walk.Patch) error {
 	at := walk.Place{Topic: []byte(topic), Partition: p.Partition}
 	tell := telling(offsets, o.places)
-	for of, v := range map[*int64]walk.Field{&p.HighWatermark: walk.Watermark, &p.LastStableOffset: walk.Watermark, &p.LogStartOffset: walk.Start} {
-		if *of >= 0 {
-			*of = tell(at, v, *of)
+	told := func(of walk.Field, offset *int64) {
+		if *offset >= 0 {
+			*offset = tell(at, of, *offset)
 		}
 	}
+	told(walk.Watermark, &p.HighWatermark)
+	told(walk.Watermark, &p.LastStableOffset)
+	told(walk.Start, &p.LogStartOffset)
 	for k := range p.AbortedTransactions {
 		p.AbortedTransactions[k].FirstOffset = tell(at, walk.Aborted, p.AbortedTransactions[k].FirstOffset)
 	}

@@ -93,27 +93,18 @@ func (n *Node) dead(topo *topology.Topology, cluster string) vigil.Verdict {
 	return vigil.Judge(topo.DCs(), all)
 }
 
-// written asks all instances of a router how far the logs of a set's home go by what it acknowledged.
+// written asks all instances of a router how far the logs of a set's home go by what it acknowledged. Those at another home than that of the generation say nothing of it.
 func (n *Node) written(ctx context.Context, topo *topology.Topology, router, set string, generation int64) (ends map[string][]int64, silent []string) {
-	ctx, cancel := context.WithTimeout(ctx, askPatience)
-	defer cancel()
 	ends = make(map[string][]int64)
-	silent = instancesOf(topo, router)
-	res, err := n.server.AskWritten(ctx, router)
-	if err != nil {
-		return ends, silent
-	}
-	for _, r := range res.GetRouters() {
-		for _, s := range r.GetSets() {
-			if s.GetSet() != set || s.GetGeneration() != generation {
-				continue
-			}
-			silent = slices.DeleteFunc(silent, func(node string) bool { return node == r.GetNode() })
-			for _, t := range s.GetEnds() {
-				ends[t.GetTopic()] = greatest(ends[t.GetTopic()], t.GetOffsets())
-			}
+	silent = askInstances(ctx, topo, router, set, n.server.AskWritten, func(_ string, s *adminpb.RouterSet) bool {
+		if s.GetGeneration() != generation {
+			return false
 		}
-	}
+		for _, t := range s.GetEnds() {
+			ends[t.GetTopic()] = greatest(ends[t.GetTopic()], t.GetOffsets())
+		}
+		return true
+	})
 	return ends, silent
 }
 
@@ -142,23 +133,30 @@ func instancesOf(topo *topology.Topology, router string) (nodes []string) {
 
 // standings asks all instances of a router how they do in a set.
 func standings(ctx context.Context, topo *topology.Topology, router, set string, ask asks) (all []coordinator.Standing, missing []string) {
+	missing = askInstances(ctx, topo, router, set, ask, func(node string, s *adminpb.RouterSet) bool {
+		all = append(all, coordinator.Standing{Node: node, Home: s.GetHome(), Generation: s.GetGeneration(), Round: s.GetRound(), Held: s.GetHeld(), Trouble: s.GetTrouble()})
+		return true
+	})
+	return all, missing
+}
+
+// askInstances asks all instances of a router, and gives take what each says of a set. It returns those of which nothing was taken.
+func askInstances(ctx context.Context, topo *topology.Topology, router, set string, ask asks, take func(node string, s *adminpb.RouterSet) bool) (silent []string) {
 	ctx, cancel := context.WithTimeout(ctx, askPatience)
 	defer cancel()
+	silent = instancesOf(topo, router)
 	res, err := ask(ctx, router)
-	missing = instancesOf(topo, router)
 	if err != nil {
-		return nil, missing
+		return silent
 	}
 	for _, r := range res.GetRouters() {
 		for _, s := range r.GetSets() {
-			if s.GetSet() != set {
-				continue
+			if s.GetSet() == set && take(r.GetNode(), s) {
+				silent = slices.DeleteFunc(silent, func(node string) bool { return node == r.GetNode() })
 			}
-			missing = slices.DeleteFunc(missing, func(node string) bool { return node == r.GetNode() })
-			all = append(all, coordinator.Standing{Node: r.GetNode(), Home: s.GetHome(), Generation: s.GetGeneration(), Round: s.GetRound(), Held: s.GetHeld(), Trouble: s.GetTrouble()})
 		}
 	}
-	return all, missing
+	return silent
 }
 
 // copied is what links have copied, as routers ask for it.
